@@ -1,0 +1,216 @@
+//! What every command line takes, and how a wrong one is refused.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser};
+use clap_complete::Shell;
+use lifecycle_core::settings::Settings;
+
+use crate::exit::{self, Failure};
+use crate::logging;
+use crate::output::{self, Output};
+use crate::settings::{SettingsError, Sources};
+
+/// Named on each option: a heading for the struct would also take the options that stand after it.
+const HEADING: &str = "Options of every command";
+
+/// The options of every command; put them into a command line with `#[command(flatten)]`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GlobalArgs {
+    /// Settings file, instead of lifecycle.toml in the current folder if that exists
+    #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The store [setting redis.url; default: redis://127.0.0.1:6379]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
+    pub redis_url: Option<String>,
+
+    /// How data is written to stdout
+    #[arg(long, global = true, help_heading = HEADING, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
+    pub output: Output,
+
+    /// What is logged on stderr: error, warn, info, debug, trace, off, or e.g. info,sweeper=debug
+    #[arg(long, global = true, help_heading = HEADING, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+impl GlobalArgs {
+    /// The sources of the settings of this process. A command with further flags adds them with
+    /// [`Sources::with_flag`].
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        self.over(Sources::of_process(self.config.clone()))
+    }
+
+    /// Loads the settings.
+    ///
+    /// # Errors
+    /// All mistakes in the settings at once.
+    pub fn load(&self) -> Result<Settings, SettingsError> {
+        self.sources().load()
+    }
+
+    /// Loads the settings and starts logging as they say: the first thing a command does.
+    ///
+    /// # Errors
+    /// Those of [`GlobalArgs::load`] and [`logging::start`].
+    pub fn start(&self) -> anyhow::Result<Settings> {
+        let settings = self.load()?;
+        logging::start(&settings.log)?;
+        Ok(settings)
+    }
+
+    fn over(&self, sources: Sources) -> Sources {
+        sources.with_flag("--redis-url", "redis.url", self.redis_url.as_ref()).with_flag(
+            "--log-level",
+            "log.level",
+            self.log_level.as_ref(),
+        )
+    }
+}
+
+/// `completions SHELL`: a subcommand for every binary.
+#[derive(Debug, Clone, Args)]
+pub struct Completions {
+    /// The shell to complete for
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+impl Completions {
+    /// Prints the completion script of the command line `P` on stdout.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn print<P: CommandFactory>(&self) -> anyhow::Result<u8> {
+        let mut script = Vec::new();
+        let mut command = P::command();
+        let name = command.get_name().to_owned();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
+        output::print_stdout(&String::from_utf8_lossy(&script))?;
+        Ok(exit::OK)
+    }
+}
+
+/// The whole `main` of a binary: reads the command line, runs the command and ends with its exit code.
+///
+/// `--help` and `--version` print on stdout and end with 0. A command line that is wrong ends with 2 and one line on stderr; one
+/// without a command, with the help on stderr.
+pub fn run<P: Parser>(command: impl FnOnce(P) -> anyhow::Result<u8>) -> ExitCode {
+    exit::main(|| match P::try_parse() {
+        Ok(arguments) => command(arguments),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => quietly(&error, exit::OK),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => quietly(&error, exit::USAGE),
+            _ => Err(Failure::new(exit::USAGE, one_line(&error)).into()),
+        },
+    })
+}
+
+/// Prints help. A reader that has gone has seen enough of it.
+fn quietly(help: &clap::Error, code: u8) -> anyhow::Result<u8> {
+    match help.print() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(code),
+    }
+}
+
+/// clap's error without its layout: what is wrong, the tip if there is one, and where to read on.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let mut parts: Vec<String> = Vec::new();
+    for paragraph in text.split("\n\n") {
+        let words = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+        if !words.is_empty() && !words.starts_with("Usage:") && !words.starts_with("For more information") {
+            parts.push(words.trim_start_matches("error: ").to_owned());
+        }
+    }
+    parts.push("see --help".into());
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Subcommand;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    #[command(name = "sweeper", version)]
+    struct Cli {
+        #[command(flatten)]
+        global: GlobalArgs,
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[derive(Debug, Subcommand)]
+    enum Command {
+        /// One pass
+        Sweep {
+            #[arg(long)]
+            dry_run: bool,
+            #[arg(long)]
+            id: String,
+        },
+        /// Shell completions
+        Completions(Completions),
+    }
+
+    fn refused(arguments: &[&str]) -> String {
+        let all = std::iter::once("sweeper").chain(arguments.iter().copied());
+        one_line(&Cli::try_parse_from(all).unwrap_err())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in [
+            "sweeper --redis-url redis://a --output json sweep --id x --dry-run",
+            "sweeper sweep --id x --dry-run --output json --redis-url redis://a",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.global.redis_url.as_deref(), Some("redis://a"));
+            assert_eq!(cli.global.output, Output::Json);
+            assert!(matches!(cli.command, Command::Sweep { dry_run: true, .. }));
+        }
+    }
+
+    #[test]
+    fn flags_that_were_given_become_settings() {
+        let global = GlobalArgs {
+            redis_url: Some("redis://a:1".into()),
+            log_level: Some("off".into()),
+            ..GlobalArgs::default()
+        };
+        let settings = global.over(Sources::default()).load().unwrap();
+        assert_eq!((settings.redis.url.as_str(), settings.log.level.as_str()), ("redis://a:1", "off"));
+        assert_eq!(GlobalArgs::default().over(Sources::default()).load().unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_refused_in_one_line() {
+        assert_eq!(
+            refused(&["sweep", "--id", "x", "--dry-rum"]),
+            "unexpected argument '--dry-rum' found; tip: a similar argument exists: '--dry-run'; see --help"
+        );
+        assert_eq!(
+            refused(&["sweep"]),
+            "the following required arguments were not provided: --id <ID>; see --help"
+        );
+        assert_eq!(
+            refused(&["--output", "xml", "sweep", "--id", "x"]),
+            "invalid value 'xml' for '--output <FORMAT>' [possible values: table, json]; see --help"
+        );
+        assert_eq!(
+            refused(&["swep"]),
+            "unrecognized subcommand 'swep'; tip: a similar subcommand exists: 'sweep'; see --help"
+        );
+    }
+}

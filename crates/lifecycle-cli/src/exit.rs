@@ -1,0 +1,148 @@
+//! How a command ends: with one of these codes, and with one line on stderr when it failed.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::mistake::SettingsError;
+use crate::output::printable;
+
+/// All that was asked for was done.
+pub const OK: u8 = 0;
+/// It was tried and failed, or what was checked does not hold.
+pub const FAILED: u8 = 1;
+/// Nothing was tried: the command line, the settings or the plan are wrong.
+pub const USAGE: u8 = 2;
+/// The store could not be reached (`EX_UNAVAILABLE` of sysexits.h).
+pub const UNAVAILABLE: u8 = 69;
+/// This agent was reaped or replaced and had to stop (`EX_SOFTWARE` of sysexits.h).
+pub const FENCED: u8 = 70;
+
+/// An error that knows the exit code of the process. Further context may be put around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// A failure with its exit code, and what happened, what was not done and what to do in one line.
+    #[must_use]
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// The exit code of the process.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Gives an error the exit code it stands for: `connect().exit_with(exit::UNAVAILABLE)?`.
+pub trait ExitWith<T> {
+    /// Turns the error into a [`Failure`] with this code and the whole error in its message.
+    ///
+    /// # Errors
+    /// The failure, if there was an error.
+    fn exit_with(self, code: u8) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> ExitWith<T> for Result<T, E> {
+    fn exit_with(self, code: u8) -> anyhow::Result<T> {
+        self.map_err(|error| Failure::new(code, joined(&error.into())).into())
+    }
+}
+
+/// Runs a command to its end and turns what comes out into the process's exit code. Errors are printed on stderr.
+pub fn main(run: impl FnOnce() -> anyhow::Result<u8>) -> ExitCode {
+    let code = run().unwrap_or_else(|error| {
+        // Nobody is left to tell when stderr is closed; eprintln! would panic.
+        let _ = io::stderr().write_all(report(&error).as_bytes());
+        code(&error)
+    });
+    ExitCode::from(code)
+}
+
+/// The exit code that an error stands for: a [`Failure`]'s own, 2 for settings, else 1.
+#[must_use]
+pub fn code(error: &anyhow::Error) -> u8 {
+    error
+        .chain()
+        .find_map(|cause| {
+            let failure = cause.downcast_ref::<Failure>().map(Failure::code);
+            failure.or_else(|| cause.downcast_ref::<SettingsError>().map(|_| USAGE))
+        })
+        .unwrap_or(FAILED)
+}
+
+/// What is printed: `error: …` in one line, or one such line per mistake in the settings.
+#[must_use]
+pub fn report(error: &anyhow::Error) -> String {
+    if let Some(settings) = error.chain().find_map(|cause| cause.downcast_ref::<SettingsError>()) {
+        return settings.mistakes.iter().fold(String::new(), |mut lines, mistake| {
+            let _ = writeln!(lines, "error: {mistake}");
+            lines
+        });
+    }
+    format!("error: {}\n", printable(&joined(error)))
+}
+
+/// The error and its causes, each once: libraries often repeat a cause in their own text.
+fn joined(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+    use crate::settings::Mistake;
+
+    #[test]
+    fn an_error_is_one_line_with_its_causes_each_once() {
+        let error =
+            anyhow!("connection refused").context("store: connection refused").context("no pass was made");
+        assert_eq!(report(&error), "error: no pass was made: store: connection refused\n");
+        assert_eq!(report(&anyhow!("two\nlines")), "error: two\\nlines\n");
+    }
+
+    #[test]
+    fn an_error_ends_with_the_code_it_was_given_and_else_with_1() {
+        assert_eq!(code(&anyhow!("no")), FAILED);
+        let refused = Err::<(), _>(io::Error::from(io::ErrorKind::ConnectionRefused)).exit_with(UNAVAILABLE);
+        let error = refused.context("nothing was reaped").unwrap_err();
+        assert_eq!(code(&error), UNAVAILABLE);
+        assert_eq!(report(&error), "error: nothing was reaped: connection refused\n");
+    }
+
+    #[test]
+    fn settings_end_with_2_and_one_line_per_mistake() {
+        let mistake = |name: &str| Mistake::File { path: name.into(), line: Some(1), problem: "bad".into() };
+        let error = anyhow::Error::from(SettingsError { mistakes: vec![mistake("a"), mistake("b")] })
+            .context("unused");
+        assert_eq!(code(&error), USAGE);
+        assert_eq!(report(&error), "error: a, line 1: bad\nerror: b, line 1: bad\n");
+    }
+
+    #[test]
+    fn the_codes_are_the_documented_ones() {
+        assert_eq!([OK, FAILED, USAGE, UNAVAILABLE, FENCED], [0, 1, 2, 69, 70]);
+    }
+}

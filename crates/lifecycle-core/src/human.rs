@@ -1,0 +1,132 @@
+//! Durations and sizes as people write them: `30s`, `20m`, `2GiB`, `100MB`.
+
+use std::time::Duration;
+
+/// Serde for [`Duration`] as text such as `30s` or `1m 30s`.
+///
+/// A bare number is refused, because nobody can tell seconds from milliseconds by looking at it.
+pub mod duration {
+    use std::fmt;
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serializer, de};
+
+    /// Writes the duration in words: `2m`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    /// Reads the duration from words.
+    ///
+    /// # Errors
+    /// When the text is no duration or has no unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Duration;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration with its unit, such as \"30s\", \"500ms\" or \"5m\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+                super::parse_duration(text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+
+    /// The same for settings that may be absent.
+    pub mod option {
+        use std::time::Duration;
+
+        use serde::{Deserialize, Deserializer};
+
+        #[derive(Deserialize)]
+        struct Present(#[serde(with = "super")] Duration);
+
+        /// Reads the duration from words.
+        ///
+        /// # Errors
+        /// When the text is no duration or has no unit.
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
+        }
+    }
+}
+
+/// Parses a duration with its unit.
+///
+/// # Errors
+/// One line that says what a duration looks like.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| format!("{text:?} is not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h"))
+}
+
+/// Parses a size in bytes: `2GiB` is 2·2³⁰, `100MB` is 100·10⁶.
+///
+/// # Errors
+/// One line that says what a size looks like.
+pub fn parse_size(text: &str) -> Result<bytesize::ByteSize, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a size: write a number with its unit, such as 512MiB, 2GiB or 100MB"))
+}
+
+/// Serde for sizes as text such as `2GiB`.
+pub mod size {
+    use std::fmt;
+
+    use bytesize::ByteSize;
+    use serde::{Deserializer, Serializer, de};
+
+    /// Writes the size with a binary unit where it is exact, else in bytes.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}B", value.as_u64()))
+    }
+
+    /// Reads the size from text, or from a number of bytes.
+    ///
+    /// # Errors
+    /// When the text is no size.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = ByteSize;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as \"512MiB\", \"2GiB\" or \"100MB\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
+                super::parse_size(text).map_err(E::custom)
+            }
+            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<ByteSize, E> {
+                Ok(ByteSize(bytes))
+            }
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<ByteSize, E> {
+                u64::try_from(bytes).map(ByteSize).map_err(|_| E::custom("a size cannot be negative"))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+
+    /// The same for settings that may be absent.
+    pub mod option {
+        use bytesize::ByteSize;
+        use serde::{Deserialize, Deserializer};
+
+        #[derive(Deserialize)]
+        struct Present(#[serde(with = "super")] ByteSize);
+
+        /// Reads the size from text.
+        ///
+        /// # Errors
+        /// When the text is no size.
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+            Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
+        }
+    }
+}

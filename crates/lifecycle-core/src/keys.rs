@@ -1,0 +1,314 @@
+//! The key schema: every Redis key of the product, named once.
+//!
+//! Nothing outside this module spells a key. Names are built from validated ids, so no id can reach into
+//! another's keys, and read back by [`KeySchema::parse`], which answers the question that `verify` asks of
+//! every key in a store: *whose is this?*
+//!
+//! The layout is a property of the connection, not of the callers. [`Layout::Standalone`] uses the names as
+//! they are. [`Layout::Tagged`] puts a hash tag in front (`{lc:7}agent:state:coder-1`), so that an agent, its
+//! sprint and the indexes they are on share one Redis Cluster slot and every script stays atomic.
+
+use std::fmt;
+
+use crate::ids::{AgentId, EpicId, SprintId, TaskId};
+
+/// The channel that carries [`crate::event::Event`]s: hints, never the truth.
+pub const LIFECYCLE_CHANNEL: &str = "agent:lifecycle";
+/// The channel that carries alerts for people.
+pub const ALERT_CHANNEL: &str = "system:alerts";
+
+/// How key names map to Redis Cluster slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// Plain names, for one server (or one with replicas).
+    #[default]
+    Standalone,
+    /// Names behind the hash tag `{lc:<partition>}`.
+    Tagged {
+        /// Number of the partition, fixed for the life of an agent and its sprint.
+        partition: u16,
+    },
+}
+
+/// Builds and reads key names in one layout.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeySchema {
+    tag: String,
+}
+
+macro_rules! global_keys {
+    ($($(#[$doc:meta])* $name:ident = $key:literal;)*) => {
+        $($(#[$doc])* #[must_use] pub fn $name(&self) -> String { self.name($key) })*
+        fn is_global(name: &str) -> bool { matches!(name, $($key)|*) }
+    };
+}
+
+macro_rules! agent_keys {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {
+        $($(#[$doc])* #[must_use] pub fn $name(&self, agent: &str) -> String { self.name(&format!(concat!($prefix, "{}"), agent)) })*
+        const AGENT_PREFIXES: &'static [&'static str] = &[$($prefix),*];
+    };
+}
+
+impl KeySchema {
+    /// The schema for a layout.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        match layout {
+            Layout::Standalone => Self::default(),
+            Layout::Tagged { partition } => Self { tag: format!("{{lc:{partition}}}") },
+        }
+    }
+
+    fn name(&self, plain: &str) -> String {
+        format!("{}{plain}", self.tag)
+    }
+
+    global_keys! {
+        /// Set: ids of active agents. No TTL; written by registration and cleanup.
+        active = "agents:active";
+        /// Sorted set: agent id → end of its lease in ms of server time. No TTL.
+        leases = "agents:leases";
+        /// Stream, capped: one entry per cleanup. No TTL.
+        log = "agents:log";
+        /// String: fleet baseline. Written by sweepers.
+        memory_baseline = "memory:baseline";
+        /// Hash: fleet counters. Written by registration and cleanup.
+        memory_stats = "memory:stats";
+        /// Hash: the last pass. Written by sweepers.
+        watermark = "sweep:watermark";
+        /// Hash: why reaping is held. Written by sweepers and operators.
+        hold = "sweep:hold";
+        /// String: random marker that tells a store that lost its memory from one that reaped you.
+        generation = "lifecycle:generation";
+    }
+
+    // These take `&str`, because ids found in a store may be anybody's: they are only ever used as exact names.
+    agent_keys! {
+        /// String with TTL `heartbeat.ttl`: the last beat. Owner: the agent.
+        heartbeat = "agent:heartbeat:";
+        /// Hash with TTL `memory.ttl`: memory figures. Owner: the agent.
+        memory = "agent:memory:";
+        /// Hash: the registration. Owner: the agent.
+        state = "agent:state:";
+        /// Set: what the agent depends on. Owner: the agent.
+        deps = "agent:deps:";
+        /// Set: agents it spawned. Owner: the agent.
+        children = "agent:children:";
+        /// Set: every further key the agent owns. Owner: the agent.
+        keys = "agent:keys:";
+        /// String: pending order. Owner: the agent, written by whoever gives the order.
+        command = "agent:command:";
+        /// String with TTL `sweep.lock_ttl`: token of the sweeper that cleans the agent up.
+        cleanup_lock = "cleanup:lock:";
+    }
+
+    /// Hash: a task in flight. Owner: the agent.
+    #[must_use]
+    pub fn task(&self, agent: &AgentId, task: &TaskId) -> String {
+        format!("{}{task}", self.task_prefix(agent.as_str()))
+    }
+
+    /// What the names of an agent's tasks begin with, for exact comparison (an id cannot contain `:`).
+    #[must_use]
+    pub fn task_prefix(&self, agent: &str) -> String {
+        self.name(&format!("agent:task:{agent}:"))
+    }
+
+    /// Hash: the sprint. Owner: its coordinator.
+    #[must_use]
+    pub fn sprint_state(&self, sprint: &SprintId) -> String {
+        self.name(&format!("sprint:state:{sprint}"))
+    }
+
+    /// Set: ids of the agents registered for the sprint. Owner: the coordinator.
+    #[must_use]
+    pub fn sprint_agents(&self, sprint: &SprintId) -> String {
+        self.name(&format!("sprint:agents:{sprint}"))
+    }
+
+    /// Hash: task id → record. Owner: the coordinator.
+    #[must_use]
+    pub fn sprint_tasks(&self, sprint: &SprintId) -> String {
+        self.name(&format!("sprint:tasks:{sprint}"))
+    }
+
+    /// List: tasks handed back, oldest first. Owner: the coordinator.
+    #[must_use]
+    pub fn sprint_requeue(&self, sprint: &SprintId) -> String {
+        self.name(&format!("sprint:requeue:{sprint}"))
+    }
+
+    /// Set: sprints of the epic that are at work. Owner: the coordinator.
+    #[must_use]
+    pub fn epic_sprints(&self, epic: &EpicId) -> String {
+        self.name(&format!("epic:sprints:{epic}"))
+    }
+
+    /// Whose key this is, or `None` for a key that is not of this product (or of another layout).
+    #[must_use]
+    pub fn parse<'k>(&self, key: &'k str) -> Option<KeyOwner<'k>> {
+        let plain = key.strip_prefix(self.tag.as_str())?;
+        if Self::is_global(plain) {
+            return Some(KeyOwner::Fleet);
+        }
+        if let Some(rest) = plain.strip_prefix("agent:task:") {
+            // The seed's plain protocol has `agent:task:<id>` too.
+            return Some(KeyOwner::Agent(rest.split(':').next().unwrap_or(rest)));
+        }
+        if let Some(rest) = plain.strip_prefix("agent:deps:") {
+            return Some(KeyOwner::Agent(rest.split(':').next().unwrap_or(rest)));
+        }
+        if let Some(agent) = Self::AGENT_PREFIXES.iter().find_map(|prefix| plain.strip_prefix(prefix)) {
+            return Some(KeyOwner::Agent(agent));
+        }
+        for prefix in ["sprint:state:", "sprint:agents:", "sprint:tasks:", "sprint:requeue:"] {
+            if let Some(sprint) = plain.strip_prefix(prefix) {
+                return Some(KeyOwner::Sprint(sprint));
+            }
+        }
+        plain.strip_prefix("epic:sprints:").map(KeyOwner::Epic)
+    }
+
+    /// Whether an agent may declare a further key as its own: any name that is not one of the product's.
+    #[must_use]
+    pub fn may_own(&self, key: &str) -> bool {
+        !key.is_empty() && self.parse(key).is_none()
+    }
+
+    /// Whether `key` is one that an agent of the seed's plain protocol left behind: `agent:task:<id>`,
+    /// `agent:task:<id>:…`, `agent:deps:<id>`, `agent:deps:<id>:…` or `agent:state:<id>`, compared exactly.
+    #[must_use]
+    pub fn plain_owner<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let plain = key.strip_prefix(self.tag.as_str())?;
+        let is_left_behind = ["agent:task:", "agent:deps:", "agent:state:"].iter().any(|p| plain.starts_with(p));
+        match self.parse(key) {
+            Some(KeyOwner::Agent(agent)) if is_left_behind => Some(agent),
+            _ => None,
+        }
+    }
+
+    /// Whether an id taken from a store may be used at all where a key name is built from it. Ids written by
+    /// others are used in exact names only, so anything but the separator is harmless.
+    #[must_use]
+    pub fn is_exact(agent: &str) -> bool {
+        !agent.is_empty() && !agent.contains(':')
+    }
+}
+
+/// Whose key a name belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyOwner<'k> {
+    /// The whole fleet: indexes, counters, the sweepers' records.
+    Fleet,
+    /// An agent, by id (as found: it may not fit [`AgentId`]).
+    Agent(&'k str),
+    /// A sprint.
+    Sprint(&'k str),
+    /// An epic.
+    Epic(&'k str),
+}
+
+impl fmt::Display for KeyOwner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fleet => f.write_str("the fleet"),
+            Self::Agent(id) => write!(f, "agent {id}"),
+            Self::Sprint(id) => write!(f, "sprint {id}"),
+            Self::Epic(id) => write!(f, "epic {id}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent() -> AgentId {
+        AgentId::new("coder-1").unwrap()
+    }
+
+    #[test]
+    fn names_are_literally_those_of_the_contract() {
+        let keys = KeySchema::default();
+        let (task, sprint, epic) =
+            (TaskId::new("login").unwrap(), SprintId::new("api").unwrap(), EpicId::new("checkout").unwrap());
+        let names = [
+            keys.active(),
+            keys.leases(),
+            keys.heartbeat("coder-1"),
+            keys.memory("coder-1"),
+            keys.state("coder-1"),
+            keys.task(&agent(), &task),
+            keys.deps("coder-1"),
+            keys.children("coder-1"),
+            keys.keys("coder-1"),
+            keys.command("coder-1"),
+            keys.cleanup_lock("coder-1"),
+            keys.sprint_state(&sprint),
+            keys.sprint_agents(&sprint),
+            keys.sprint_tasks(&sprint),
+            keys.sprint_requeue(&sprint),
+            keys.epic_sprints(&epic),
+            keys.memory_baseline(),
+            keys.memory_stats(),
+            keys.watermark(),
+            keys.hold(),
+            keys.generation(),
+            keys.log(),
+        ];
+        assert_eq!(
+            names,
+            [
+                "agents:active",
+                "agents:leases",
+                "agent:heartbeat:coder-1",
+                "agent:memory:coder-1",
+                "agent:state:coder-1",
+                "agent:task:coder-1:login",
+                "agent:deps:coder-1",
+                "agent:children:coder-1",
+                "agent:keys:coder-1",
+                "agent:command:coder-1",
+                "cleanup:lock:coder-1",
+                "sprint:state:api",
+                "sprint:agents:api",
+                "sprint:tasks:api",
+                "sprint:requeue:api",
+                "epic:sprints:checkout",
+                "memory:baseline",
+                "memory:stats",
+                "sweep:watermark",
+                "sweep:hold",
+                "lifecycle:generation",
+                "agents:log",
+            ]
+        );
+        assert_eq!((LIFECYCLE_CHANNEL, ALERT_CHANNEL), ("agent:lifecycle", "system:alerts"));
+        for name in names {
+            assert!(keys.parse(&name).is_some(), "{name} is recognised as ours");
+            assert!(!keys.may_own(&name), "{name} cannot be claimed as a further key");
+        }
+    }
+
+    #[test]
+    fn a_tagged_layout_puts_every_key_of_a_partition_into_one_slot() {
+        let keys = KeySchema::new(Layout::Tagged { partition: 7 });
+        assert_eq!(keys.state("coder-1"), "{lc:7}agent:state:coder-1");
+        assert_eq!(keys.leases(), "{lc:7}agents:leases");
+        assert_eq!(keys.parse("{lc:7}agent:state:coder-1"), Some(KeyOwner::Agent("coder-1")));
+        assert_eq!(keys.parse("agent:state:coder-1"), None);
+    }
+
+    #[test]
+    fn the_owner_of_a_key_is_read_exactly_and_never_by_prefix() {
+        let keys = KeySchema::default();
+        assert_eq!(keys.parse("agent:task:agent-1:t"), Some(KeyOwner::Agent("agent-1")));
+        assert_eq!(keys.parse("agent:task:agent-10:t"), Some(KeyOwner::Agent("agent-10")));
+        assert_eq!(keys.plain_owner("agent:task:agent-1"), Some("agent-1"));
+        assert_eq!(keys.plain_owner("agent:deps:agent-1:x:y"), Some("agent-1"));
+        assert_eq!(keys.plain_owner("agent:heartbeat:agent-1"), None);
+        assert_eq!(keys.parse("session:agent:state:x"), None);
+        assert!(keys.may_own("cache:coder-1"));
+    }
+}

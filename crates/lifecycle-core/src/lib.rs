@@ -1,0 +1,26 @@
+//! The pure heart of agent lifecycle safety: what things are called, what they mean, and every decision.
+//!
+//! Nothing here does anything. There is no runtime, no Redis client, no clock and no environment: a decision is
+//! a function of data and a `now` that is handed in, so each can be tested to its edge, and two roles that know
+//! the same decide the same.
+//!
+//! ```text
+//!   names        ids · keys · event · codec · settings · plan
+//!   what is      record · task
+//!   decisions    liveness · contact · brake · sweep · sprint
+//! ```
+
+pub mod brake;
+pub mod codec;
+pub mod contact;
+pub mod event;
+pub mod human;
+pub mod ids;
+pub mod keys;
+pub mod liveness;
+pub mod plan;
+pub mod record;
+pub mod settings;
+pub mod sweep;
+pub mod task;
+mod words;

@@ -1,0 +1,186 @@
+//! The agents of a plan: one entry of the file becomes `count` of them, and no two share an id, whatever their
+//! sprint, because an agent's id is its name in the whole store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use toml::{Spanned, Value};
+
+use super::check::{Check, label};
+use super::written;
+use super::{AgentPlan, MAX_AGENTS, MAX_COUNT, MAX_TASK_TIMEOUT, RESERVED_ENV_PREFIX};
+use crate::human::{parse_duration, parse_size};
+use crate::ids::AgentId;
+
+/// Who has which id so far, over all sprints.
+#[derive(Default)]
+pub(super) struct Roster {
+    /// The line of the entry each id comes from.
+    taken: HashMap<AgentId, usize>,
+    /// Agents asked for.
+    asked: u64,
+}
+
+impl Check {
+    /// The agents of one sprint.
+    pub(super) fn agents(
+        &mut self,
+        sprint: &str,
+        entries: &[Spanned<written::Agent>],
+        roster: &mut Roster,
+    ) -> Option<Vec<AgentPlan>> {
+        let entries: Vec<_> = entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| self.entry(sprint, index, entry, roster))
+            .collect();
+        Some(entries.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    fn entry(
+        &mut self,
+        sprint: &str,
+        index: usize,
+        entry: &Spanned<written::Agent>,
+        roster: &mut Roster,
+    ) -> Option<Vec<AgentPlan>> {
+        let (place, agent) = (entry.span(), entry.get_ref());
+        let label = label("agent", agent.id.as_ref(), index);
+        let kind = self.id_of(&format!("{sprint}, "), &place, (&label, agent.id.as_ref()));
+        let of = format!("{sprint}, {label}: ");
+        let count = self.number(&of, "count", agent.count.as_ref(), (1, MAX_COUNT));
+        self.command(&of, &place, &agent.command);
+        self.env(&of, &agent.env);
+        let task_timeout = self.task_timeout(&of, agent.task_timeout.as_ref());
+        let memory_limit = self.memory_limit(&of, agent.memory_limit.as_ref());
+        let kind = kind?;
+        let place = agent.id.as_ref().map_or(place, Spanned::span);
+        let ids = self.expand(&of, &place, (&kind, count?), roster)?;
+        let (task_timeout, memory_limit) = (task_timeout?, memory_limit?);
+        let command: Vec<String> = agent.command.iter().map(|part| part.get_ref().clone()).collect();
+        let env: BTreeMap<String, String> =
+            agent.env.iter().map(|(name, value)| (name.clone(), value.get_ref().clone())).collect();
+        let one = |id| AgentPlan {
+            id,
+            kind: kind.as_str().to_owned(),
+            command: command.clone(),
+            env: env.clone(),
+            task_timeout,
+            memory_limit,
+        };
+        Some(ids.into_iter().map(one).collect())
+    }
+
+    /// The ids of one entry: its own for one agent, numbered from 1 for several.
+    fn expand(
+        &mut self,
+        of: &str,
+        place: &Range<usize>,
+        (kind, count): (&AgentId, u32),
+        roster: &mut Roster,
+    ) -> Option<Vec<AgentId>> {
+        roster.asked += u64::from(count);
+        if roster.asked > MAX_AGENTS {
+            let asked = roster.asked;
+            let what =
+                format!("{of}the plan asks for {asked} agents up to here: use {MAX_AGENTS} or fewer in all");
+            self.refuse(place, what);
+            return None;
+        }
+        let ids = match count {
+            1 => Ok(vec![kind.clone()]),
+            _ => (1..=count).map(|number| AgentId::new(format!("{kind}-{number}"))).collect(),
+        };
+        let ids: Vec<AgentId> = match ids {
+            Ok(ids) => ids,
+            Err(invalid) => {
+                self.refuse(place, format!("{of}{invalid}, with the number that count adds: shorten the id"));
+                return None;
+            }
+        };
+        if let Some((id, line)) = ids.iter().find_map(|id| roster.taken.get(id).map(|line| (id, line))) {
+            let of_plan = "it must be unique in the plan";
+            let what = format!("{of}the agent on line {line} has the id {:?} too: {of_plan}", id.as_str());
+            self.refuse(place, what);
+            return None;
+        }
+        let line = self.line(place);
+        roster.taken.extend(ids.iter().map(|id| (id.clone(), line)));
+        Some(ids)
+    }
+
+    fn command(&mut self, of: &str, place: &Range<usize>, command: &[Spanned<String>]) {
+        let Some(program) = command.first() else {
+            let mend = "add command = [\"PROGRAM\", \"ARGUMENT\"]";
+            return self.refuse(place, format!("{of}has no command: {mend}"));
+        };
+        if program.get_ref().is_empty() {
+            let what = format!("{of}command begins with an empty string: name a program there");
+            self.refuse(&program.span(), what);
+        }
+        for part in command {
+            self.no_nul(of, "command", part);
+        }
+    }
+
+    fn env(&mut self, of: &str, env: &BTreeMap<String, Spanned<String>>) {
+        for (name, value) in env {
+            let wrong = if name.is_empty() {
+                Some("is empty: give it a name")
+            } else if name.contains(['=', '\0']) {
+                Some("has '=' or NUL, which no environment can hold: remove it")
+            } else if name.starts_with(RESERVED_ENV_PREFIX) {
+                Some("is reserved for what the agent tells its command: choose another")
+            } else {
+                None
+            };
+            if let Some(wrong) = wrong {
+                self.refuse(&value.span(), format!("{of}env name {name:?} {wrong}"));
+            }
+            self.no_nul(of, &format!("env {name:?}"), value);
+        }
+    }
+
+    /// `None` when refused, `Some(None)` when absent.
+    fn task_timeout(&mut self, of: &str, written: Option<&Spanned<Value>>) -> Option<Option<Duration>> {
+        let Some(written) = written else { return Some(None) };
+        let timeout = match written.get_ref() {
+            Value::String(text) => parse_duration(text).and_then(|timeout| match timeout {
+                Duration::ZERO => Err("is no time at all: use 1s or more".into()),
+                _ if timeout > MAX_TASK_TIMEOUT => Err("is over a year: leave it out for no end".into()),
+                _ => Ok(timeout),
+            }),
+            _ => Err("is no text: write a duration with its unit, such as \"20m\"".into()),
+        };
+        self.accepted(of, "task_timeout", written, timeout)
+    }
+
+    /// `None` when refused, `Some(None)` when absent.
+    fn memory_limit(&mut self, of: &str, written: Option<&Spanned<Value>>) -> Option<Option<ByteSize>> {
+        let Some(written) = written else { return Some(None) };
+        let limit = match written.get_ref() {
+            Value::String(text) => parse_size(text),
+            Value::Integer(bytes) => {
+                u64::try_from(*bytes).map(ByteSize).map_err(|_| "is negative: use 1 or more bytes".into())
+            }
+            _ => Err("is no size: write it as text, such as \"2GiB\"".into()),
+        };
+        let limit = limit.and_then(|limit| match limit.as_u64() {
+            0 => Err("is no memory at all: leave it out for no limit".into()),
+            _ => Ok(limit),
+        });
+        self.accepted(of, "memory_limit", written, limit)
+    }
+
+    fn accepted<T>(
+        &mut self,
+        of: &str,
+        key: &str,
+        written: &Spanned<Value>,
+        value: Result<T, String>,
+    ) -> Option<Option<T>> {
+        value.map_err(|why| self.refuse(&written.span(), format!("{of}{key} {why}"))).ok().map(Some)
+    }
+}

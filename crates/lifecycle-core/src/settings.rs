@@ -1,0 +1,370 @@
+//! Every setting, its default, and the contradictions that are refused.
+//!
+//! This module knows values only. Where they come from (file, environment, flags) is the business of
+//! the command lines; [`Settings::contradictions`] reports all mistakes at once, by setting name, so that
+//! the loader can add the source of each.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::codec::Wire;
+use crate::human;
+
+/// All settings, with the defaults of the seed document.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The store.
+    pub redis: Redis,
+    /// How agents beat.
+    pub heartbeat: Heartbeat,
+    /// How sweepers look for orphans.
+    pub sweep: Sweep,
+    /// Memory records.
+    pub memory: Memory,
+    /// How roles stop.
+    pub shutdown: Shutdown,
+    /// What is written to Redis.
+    pub wire: WireSettings,
+    /// The sweeper's HTTP endpoints.
+    pub http: Http,
+    /// The coordinator.
+    pub coordinator: Coordinator,
+    /// Logging.
+    pub log: Log,
+}
+
+/// `redis.*`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redis {
+    /// `redis://[user[:password]@]host[:port][/db]`, `redis+unix:///path/to.sock`, or `rediss://…` in a build with TLS.
+    pub url: String,
+    /// Password, where it should not stand in the URL.
+    #[serde(deserialize_with = "lenient_text", skip_serializing)]
+    pub password: Option<String>,
+    /// How long a command that needs the store at start waits for it before it gives up with exit code 69.
+    /// Daemons keep trying. 0 or more.
+    #[serde(with = "human::duration")]
+    pub start_timeout: Duration,
+    /// Longest time one command may take, 100 ms or more.
+    #[serde(with = "human::duration")]
+    pub command_timeout: Duration,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379".into(),
+            password: None,
+            start_timeout: Duration::from_secs(10),
+            command_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// `heartbeat.*`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Heartbeat {
+    /// Time between two beats, jittered by ±10 %.
+    #[serde(with = "human::duration")]
+    pub interval: Duration,
+    /// Lifetime of `agent:heartbeat:<id>`.
+    #[serde(with = "human::duration")]
+    pub ttl: Duration,
+    /// Whether each beat also publishes `heartbeat_sent`, as the seed document does. Turning it off saves
+    /// one message per agent and beat to every subscriber of a large fleet.
+    pub publish: bool,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(30), ttl: Duration::from_secs(180), publish: true }
+    }
+}
+
+/// `sweep.*`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sweep {
+    /// Longest time between two passes: the backstop behind the timer and the events.
+    #[serde(with = "human::duration")]
+    pub interval: Duration,
+    /// Length of an agent's lease: silence longer than this makes an orphan.
+    #[serde(with = "human::duration")]
+    pub orphan_threshold: Duration,
+    /// How long an announced agent has to speak up before it is reaped.
+    #[serde(with = "human::duration")]
+    pub grace: Duration,
+    /// Lifetime of `cleanup:lock:<id>`.
+    #[serde(with = "human::duration")]
+    pub lock_ttl: Duration,
+    /// Most agents handled in one round of a pass, 1 to 10 000.
+    pub batch: u32,
+    /// Share of the fleet that must fall silent together for reaping to hold, over 0 and up to 1.
+    pub hold_fraction: f64,
+    /// Fewest agents that must fall silent together for reaping to hold, 1 or more.
+    pub hold_minimum: u32,
+    /// Longest hold; afterwards reaping goes on at a limited rate.
+    #[serde(with = "human::duration")]
+    pub hold_timeout: Duration,
+    /// Time between two comparisons of the indexes with the records.
+    #[serde(with = "human::duration")]
+    pub reconcile_interval: Duration,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            orphan_threshold: Duration::from_secs(120),
+            grace: Duration::from_millis(100),
+            lock_ttl: Duration::from_secs(300),
+            batch: 500,
+            hold_fraction: 0.3,
+            hold_minimum: 5,
+            hold_timeout: Duration::from_secs(300),
+            reconcile_interval: Duration::from_secs(600),
+        }
+    }
+}
+
+/// `memory.*`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Lifetime of `agent:memory:<id>`.
+    #[serde(with = "human::duration")]
+    pub ttl: Duration,
+    /// Age of the sample that growth is measured against.
+    #[serde(with = "human::duration")]
+    pub leak_window: Duration,
+    /// Growth of the fleet within the window that is called a leak.
+    #[serde(with = "human::size")]
+    pub leak_threshold: ByteSize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(3600), leak_window: Duration::from_secs(300), leak_threshold: ByteSize::mb(100) }
+    }
+}
+
+/// `shutdown.*`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long running tasks may take to finish once a role stops.
+    #[serde(with = "human::duration")]
+    pub drain_timeout: Duration,
+    /// How long a process tree has between TERM and KILL.
+    #[serde(with = "human::duration")]
+    pub kill_timeout: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain_timeout: Duration::from_secs(30), kill_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// `wire.*`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WireSettings {
+    /// `msgpack`, or `json` for fleets that mix in clients of the seed's plain protocol.
+    pub format: Wire,
+}
+
+/// `http.*`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where the sweeper serves `/metrics`, `/healthz` and `/readyz`.
+    pub listen: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464) }
+    }
+}
+
+/// `coordinator.*`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Coordinator {
+    /// Folder that receives `<epic>/<sprint>/<task>.log`.
+    pub runs_dir: PathBuf,
+    /// The program that supervises an agent's command. Default: `agent` beside the coordinator, else on PATH.
+    pub agent_program: Option<PathBuf>,
+    /// How often one agent may be restarted within `restart_window`.
+    pub restart_limit: u32,
+    /// See `restart_limit`.
+    #[serde(with = "human::duration")]
+    pub restart_window: Duration,
+}
+
+impl Default for Coordinator {
+    fn default() -> Self {
+        Self {
+            runs_dir: "runs".into(),
+            agent_program: None,
+            restart_limit: 3,
+            restart_window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// `log.*`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or targets such as `info,sweeper=debug`.
+    pub level: String,
+    /// `text` or `json`; always on stderr.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line per event.
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+/// Settings that cannot work together, or a value out of its range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The setting at fault, such as `sweep.orphan_threshold`.
+    pub setting: &'static str,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+impl Settings {
+    /// Everything that is wrong with these values, all at once; empty when they can be used.
+    #[must_use]
+    pub fn contradictions(&self) -> Vec<Contradiction> {
+        let mut found = Vec::new();
+        let mut refuse = |wrong: bool, setting: &'static str, problem: String| {
+            if wrong {
+                found.push(Contradiction { setting, problem });
+            }
+        };
+        let text = |duration: Duration| humantime::format_duration(duration).to_string();
+        let (beat, sweep) = (&self.heartbeat, &self.sweep);
+
+        for (setting, value, least) in [
+            ("heartbeat.interval", beat.interval, Duration::from_millis(50)),
+            ("sweep.interval", sweep.interval, Duration::from_millis(50)),
+            ("sweep.reconcile_interval", sweep.reconcile_interval, Duration::from_millis(50)),
+            ("redis.command_timeout", self.redis.command_timeout, Duration::from_millis(100)),
+            ("memory.ttl", self.memory.ttl, Duration::from_secs(1)),
+            ("heartbeat.ttl", beat.ttl, Duration::from_secs(1)),
+        ] {
+            refuse(value < least, setting, format!("{} is too short: use {} or more", text(value), text(least)));
+        }
+        refuse(
+            sweep.orphan_threshold < beat.interval * 2,
+            "sweep.orphan_threshold",
+            format!(
+                "{} is below twice heartbeat.interval ({}), so one late beat would look like death: use {} or more",
+                text(sweep.orphan_threshold),
+                text(beat.interval),
+                text(beat.interval * 2)
+            ),
+        );
+        refuse(
+            beat.ttl < sweep.orphan_threshold,
+            "heartbeat.ttl",
+            format!(
+                "{} is below sweep.orphan_threshold ({}), so a beat would vanish before its agent is judged: use {} or more",
+                text(beat.ttl),
+                text(sweep.orphan_threshold),
+                text(sweep.orphan_threshold)
+            ),
+        );
+        refuse(
+            sweep.lock_ttl < sweep.grace * 2,
+            "sweep.lock_ttl",
+            format!(
+                "{} is below twice sweep.grace ({}), so a lock would end before its cleanup: use {} or more",
+                text(sweep.lock_ttl),
+                text(sweep.grace),
+                text(sweep.grace * 2)
+            ),
+        );
+        refuse(
+            !(sweep.hold_fraction > 0.0 && sweep.hold_fraction <= 1.0),
+            "sweep.hold_fraction",
+            format!("{} is no share of the fleet: use a number over 0 and up to 1", sweep.hold_fraction),
+        );
+        refuse(sweep.hold_minimum == 0, "sweep.hold_minimum", "0 would hold every pass: use 1 or more".into());
+        refuse(
+            sweep.batch == 0 || sweep.batch > 10_000,
+            "sweep.batch",
+            format!("{} is out of range: use 1 to 10000", sweep.batch),
+        );
+        found
+    }
+}
+
+/// Environment values are typed by their looks, so a password of digits arrives as a number.
+fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Scalar {
+        Text(String),
+        Whole(i64),
+        Natural(u64),
+        Flag(bool),
+        Real(f64),
+    }
+    Ok(Option::<Scalar>::deserialize(deserializer)?.map(|scalar| match scalar {
+        Scalar::Text(text) => text,
+        Scalar::Whole(number) => number.to_string(),
+        Scalar::Natural(number) => number.to_string(),
+        Scalar::Flag(flag) => flag.to_string(),
+        Scalar::Real(number) => number.to_string(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_seed_and_do_not_contradict_each_other() {
+        let settings = Settings::default();
+        assert_eq!(settings.contradictions(), []);
+        assert_eq!(settings.heartbeat.interval, Duration::from_secs(30));
+        assert_eq!(settings.heartbeat.ttl, Duration::from_secs(180));
+        assert_eq!(settings.sweep.orphan_threshold, Duration::from_secs(120));
+        assert_eq!(settings.sweep.grace, Duration::from_millis(100));
+        assert_eq!(settings.memory.leak_threshold.as_u64(), 100_000_000);
+    }
+
+    #[test]
+    fn a_threshold_below_twice_the_interval_and_a_ttl_below_the_threshold_are_both_reported() {
+        let mut settings = Settings::default();
+        settings.heartbeat.interval = Duration::from_secs(100);
+        settings.heartbeat.ttl = Duration::from_secs(60);
+        let names: Vec<_> = settings.contradictions().iter().map(|c| c.setting).collect();
+        assert_eq!(names, ["sweep.orphan_threshold", "heartbeat.ttl"]);
+    }
+}

@@ -1,0 +1,185 @@
+//! The event bus, as a stream of hints.
+//!
+//! Pub/sub forgets: messages are lost while a subscriber is away, and a subscriber can die without an error. So
+//! the stream has a third thing to say besides *event* and *rubbish*: [`Hint::Resync`], look at the keys, you may
+//! have missed something. It is said after every (re)connect, when messages came faster than they were read, and
+//! when the watchdog (a message to ourselves every few seconds) did not come back.
+
+use std::time::Duration;
+
+use fred::clients::SubscriberClient;
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::types::Message;
+use lifecycle_core::codec::decode;
+use lifecycle_core::event::Event;
+use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::error::StoreError;
+use crate::store::Store;
+
+/// Time between two messages to ourselves.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// Without one for this long the subscription is taken for dead.
+const PING_TIMEOUT: Duration = Duration::from_secs(7);
+/// Hints waiting to be read; what comes on top of them becomes one `Resync`.
+const BACKLOG: usize = 1024;
+
+/// Something that may be worth a look.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Hint {
+    /// An event on `agent:lifecycle`.
+    Event(Event),
+    /// An alert on `system:alerts`.
+    Alert(Event),
+    /// Something may have been missed: look at the keys.
+    Resync(&'static str),
+    /// A message that is no event; it was dropped.
+    Rubbish {
+        /// The channel it came on.
+        channel: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// A subscription to both channels. Ends when it is dropped.
+#[derive(Debug)]
+pub struct Bus {
+    hints: mpsc::Receiver<Hint>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Bus {
+    /// The next hint. Never ends by itself; waits while there is nothing to say.
+    pub async fn next(&mut self) -> Hint {
+        match self.hints.recv().await {
+            Some(hint) => hint,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Store {
+    /// Subscribes to the lifecycle and alert channels, for as long as the [`Bus`] lives, over every reconnect.
+    ///
+    /// # Errors
+    /// [`StoreError::Configuration`] when no subscriber can be built.
+    pub fn subscribe(&self) -> Result<Bus, StoreError> {
+        let subscriber = self.builder.build_subscriber_client()?;
+        let (sender, hints) = mpsc::channel(BACKLOG);
+        let listener = Listener {
+            subscriber,
+            publisher: self.client.clone(),
+            echo: format!("{LIFECYCLE_CHANNEL}:echo:{:032x}", rand::random::<u128>()),
+            hints: Outbox { sender, missed: false },
+        };
+        Ok(Bus { hints, task: tokio::spawn(listener.run()) })
+    }
+}
+
+struct Outbox {
+    sender: mpsc::Sender<Hint>,
+    missed: bool,
+}
+
+impl Outbox {
+    fn say(&mut self, hint: Hint) {
+        if self.missed && self.sender.try_send(Hint::Resync("events came faster than they were read")).is_ok() {
+            self.missed = false;
+        }
+        self.missed |= self.sender.try_send(hint).is_err();
+    }
+}
+
+struct Listener {
+    subscriber: SubscriberClient,
+    publisher: fred::clients::Client,
+    echo: String,
+    hints: Outbox,
+}
+
+impl Listener {
+    async fn run(mut self) {
+        let mut messages = self.subscriber.message_rx();
+        let mut reconnects = self.subscriber.reconnect_rx();
+        let _connection = AbortOnDrop(self.subscriber.connect());
+        let _resubscriber = AbortOnDrop(self.subscriber.manage_subscriptions());
+        self.subscribe().await;
+        let mut ping = interval(PING_INTERVAL);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Ok(message) if *message.channel == *self.echo => heard = Instant::now(),
+                    Ok(message) => self.hints.say(read(&message)),
+                    Err(RecvError::Lagged(_)) => self.hints.say(Hint::Resync("the subscriber fell behind")),
+                    Err(RecvError::Closed) => return,
+                },
+                reconnect = reconnects.recv() => if reconnect.is_ok() {
+                    heard = Instant::now();
+                    self.hints.say(Hint::Resync("reconnected"));
+                },
+                _ = ping.tick() => {
+                    if heard.elapsed() > PING_TIMEOUT {
+                        heard = Instant::now();
+                        self.revive().await;
+                    }
+                    self.ping();
+                }
+            }
+        }
+    }
+
+    async fn subscribe(&mut self) {
+        let channels = vec![LIFECYCLE_CHANNEL.to_string(), ALERT_CHANNEL.to_string(), self.echo.clone()];
+        // A failure shows in the watchdog, which subscribes again.
+        if let Err(error) = self.subscriber.subscribe(channels).await {
+            tracing::debug!(%error, "could not subscribe yet");
+        }
+        self.hints.say(Hint::Resync("subscribed"));
+    }
+
+    async fn revive(&mut self) {
+        tracing::warn!("the event subscription went quiet; subscribing again");
+        if self.subscriber.is_connected() {
+            let _ = self.subscriber.force_reconnection().await;
+        }
+        self.subscribe().await;
+    }
+
+    fn ping(&self) {
+        // On a task of its own: a store that does not answer must not stop the listening.
+        let (publisher, echo) = (self.publisher.clone(), self.echo.clone());
+        tokio::spawn(async move {
+            let _: Result<(), _> = publisher.publish(echo, "").await;
+        });
+    }
+}
+
+fn read(message: &Message) -> Hint {
+    let channel = message.channel.to_string();
+    let bytes = message.value.as_bytes().unwrap_or_default();
+    match decode::<Event>(bytes) {
+        Ok(event) if channel == ALERT_CHANNEL => Hint::Alert(event),
+        Ok(event) => Hint::Event(event),
+        Err(error) => Hint::Rubbish { channel, problem: error.to_string() },
+    }
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

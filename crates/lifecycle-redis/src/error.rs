@@ -1,0 +1,68 @@
+//! What can go wrong between us and the store, and what it means for the caller.
+
+use lifecycle_core::codec::Malformed;
+
+/// Why an operation on the store did not happen, or is not known to have happened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The settings cannot describe a connection. Nothing was tried.
+    #[error("redis.url {url:?} cannot be used: {problem}")]
+    Configuration {
+        /// The URL, without its password.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No server answered within the start-up time. Nothing was written.
+    #[error("no store answered at {url} within {seconds} s: start Redis or Valkey there, or set redis.url ({detail})")]
+    Unreachable {
+        /// The URL, without its password.
+        url: String,
+        /// How long was tried.
+        seconds: u64,
+        /// What the last attempt said.
+        detail: String,
+    },
+    /// The connection broke or timed out. Whether the command ran is not known; every write is fenced, so trying
+    /// again is safe.
+    #[error("the store did not answer: {0}")]
+    Unavailable(String),
+    /// The store understood and refused. Nothing was written by this command.
+    #[error("the store refused: {0}")]
+    Refused(String),
+    /// A reply, or something read from the store, is not what this product writes.
+    #[error("the store holds or said something unexpected: {0}")]
+    Unexpected(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed a little later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Unreachable { .. } => true,
+            // LOADING, BUSY, MISCONF, OOM and the like pass; a wrong password or missing right does not.
+            Self::Refused(text) => !["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| text.starts_with(code)),
+            Self::Configuration { .. } | Self::Unexpected(_) => false,
+        }
+    }
+}
+
+impl From<fred::error::Error> for StoreError {
+    fn from(error: fred::error::Error) -> Self {
+        use fred::error::ErrorKind;
+        match error.kind() {
+            ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Routing | ErrorKind::Backpressure => {
+                Self::Unavailable(error.details().to_string())
+            }
+            ErrorKind::Parse | ErrorKind::Protocol => Self::Unexpected(error.details().to_string()),
+            _ => Self::Refused(error.details().to_string()),
+        }
+    }
+}
+
+impl From<Malformed> for StoreError {
+    fn from(error: Malformed) -> Self {
+        Self::Unexpected(error.to_string())
+    }
+}

@@ -1,0 +1,38 @@
+//! The only place that issues a Redis command.
+//!
+//! [`Store`] is the connection; its methods are the operations of the protocol, grouped by who performs them.
+//! Whatever two processes can race for is one Lua script under `src/scripts/`, atomic and fenced by the writer's
+//! incarnation. [`Bus`] is the event channel, as a stream of hints.
+//!
+//! ```text
+//!   agents      register · beat · own            an agent, for itself
+//!   tasks       begin · finish                   an agent, for its work
+//!   sprints     start · assign · take · end      a coordinator
+//!   sweeping    observe · lock · adopt · mark    a sweeper
+//!   removal     release · reap                   an agent, or whoever cleans up after it
+//!   orders      order · evidence · announce      anybody
+//!   fleet       read                             anybody
+//! ```
+
+mod agents;
+mod bus;
+mod error;
+mod fleet;
+mod orders;
+mod removal;
+mod reply;
+mod scripts;
+mod sprints;
+mod store;
+mod sweeping;
+mod tasks;
+
+pub use agents::{BeatReply, Fenced, Life, Registered};
+pub use bus::{Bus, Hint};
+pub use error::StoreError;
+pub use fleet::{AgentView, LogEntry};
+pub use removal::{Judged, ReapOutcome, Removed, Target};
+pub use sprints::{Assigned, SprintEnded, SprintStarted};
+pub use store::Store;
+pub use sweeping::{HoldChange, Suspect, is_usable};
+pub use tasks::TaskReply;

@@ -1,0 +1,81 @@
+//! What others do to an agent: give it an order, say that its process ended, say something about it.
+
+use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::ids::Incarnation;
+use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
+use lifecycle_core::record::Order;
+
+use fred::interfaces::{ClientLike, PubsubInterface};
+
+use crate::error::StoreError;
+use crate::reply::{Reply, number};
+use crate::store::Store;
+
+impl Store {
+    /// Gives an order, delivered in the reply to the agent's next beat (which the event makes come at once).
+    /// `false` if that life is not there.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn order(
+        &self,
+        id: &str,
+        incarnation: Option<Incarnation>,
+        order: Order,
+        why: &str,
+    ) -> Result<bool, StoreError> {
+        let names = vec![self.keys().state(id), self.keys().command(id)];
+        let life = incarnation.map(|incarnation| incarnation.to_string()).unwrap_or_default();
+        let args = vec![id.into(), life.into(), order.as_str().into(), why.into(), self.wire.as_str().into()];
+        let reply = Reply::read(self.run(&self.scripts.order, names, args).await?)?;
+        Ok(reply.word() == "ok")
+    }
+
+    /// Says that the agent's process was seen to end without a clean release: its lease ends now. `false` if that
+    /// life is not there any more.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn process_exited(
+        &self,
+        id: &str,
+        incarnation: Incarnation,
+        status: &str,
+        seen_by: &str,
+    ) -> Result<bool, StoreError> {
+        let names = vec![self.keys().leases(), self.keys().state(id)];
+        let args =
+            vec![id.into(), incarnation.to_string().into(), status.into(), seen_by.into(), self.wire.as_str().into()];
+        let reply = Reply::read(self.run(&self.scripts.evidence, names, args).await?)?;
+        Ok(reply.word() == "ok")
+    }
+
+    /// Publishes an event; `fill` says what it is about. Nobody may be listening, which is fine.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn announce(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) -> Result<(), StoreError> {
+        let mut event = Event::new(kind, self.server_time().await?);
+        fill(&mut event);
+        let channel = match kind {
+            EventKind::MemoryLeakDetected | EventKind::MemoryLimitExceeded => ALERT_CHANNEL,
+            _ => LIFECYCLE_CHANNEL,
+        };
+        let bytes = self.wire.encode(&event)?;
+        Ok(self.client.publish::<(), _, _>(channel, bytes.as_slice()).await?)
+    }
+
+    /// Server time in ms.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn server_time(&self) -> Result<u64, StoreError> {
+        let value: fred::types::Value =
+            self.client.custom(fred::cmd!("TIME"), Vec::<fred::types::Value>::new()).await?;
+        let mut parts = value.into_array().into_iter().filter_map(|part| number(&part));
+        match (parts.next(), parts.next()) {
+            (Some(seconds), Some(micros)) => Ok(seconds * 1_000 + micros / 1_000),
+            _ => Err(StoreError::Unexpected("TIME did not reply with two numbers".into())),
+        }
+    }
+}

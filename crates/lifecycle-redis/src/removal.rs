@@ -1,0 +1,292 @@
+//! Removing an agent with everything it owns: cleanly by itself, or reaped by others.
+//!
+//! Both are the same few steps of the same script library, each atomic: read what it owns, remove at most
+//! [`CHUNK`] of it, tell its children, repeat until nothing is left. The first step ends the life for good, so
+//! whoever comes after a crash in between simply goes on.
+
+use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
+use fred::types::Value;
+use lifecycle_core::event::EventKind;
+use lifecycle_core::ids::Incarnation;
+use lifecycle_core::keys::KeySchema;
+use lifecycle_core::record::{AgentRecord, Order, Role};
+use lifecycle_core::sweep::Reason;
+use serde::Serialize;
+
+use crate::agents::Life;
+use crate::error::StoreError;
+use crate::reply::Reply;
+use crate::store::{Store, arguments};
+
+/// Most owned keys one script call removes: 1,000 UNLINKs stay well under 5 ms.
+const CHUNK: usize = 1_000;
+/// About how many entries `agents:log` keeps.
+const LOG_LENGTH: u32 = 10_000;
+
+/// What a removal did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Keys removed.
+    pub keys_deleted: u64,
+    /// Tasks handed back.
+    pub tasks_requeued: u64,
+}
+
+/// How a reap ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReapOutcome {
+    /// The agent and everything it owned is gone.
+    Reaped(Removed),
+    /// It spoke up in time.
+    Refuted,
+    /// That life was not there any more.
+    AlreadyGone,
+}
+
+/// Whom to reap, on what grounds.
+#[derive(Debug, Clone)]
+pub struct Target<'a> {
+    /// The id, as found.
+    pub id: &'a str,
+    /// The registration it was judged by; `None` for an agent on the seed's plain protocol.
+    pub record: Option<&'a AgentRecord>,
+    /// The heartbeat a plain agent was judged by.
+    pub judged: Judged<'a>,
+    /// Further keys of a plain agent, found by [`Store::left_behind`].
+    pub left_behind: &'a [String],
+    /// Why.
+    pub reason: Reason,
+    /// Reap it even if its lease runs (an operator's word, a finished sprint, a takeover).
+    pub force: bool,
+    /// Token of the cleanup lock, if one was taken.
+    pub token: Option<&'a str>,
+    /// Who reaps, for the audit log.
+    pub by: &'a str,
+    /// What is known of the process: `dead`, `killed` or `unknown`.
+    pub process: &'a str,
+}
+
+/// The heartbeat that a plain agent was judged by.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Judged<'a> {
+    /// There was none.
+    #[default]
+    Missing,
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// Something too long to carry around, of this length.
+    Length(u64),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RemoveArguments<'a> {
+    agent_id: &'a str,
+    incarnation: String,
+    reason: &'a str,
+    by: &'a str,
+    format: &'static str,
+    entry: &'static str,
+    event: &'static str,
+    task_prefix: String,
+    has_sprint: bool,
+    has_parent: bool,
+    children_told: bool,
+    log_length: u32,
+    process: &'a str,
+    plain: bool,
+    force: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judged: Option<u64>,
+}
+
+impl Store {
+    /// A clean end: removes the life with everything it owns and hands its tasks back. `false` if somebody else
+    /// has removed it or is at it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot answer. Calling it again goes on where it stopped.
+    pub async fn release(&self, life: &Life, reason: &str) -> Result<Option<Removed>, StoreError> {
+        let Some(record) = self.record(life.id.as_str()).await? else { return Ok(None) };
+        let mut args = self.remove_arguments(life.id.as_str(), Some(&record), reason, "release");
+        args.incarnation = life.incarnation.to_string();
+        args.event = EventKind::AgentShutdown.as_str();
+        args.process = "ended";
+        args.by = life.id.as_str();
+        let removal = Removal { store: self, script: &self.scripts.release, judged: Value::Null, extra: &[] };
+        match removal.run(args, Some(&record)).await? {
+            ReapOutcome::Reaped(removed) => Ok(Some(removed)),
+            ReapOutcome::Refuted | ReapOutcome::AlreadyGone => Ok(None),
+        }
+    }
+
+    /// Compare-and-reap: removes the target if it is still what it was judged to be. Running it twice does nothing
+    /// twice.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot answer; the next pass goes on where it stopped.
+    pub async fn reap(&self, target: &Target<'_>) -> Result<ReapOutcome, StoreError> {
+        let mut args = self.remove_arguments(target.id, target.record, target.reason.as_str(), "cleanup");
+        args.by = target.by;
+        args.process = target.process;
+        args.plain = target.record.is_none();
+        args.force = target.force;
+        args.token = target.token;
+        let judged = match target.judged {
+            Judged::Missing => Value::from(""),
+            Judged::Bytes(bytes) => Value::Bytes(bytes.to_vec().into()),
+            Judged::Length(length) => {
+                args.judged = Some(length);
+                Value::from("")
+            }
+        };
+        let removal = Removal { store: self, script: &self.scripts.reap, judged, extra: target.left_behind };
+        removal.run(args, target.record).await
+    }
+
+    fn remove_arguments<'a>(
+        &self,
+        id: &'a str,
+        record: Option<&AgentRecord>,
+        reason: &'a str,
+        entry: &'static str,
+    ) -> RemoveArguments<'a> {
+        RemoveArguments {
+            agent_id: id,
+            incarnation: record.map(|record| record.incarnation.to_string()).unwrap_or_default(),
+            reason,
+            by: "",
+            format: self.wire.as_str(),
+            entry,
+            event: EventKind::CleanupCompleted.as_str(),
+            task_prefix: self.keys().task_prefix(id),
+            has_sprint: record.is_some_and(|record| record.sprint.is_some()),
+            has_parent: record.is_some_and(|record| record.parent.as_deref().is_some_and(KeySchema::is_exact)),
+            children_told: false,
+            log_length: LOG_LENGTH,
+            process: "unknown",
+            plain: false,
+            force: false,
+            token: None,
+            judged: None,
+        }
+    }
+
+    /// Reads a registration; `None` when there is none of ours.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn record(&self, id: &str) -> Result<Option<AgentRecord>, StoreError> {
+        match self.client.hgetall::<Value, _>(self.keys().state(id)).await {
+            Ok(value) => Ok(AgentRecord::from_fields(&crate::reply::fields(value))),
+            Err(error) if error.details().starts_with("WRONGTYPE") => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Says that a coordinator was lost and orders its children to stop. An order is fenced by the child being
+    /// this coordinator's, so a child that somebody else has adopted goes on.
+    async fn tell_children(&self, id: &str, record: &AgentRecord, incarnation: Incarnation) -> Result<(), StoreError> {
+        let children: Vec<String> = self.client.smembers(self.keys().children(id)).await?;
+        for child in &children {
+            let theirs = self.record(child).await?;
+            if theirs.is_some_and(|theirs| theirs.parent.as_deref() == Some(id)) {
+                self.order(child, None, Order::Terminate, Reason::CoordinatorLost.as_str()).await?;
+            }
+        }
+        if record.role == Role::Coordinator || !children.is_empty() {
+            self.announce(EventKind::CoordinatorLost, |event| {
+                event.agent_id = Some(id.to_string());
+                event.incarnation = Some(incarnation);
+                event.count = Some(children.len() as u64);
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+struct Removal<'a> {
+    store: &'a Store,
+    script: &'a fred::types::scripts::Script,
+    judged: Value,
+    extra: &'a [String],
+}
+
+impl Removal<'_> {
+    async fn run(
+        &self,
+        mut args: RemoveArguments<'_>,
+        record: Option<&AgentRecord>,
+    ) -> Result<ReapOutcome, StoreError> {
+        let id = args.agent_id;
+        let fixed = fixed_keys(self.store.keys(), id, record);
+        // A plain agent has no list, so what was found goes in one call.
+        let children = self.store.keys().children(id);
+        let mut progressed = true;
+        while progressed {
+            let owned = match record {
+                Some(_) => self.owned(id).await?,
+                None => self.extra.to_vec(),
+            };
+            if record.is_some() && !args.children_told {
+                args.children_told = self.store.client.exists::<u64, _>(children.as_str()).await? == 0;
+            }
+            let names = fixed.iter().cloned().chain(owned).collect();
+            let call = vec![arguments(&args)?, self.judged.clone()];
+            let mut reply = Reply::read(self.store.run(self.script, names, call).await?)?;
+            match reply.word() {
+                "removed" => {
+                    let removed = Removed { keys_deleted: reply.number()?, tasks_requeued: reply.number()? };
+                    return Ok(ReapOutcome::Reaped(removed));
+                }
+                "refuted" => return Ok(ReapOutcome::Refuted),
+                "gone" | "fenced" => return Ok(ReapOutcome::AlreadyGone),
+                "more" => {
+                    if let (Some(record), false) = (record, args.children_told) {
+                        self.store.tell_children(id, record, record.incarnation).await?;
+                        args.children_told = true;
+                    }
+                }
+                _ => return Err(reply.unexpected()),
+            }
+            progressed = record.is_some();
+        }
+        Err(StoreError::Unexpected(format!("removing {id} did not come to an end; the next pass goes on")))
+    }
+
+    async fn owned(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        let key = self.store.keys().keys(id);
+        // SSCAN would do for huge sets, but SRANDMEMBER gives a bounded part in one call, and what was removed does
+        // not come again.
+        Ok(self.store.client.srandmember(key, Some(CHUNK)).await?)
+    }
+}
+
+/// The keys every removal declares, in the order lib/remove.lua names them. Where a membership does not apply, the
+/// agent's own record stands in its place.
+fn fixed_keys(keys: &KeySchema, id: &str, record: Option<&AgentRecord>) -> Vec<String> {
+    let own = keys.state(id);
+    let sprint = record.and_then(|record| record.sprint.as_ref());
+    let parent = record.and_then(|record| record.parent.as_deref()).filter(|parent| KeySchema::is_exact(parent));
+    vec![
+        keys.active(),
+        keys.leases(),
+        own.clone(),
+        keys.heartbeat(id),
+        keys.memory(id),
+        keys.deps(id),
+        keys.children(id),
+        keys.keys(id),
+        keys.command(id),
+        keys.cleanup_lock(id),
+        keys.memory_stats(),
+        keys.log(),
+        sprint.map_or_else(|| own.clone(), |sprint| keys.sprint_state(sprint)),
+        sprint.map_or_else(|| own.clone(), |sprint| keys.sprint_requeue(sprint)),
+        sprint.map_or_else(|| own.clone(), |sprint| keys.sprint_agents(sprint)),
+        parent.map_or_else(|| own.clone(), |parent| keys.children(parent)),
+    ]
+}

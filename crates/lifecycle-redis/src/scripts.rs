@@ -1,0 +1,101 @@
+//! The Lua scripts: every write that more than one process can race for is one of them.
+//!
+//! A script is a file with a header that says KEYS, ARGV, what it returns and what it refuses. Names of events
+//! and channels come from `lifecycle-core` by a generated prelude, so that no script spells one.
+
+use std::fmt::Write as _;
+
+use fred::types::scripts::Script;
+use lifecycle_core::event::{EVENT_VERSION, EventKind};
+use lifecycle_core::keys::LIFECYCLE_CHANNEL;
+use lifecycle_core::sweep::Reason;
+
+const WIRE: &str = include_str!("scripts/lib/wire.lua");
+const FENCE: &str = include_str!("scripts/lib/fence.lua");
+const REMOVE: &str = include_str!("scripts/lib/remove.lua");
+
+
+// Cleaning up must work in a store that is full; Redis refuses scripts there unless they say so.
+macro_rules! flags {
+    (allow_oom) => {
+        "#!lua flags=allow-oom\n"
+    };
+}
+
+macro_rules! scripts {
+    ($($name:ident: $($flags:ident)? [$($lib:ident)*],)*) => {
+        /// Every script, loaded on first use by its hash.
+        #[derive(Debug)]
+        pub(crate) struct Scripts { $(pub(crate) $name: Script,)* }
+
+        impl Scripts {
+            pub(crate) fn new() -> Self {
+                let prelude = prelude();
+                Self { $($name: Script::from_lua([
+                    concat!("", $(flags!($flags))?), prelude.as_str(), WIRE, $($lib,)*
+                    include_str!(concat!("scripts/", stringify!($name), ".lua")),
+                ].concat()),)* }
+            }
+        }
+    };
+}
+
+scripts! {
+    register: [],
+    beat: [FENCE],
+    own: [FENCE],
+    depend: [FENCE],
+    release: allow_oom [REMOVE],
+    reap: allow_oom [REMOVE],
+    evidence: allow_oom [],
+    order: [],
+    observe: [],
+    adopt: [],
+    lock: allow_oom [],
+    unlock: allow_oom [],
+    watermark: allow_oom [],
+    hold_release: [],
+    sprint_start: [FENCE],
+    sprint_complete: allow_oom [FENCE],
+    task_assign: [FENCE],
+    task_start: [FENCE],
+    task_restore: [FENCE],
+    task_finish: allow_oom [FENCE],
+    task_take: allow_oom [FENCE],
+    task_settle: [FENCE],
+}
+
+fn prelude() -> String {
+    let mut text = format!(
+        "local CHANNEL, EVENT_VERSION, PROCESS_EXITED = '{LIFECYCLE_CHANNEL}', {EVENT_VERSION}, '{}'\nlocal EVENT = {{",
+        Reason::ProcessExited
+    );
+    for (_, name) in EventKind::ALL {
+        let _ = write!(text, "{name} = '{name}', ");
+    }
+    text.push_str("}\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleaning_scripts_run_in_a_full_store_and_the_others_do_not_claim_to() {
+        let scripts = Scripts::new();
+        assert!(scripts.reap.lua().unwrap().starts_with(flags!(allow_oom)));
+        assert!(scripts.beat.lua().unwrap().starts_with("local CHANNEL"));
+    }
+
+    #[test]
+    fn every_script_says_its_keys_arguments_and_replies() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scripts");
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|e| e.path().is_file()) {
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            for heading in ["-- KEYS:", "-- ARGV:", "-- Returns:"] {
+                assert!(text.contains(heading), "{:?} lacks {heading}", entry.file_name());
+            }
+        }
+    }
+}

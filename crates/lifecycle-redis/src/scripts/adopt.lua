@@ -1,0 +1,14 @@
+-- Gives a plain agent (a member of agents:active with no lease) the lease its heartbeat amounts to, or renews it.
+--
+-- KEYS: 1 agents:active  2 agents:leases  3 agent:state:<id>
+-- ARGV: 1 id  2 end of the lease in ms  3 end of the lease it was judged by, or ''
+-- Returns: 1 (set) or 0 (it registered, left, or was judged anew meanwhile)
+-- Atomic.
+
+if fields_of(KEYS[3], 'incarnation')[1] then return 0 end
+if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 0 then return 0 end
+local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if lease and ARGV[3] ~= '' and tonumber(lease) ~= tonumber(ARGV[3]) then return 0 end
+if lease and ARGV[3] == '' then return 0 end
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+return 1

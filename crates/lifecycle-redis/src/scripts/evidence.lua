@@ -1,0 +1,14 @@
+-- Somebody saw the agent's process end without a clean release: ends its lease at once.
+--
+-- KEYS: 1 agents:leases  2 agent:state:<id>
+-- ARGV: 1 id  2 incarnation  3 exit status in words  4 who saw it  5 format
+-- Returns: {'ok'} {'gone'} (released, reaped or replaced already)
+-- Atomic. From here on no beat of that life counts, not even one still on its way.
+
+if redis.call('HGET', KEYS[2], 'incarnation') ~= ARGV[2] then return {'gone'} end
+if not redis.call('HGET', KEYS[2], 'ended') then
+  redis.call('HSET', KEYS[2], 'ended', PROCESS_EXITED, 'exit', ARGV[3], 'seenBy', ARGV[4])
+  redis.call('ZADD', KEYS[1], server_ms(), ARGV[1])
+end
+publish(ARGV[5], EVENT.process_exited, {agentId = ARGV[1], incarnation = ARGV[2], status = ARGV[3], reason = ARGV[4]})
+return {'ok'}

@@ -1,0 +1,14 @@
+-- An operator says to go on reaping.
+--
+-- KEYS: 1 sweep:hold
+-- ARGV: 1 for how many ms  2 format
+-- Returns: {'ok', reason of the hold} {'none'}
+-- Atomic.
+
+local reason = redis.call('HGET', KEYS[1], 'reason')
+if not reason then return {'none'} end
+local until_ms = server_ms() + ARGV[1]
+redis.call('HSET', KEYS[1], 'releasedUntil', until_ms)
+redis.call('PEXPIREAT', KEYS[1], until_ms)
+publish(ARGV[2], EVENT.sweep_released, {reason = reason})
+return {'ok', reason}

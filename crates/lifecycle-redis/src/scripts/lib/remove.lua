@@ -1,0 +1,80 @@
+-- Removes one agent from every index and unlinks exactly the keys it owns. Shared by release.lua and reap.lua,
+-- which decide beforehand whether it may happen; the keys are in the order of `Removal::keys` in removal.rs.
+
+local REMOVE = {
+  active = 1, leases = 2, state = 3, heartbeat = 4, memory = 5, deps = 6, children = 7, keys = 8, command = 9,
+  lock = 10, stats = 11, log = 12, sprint_state = 13, requeue = 14, sprint_agents = 15, parent_children = 16,
+  owned = 17,
+}
+
+-- Hands one task in flight back to its sprint. A task that was not begun gets its attempt back. Without a
+-- sprint (its coordinator is gone) there is nobody to hand it to.
+local function requeue(args, task_key)
+  local task = redis.call('HMGET', task_key, 'task', 'attempt', 'started', 'sprint')
+  if not task[1] or not args.hasSprint then return false end
+  if redis.call('EXISTS', KEYS[REMOVE.sprint_state]) == 0 then return false end
+  local attempt = tonumber(task[2]) or 0
+  if not task[3] and attempt > 0 then attempt = attempt - 1 end
+  redis.call('RPUSH', KEYS[REMOVE.requeue], encode(args.format, {
+    taskId = task[1], attempt = attempt, agentId = args.agentId, reason = args.reason,
+  }))
+  publish(args.format, EVENT.task_requeued, {
+    agentId = args.agentId, incarnation = args.incarnation, sprint = task[4], taskId = task[1], attempt = attempt,
+    reason = args.reason,
+  })
+  return true
+end
+
+-- One step: at most the owned keys that were passed. Returns {'more', deleted, requeued} while there are
+-- further ones (or children that were not told yet): the life is then marked as ended, so that nothing can be
+-- added to it, and its lease is over, so that any sweeper goes on where this one stops.
+-- Returns {'removed', deleted, requeued} once nothing is left.
+local function remove(args)
+  local prefix_length = string.len(args.taskPrefix)
+  local deleted, requeued, names = 0, 0, {}
+  for i = REMOVE.owned, #KEYS do
+    local key = KEYS[i]
+    if args.plain or redis.call('SISMEMBER', KEYS[REMOVE.keys], key) == 1 then
+      if not args.plain and string.sub(key, 1, prefix_length) == args.taskPrefix and requeue(args, key) then
+        requeued = requeued + 1
+      end
+      deleted = deleted + redis.call('UNLINK', key)
+      if not args.plain then redis.call('SREM', KEYS[REMOVE.keys], key) end
+      if #names < 64 then names[#names + 1] = key end
+    end
+  end
+
+  if not args.plain then
+    deleted = deleted + tonumber(redis.call('HGET', KEYS[REMOVE.state], 'endedKeys') or 0)
+    requeued = requeued + tonumber(redis.call('HGET', KEYS[REMOVE.state], 'endedTasks') or 0)
+    if not args.childrenTold or redis.call('EXISTS', KEYS[REMOVE.keys]) == 1 then
+      redis.call('HSET', KEYS[REMOVE.state], 'ended', args.reason, 'endedKeys', deleted, 'endedTasks', requeued)
+      redis.call('ZADD', KEYS[REMOVE.leases], server_ms(), args.agentId)
+      return {'more', deleted, requeued}
+    end
+  end
+
+  redis.call('SREM', KEYS[REMOVE.active], args.agentId)
+  redis.call('ZREM', KEYS[REMOVE.leases], args.agentId)
+  if args.hasSprint then redis.call('SREM', KEYS[REMOVE.sprint_agents], args.agentId) end
+  if args.hasParent then redis.call('SREM', KEYS[REMOVE.parent_children], args.agentId) end
+  for i = REMOVE.state, REMOVE.command do
+    if redis.call('UNLINK', KEYS[i]) == 1 then
+      deleted = deleted + 1
+      if #names < 64 then names[#names + 1] = KEYS[i] end
+    end
+  end
+  if args.token and redis.call('GET', KEYS[REMOVE.lock]) == args.token then redis.call('UNLINK', KEYS[REMOVE.lock]) end
+
+  redis.call('HINCRBY', KEYS[REMOVE.stats], 'agents', -1)
+  redis.call('HINCRBY', KEYS[REMOVE.stats], 'keysDeleted', deleted)
+  redis.call('XADD', KEYS[REMOVE.log], 'MAXLEN', '~', args.logLength, '*',
+    'type', args.entry, 'agentId', args.agentId, 'incarnation', args.incarnation, 'reason', args.reason,
+    'process', args.process or 'unknown', 'by', args.by, 'keysDeleted', deleted, 'tasksRequeued', requeued,
+    'keys', table.concat(names, ' '))
+  publish(args.format, args.event, {
+    agentId = args.agentId, incarnation = args.incarnation, reason = args.reason, process = args.process,
+    keysDeleted = deleted, tasksRequeued = requeued,
+  })
+  return {'removed', deleted, requeued}
+end

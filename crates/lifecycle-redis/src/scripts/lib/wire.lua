@@ -1,0 +1,34 @@
+-- What every script shares: server time, the fleet's wire format, events.
+-- CHANNEL and EVENT come from lifecycle-core, so no name is written here.
+
+local function server_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function encode(format, value)
+  if format == 'json' then return cjson.encode(value) end
+  return cmsgpack.pack(value)
+end
+
+-- Returns nil for bytes that are neither format.
+local function decode(bytes)
+  local reader = string.sub(bytes, 1, 1) == '{' and cjson.decode or cmsgpack.unpack
+  local fine, value = pcall(reader, bytes)
+  if fine and type(value) == 'table' then return value end
+  return nil
+end
+
+local function publish(format, kind, fields)
+  fields.v = EVENT_VERSION
+  fields.type = kind
+  fields.timestamp = server_ms()
+  redis.call('PUBLISH', CHANNEL, encode(format, fields))
+end
+
+-- Fields of a hash; all absent if the key holds something else, as other people's keys may.
+local function fields_of(key, ...)
+  local values = redis.pcall('HMGET', key, ...)
+  if values.err then return {} end
+  return values
+end

@@ -1,0 +1,15 @@
+-- Gives an agent an order. It is delivered in the reply to its next beat; the event makes that beat come now.
+--
+-- KEYS: 1 agent:state:<id>  2 agent:command:<id>
+-- ARGV: 1 id  2 incarnation ('' for whichever is alive)  3 order  4 why  5 format
+-- Returns: {'ok', incarnation} {'gone'}
+-- Atomic. A terminate order is not softened by a later drain.
+
+local record = redis.call('HMGET', KEYS[1], 'incarnation', 'ended')
+if not record[1] or record[2] or (ARGV[2] ~= '' and record[1] ~= ARGV[2]) then return {'gone'} end
+local pending = redis.call('GET', KEYS[2])
+if not (pending and ARGV[3] == 'drain' and string.sub(pending, 1, 9) == 'terminate') then
+  redis.call('SET', KEYS[2], ARGV[3] .. ' ' .. ARGV[4])
+end
+publish(ARGV[5], EVENT.agent_state_changed, {agentId = ARGV[1], incarnation = record[1], state = ARGV[3], reason = ARGV[4]})
+return {'ok', record[1]}

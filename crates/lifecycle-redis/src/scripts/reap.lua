@@ -1,0 +1,39 @@
+-- Compare-and-reap: removes an agent that is dead, if it still is.
+--
+-- KEYS: as in lib/remove.lua
+-- ARGV: 1 MessagePack map {agentId, incarnation ('' for a plain agent), plain, force, reason, by, token, format,
+--         entry, event, taskPrefix, hasSprint, hasParent, childrenTold, logLength, process, judged}
+--       2 the heartbeat that a plain agent was judged by ('' for none); for one too long to pass on, args.judged
+--         is its length
+-- Returns: {'removed', keys deleted, tasks requeued}
+--          {'more', …}     call again with the keys that are left
+--          {'refuted'}     it spoke up: the lease runs, or the heartbeat is another one
+--          {'gone'}        that life is not there any more
+-- Atomic per call. Flagged allow-oom (it only removes, but for a few bytes of audit): a full store must be
+-- cleanable.
+
+local args = cmsgpack.unpack(ARGV[1])
+local record = fields_of(KEYS[REMOVE.state], 'incarnation', 'ended')
+local lease = redis.call('ZSCORE', KEYS[REMOVE.leases], args.agentId)
+
+if args.plain then
+  if record[1] then return {'gone'} end
+  if not lease and redis.call('SISMEMBER', KEYS[REMOVE.active], args.agentId) == 0 then return {'gone'} end
+  if not args.force then
+    local kind = redis.call('TYPE', KEYS[REMOVE.heartbeat])['ok']
+    local same
+    if kind ~= 'string' then
+      same = ARGV[2] == ''
+    elseif args.judged then
+      same = redis.call('STRLEN', KEYS[REMOVE.heartbeat]) == args.judged
+    else
+      same = redis.call('GET', KEYS[REMOVE.heartbeat]) == ARGV[2]
+    end
+    if not same then return {'refuted'} end
+    if lease and tonumber(lease) > server_ms() then return {'refuted'} end
+  end
+else
+  if record[1] ~= args.incarnation then return {'gone'} end
+  if not args.force and not record[2] and not (lease and tonumber(lease) <= server_ms()) then return {'refuted'} end
+end
+return remove(args)

@@ -1,0 +1,14 @@
+-- A clean end: the agent removes itself and everything it owns, and hands its tasks back.
+--
+-- KEYS: as in lib/remove.lua
+-- ARGV: 1 MessagePack map {agentId, incarnation, generation, reason, by, format, entry, event, taskPrefix,
+--         hasSprint, hasParent, childrenTold, logLength, process}
+-- Returns: {'removed', keys deleted, tasks requeued}
+--          {'more', …}     call again with the keys that are left
+--          {'fenced'}      somebody else is removing or has removed this life
+-- Atomic per call; the first one ends the life.
+
+local args = cmsgpack.unpack(ARGV[1])
+local record = fields_of(KEYS[REMOVE.state], 'incarnation', 'ended')
+if record[1] ~= args.incarnation or (record[2] and record[2] ~= args.reason) then return {'fenced'} end
+return remove(args)

@@ -1,0 +1,18 @@
+-- Ends a sprint: nothing of it is left.
+--
+-- KEYS: 1 agent:state:<coordinator>  2 lifecycle:generation  3 agent:keys:<coordinator>  4 sprint:state:<sprint>
+--       5 sprint:tasks:<sprint>  6 sprint:agents:<sprint>  7 sprint:requeue:<sprint>  8 epic:sprints:<epic>
+-- ARGV: 1 incarnation  2 generation  3 sprint  4 epic  5 outcome  6 format
+-- Returns: {'ok', keys deleted} {'fenced'} {'unknown'} {'agents', id, …} (still registered for it: refused)
+-- Atomic.
+
+local verdict = fence(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
+if verdict ~= 'ok' then return {verdict} end
+local left = redis.call('SMEMBERS', KEYS[6])
+if #left > 0 then return {'agents', unpack(left, 1, math.min(#left, 1000))} end
+local deleted = redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+redis.call('SREM', KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+redis.call('SREM', KEYS[8], ARGV[3])
+if redis.call('EXISTS', KEYS[8]) == 0 then redis.call('SREM', KEYS[3], KEYS[8]) end
+publish(ARGV[6], EVENT.sprint_completed, {sprint = ARGV[3], epic = ARGV[4], outcome = ARGV[5], keysDeleted = deleted})
+return {'ok', deleted}

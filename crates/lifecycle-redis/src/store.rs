@@ -1,0 +1,185 @@
+//! The connection, and what is set on it.
+//!
+//! fred's defaults are made for request handlers; a daemon needs others. Each one below is there because its
+//! default hangs, gives up, or runs a command twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fred::clients::Client;
+use fred::interfaces::ClientLike;
+use fred::types::Value;
+use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig};
+use fred::types::scripts::Script;
+use fred::types::Builder;
+use lifecycle_core::codec::Wire;
+use lifecycle_core::keys::{KeySchema, Layout};
+use lifecycle_core::settings::Settings;
+use serde::Serialize;
+
+use crate::error::StoreError;
+use crate::scripts::Scripts;
+
+/// A connection to the store: cheap to clone, shared by all clones, reconnecting for ever.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) client: Client,
+    pub(crate) builder: Arc<Builder>,
+    pub(crate) scripts: Arc<Scripts>,
+    pub(crate) keys: Arc<KeySchema>,
+    pub(crate) wire: Wire,
+    settings: Arc<Settings>,
+}
+
+impl Store {
+    /// Opens a connection in the background and returns at once: commands wait for it up to
+    /// `redis.command_timeout` and then fail with [`StoreError::Unavailable`]. For daemons, which start in any
+    /// order and survive the store's absence.
+    ///
+    /// # Errors
+    /// [`StoreError::Configuration`] when the URL cannot be used.
+    pub fn open(settings: &Settings) -> Result<Self, StoreError> {
+        let builder = builder(settings)?;
+        let client = builder.build()?;
+        client.connect();
+        Ok(Self {
+            client,
+            builder: Arc::new(builder),
+            scripts: Arc::new(Scripts::new()),
+            keys: Arc::new(KeySchema::new(Layout::Standalone)),
+            wire: settings.wire.format,
+            settings: Arc::new(settings.clone()),
+        })
+    }
+
+    /// Opens a connection and waits up to `redis.start_timeout` for it. For commands that are of no use without
+    /// the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Configuration`] when the URL cannot be used, [`StoreError::Unreachable`] when no server
+    /// answered, [`StoreError::Refused`] when it wants another password.
+    pub async fn connect(settings: &Settings) -> Result<Self, StoreError> {
+        let store = Self::open(settings)?;
+        let mut errors = fred::interfaces::EventInterface::error_rx(&store.client);
+        let deadline = tokio::time::sleep(settings.redis.start_timeout);
+        tokio::pin!(deadline);
+        let mut last = String::from("no answer");
+        loop {
+            tokio::select! {
+                ready = store.client.wait_for_connect() => return ready.map(|()| store.clone()).map_err(StoreError::from),
+                () = &mut deadline => return Err(store.unreachable(last)),
+                error = errors.recv() => if let Ok((error, _)) = error {
+                    last = error.details().to_string();
+                    let error = StoreError::from(error);
+                    if !error.is_transient() { return Err(error) }
+                },
+            }
+        }
+    }
+
+    fn unreachable(&self, detail: String) -> StoreError {
+        StoreError::Unreachable {
+            url: without_password(&self.settings.redis.url),
+            seconds: self.settings.redis.start_timeout.as_secs(),
+            detail,
+        }
+    }
+
+    /// The settings this connection was made with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The key names of this connection's layout.
+    #[must_use]
+    pub fn keys(&self) -> &KeySchema {
+        &self.keys
+    }
+
+    /// The URL without its password, for people.
+    #[must_use]
+    pub fn url(&self) -> String {
+        without_password(&self.settings.redis.url)
+    }
+
+    /// Whether a connection stands at this moment.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
+    }
+
+    /// Closes the connection. Commands that were sent are answered first.
+    pub async fn close(&self) {
+        // Nothing is lost if this fails: the process is ending, and the server drops the connection.
+        let _ = self.client.quit().await;
+    }
+
+    pub(crate) async fn run(&self, script: &Script, keys: Vec<String>, args: Vec<Value>) -> Result<Value, StoreError> {
+        Ok(script.evalsha_with_reload::<Value, _, _>(&self.client, keys, args).await?)
+    }
+}
+
+fn builder(settings: &Settings) -> Result<Builder, StoreError> {
+    let redis = &settings.redis;
+    let mut config = Config::from_url(&redis.url).map_err(|error| StoreError::Configuration {
+        url: without_password(&redis.url),
+        problem: format!("{}; write redis://host:port, redis://:password@host:port/db or redis+unix:///path", error.details()),
+    })?;
+    // `false`: keep trying from the first attempt on. Callers bring their own start-up deadline.
+    config.fail_fast = false;
+    if redis.password.is_some() {
+        config.password.clone_from(&redis.password);
+    }
+    let mut builder = Builder::from_config(config);
+    // Default: give up at the first broken connection.
+    builder.set_policy(ReconnectPolicy::new_exponential(0, 50, 2_000, 2));
+    builder.set_performance_config(PerformanceConfig {
+        // Default: never.
+        default_command_timeout: redis.command_timeout,
+        // Default 32: a burst of events would be dropped.
+        broadcast_channel_capacity: 1024,
+        ..PerformanceConfig::default()
+    });
+    builder.set_connection_config(ConnectionConfig {
+        connection_timeout: Duration::from_secs(2),
+        internal_command_timeout: Duration::from_secs(2),
+        // Default 3: a script that is not idempotent would run twice after a reconnect.
+        max_command_attempts: 1,
+        // Default: none, so a store that accepts and never answers would hang everything for ever.
+        unresponsive: UnresponsiveConfig { max_timeout: Some(Duration::from_secs(3)), interval: Duration::from_secs(1) },
+        reconnect_on_auth_error: true,
+        // Default: unlimited, so an outage would fill the memory.
+        max_command_buffer_len: 10_000,
+        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
+        ..ConnectionConfig::default()
+    });
+    Ok(builder)
+}
+
+/// Named arguments for a script.
+pub(crate) fn arguments<T: Serialize>(value: &T) -> Result<Value, StoreError> {
+    Ok(Value::Bytes(Wire::MsgPack.encode(value)?.into()))
+}
+
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_string() };
+    match rest.rsplit_once('@') {
+        Some((credentials, host)) => {
+            let user = credentials.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{host}")
+        }
+        None => url.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        assert_eq!(without_password("redis://:s3cret@db:6379/1"), "redis://:***@db:6379/1");
+        assert_eq!(without_password("redis://127.0.0.1:6379"), "redis://127.0.0.1:6379");
+    }
+}

@@ -1,0 +1,13 @@
+//! The one integration binary: every claim that needs a real server or real processes has its test here.
+//!
+//! One module per subject, one binary to link. `cargo xtask test` builds the roles and runs it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests say what went wrong by failing, and so do the functions they share"
+)]
+
+mod process;
+mod server;

@@ -1,0 +1,106 @@
+//! `cargo xtask ci`: what must hold before a change is merged, the quick checks first.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{cargo, program, run as run_command};
+use crate::{invariants, test, tools};
+
+/// How a step ended when it did not fail.
+enum Outcome {
+    Passed,
+    /// Why it could not be run here.
+    Skipped(String),
+}
+
+struct Step {
+    name: &'static str,
+    run: fn() -> Result<Outcome>,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "format", run: || passes(run_command(cargo(["fmt", "--all", "--check"]))) },
+    Step { name: "lifecycle-core is pure", run: || passes(invariants::core_is_pure()) },
+    Step { name: "one crate talks to Redis", run: || passes(invariants::one_crate_talks_to_redis()) },
+    Step { name: "spelling", run: spelling },
+    Step { name: "dependencies", run: dependencies },
+    Step { name: "known vulnerabilities", run: vulnerabilities },
+    Step { name: "lints", run: lints },
+    Step { name: "documentation", run: documentation },
+    Step { name: "tests", run: || passes(test::run(&[])) },
+];
+
+/// Runs the steps up to the first that fails, and says how each went.
+pub(crate) fn run() -> Result<()> {
+    let started = Instant::now();
+    let mut summary = Vec::new();
+    let mut failure = None;
+    for step in STEPS {
+        if failure.is_some() {
+            summary.push(format!("  not run  {}", step.name));
+            continue;
+        }
+        eprintln!("\n=== {} ===", step.name);
+        let step_started = Instant::now();
+        let (word, reason) = match (step.run)() {
+            Ok(Outcome::Passed) => ("ok", String::new()),
+            Ok(Outcome::Skipped(reason)) => ("skipped", format!(": {reason}")),
+            Err(error) => {
+                let reason = format!(": {error:#}");
+                failure = Some(step.name);
+                ("FAILED", reason)
+            }
+        };
+        summary.push(format!("  {word:8} {:26} {}{reason}", step.name, seconds(step_started.elapsed())));
+    }
+    eprintln!("\n=== summary, {} ===\n{}", seconds(started.elapsed()).trim(), summary.join("\n"));
+    match failure {
+        Some(name) => bail!("the step `{name}` failed; the steps after it were not run"),
+        None => Ok(()),
+    }
+}
+
+fn passes(result: Result<()>) -> Result<Outcome> {
+    result.map(|()| Outcome::Passed)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:6.1} s", time.as_secs_f64())
+}
+
+fn spelling() -> Result<Outcome> {
+    match tools::typos() {
+        Ok(typos) => passes(run_command(program(typos, ["--format", "brief"]))),
+        Err(error) => Ok(Outcome::Skipped(format!("{error:#}"))),
+    }
+}
+
+fn dependencies() -> Result<Outcome> {
+    let args = ["--log-level", "error", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
+    passes(run_command(program(tools::deny()?, args)))
+}
+
+/// The database is a git repository elsewhere: where it cannot be reached we say so, and do not fail.
+fn vulnerabilities() -> Result<Outcome> {
+    let deny = tools::deny()?;
+    if let Err(error) = crate::command::output(program(&deny, ["fetch", "db"])) {
+        let cause = format!("{error:#}");
+        let cause = cause.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        return Ok(Outcome::Skipped(format!(
+            "the advisory database could not be fetched ({})",
+            cause.trim()
+        )));
+    }
+    passes(run_command(program(&deny, ["--log-level", "error", "check", "--disable-fetch", "advisories"])))
+}
+
+fn lints() -> Result<Outcome> {
+    passes(run_command(cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))
+}
+
+fn documentation() -> Result<Outcome> {
+    let mut doc = cargo(["doc", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    run_command(doc).context("the documentation has mistakes").map(|()| Outcome::Passed)
+}

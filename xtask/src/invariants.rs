@@ -1,0 +1,130 @@
+//! What ARCHITECTURE.md says is absent, checked to be absent.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::command::{cargo, output, workspace};
+
+/// Crates that read a clock, a socket, the environment or randomness.
+const IMPURE_CRATES: &[&str] = &[
+    "async-std",
+    "chrono",
+    "figment",
+    "fred",
+    "getrandom",
+    "mio",
+    "rand",
+    "redis",
+    "rustix",
+    "socket2",
+    "time",
+    "tokio",
+    "tracing",
+];
+
+/// The same in the standard library, and the crates by the names used in code.
+const IMPURE_WORDS: &[&str] = &[
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::io::stdin",
+    "env::var",
+    "File::open",
+    "Instant::now",
+    "SystemTime::now",
+    "RandomState",
+    "TcpStream",
+    "UnixStream",
+    "tokio::",
+    "fred::",
+    "rand::",
+];
+
+/// `lifecycle-core` decides from data and a `now` argument alone: neither its code nor its dependencies reach the world.
+pub(crate) fn core_is_pure() -> Result<()> {
+    let args = ["tree", "-p", "lifecycle-core", "-e", "normal", "--prefix", "none", "--format", "{p}"];
+    let tree = output(cargo(args))?;
+    let mut found: Vec<String> = tree
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| IMPURE_CRATES.contains(name))
+        .map(|name| format!("it depends on {name}"))
+        .collect();
+    let mut files = Vec::new();
+    rust_files(&workspace().join("crates/lifecycle-core/src"), &mut files)?;
+    for file in files {
+        let text = fs::read_to_string(&file)?;
+        found
+            .extend(impure_lines(&text).map(|(line, word)| format!("{}:{line} uses {word}", file.display())));
+    }
+    found.sort();
+    found.dedup();
+    if !found.is_empty() {
+        bail!("lifecycle-core is not pure: {}", found.join("; "));
+    }
+    Ok(())
+}
+
+/// Only `lifecycle-redis` talks to Redis: no other crate of ours depends on the client.
+pub(crate) fn one_crate_talks_to_redis() -> Result<()> {
+    let metadata = output(cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata wrote no JSON")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    let talkers: Vec<&str> = packages
+        .iter()
+        .filter(|package| depends_on(package, "fred"))
+        .filter_map(|package| package["name"].as_str())
+        .collect();
+    if talkers != ["lifecycle-redis"] {
+        bail!("only lifecycle-redis may depend on fred, but these do: {}", talkers.join(", "));
+    }
+    Ok(())
+}
+
+fn depends_on(package: &Value, name: &str) -> bool {
+    let dependencies = package["dependencies"].as_array();
+    dependencies.is_some_and(|all| all.iter().any(|dependency| dependency["name"] == name))
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            rust_files(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Line numbers and words; comments may speak of anything.
+fn impure_lines(text: &str) -> impl Iterator<Item = (usize, &'static str)> {
+    text.lines().enumerate().filter_map(|(index, line)| {
+        let code = line.split("//").next().unwrap_or_default();
+        let word = IMPURE_WORDS.iter().find(|word| names(code, word))?;
+        Some((index + 1, *word))
+    })
+}
+
+/// Whether `word` stands in `code` as a name of its own: `rand::` is not in `operand::`.
+fn names(code: &str, word: &str) -> bool {
+    let inside_a_name = |before: &str| before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    code.match_indices(word).any(|(at, _)| !inside_a_name(code.get(..at).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::impure_lines;
+
+    #[test]
+    fn a_clock_in_code_is_found_and_one_in_a_comment_is_not() {
+        let text = "// not Instant::now()\nlet now = Instant::now(); // really\nlet x = operand::value;\n";
+        assert_eq!(impure_lines(text).collect::<Vec<_>>(), [(2, "Instant::now")]);
+    }
+}

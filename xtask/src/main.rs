@@ -1,0 +1,58 @@
+//! Everything a contributor runs: `cargo xtask --help`.
+//!
+//! One file per task. A task is an ordinary program run by cargo, so what CI does is what a person does.
+
+mod ci;
+mod command;
+mod invariants;
+mod server;
+mod test;
+mod tools;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything a contributor runs.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Examples:\n  cargo xtask test                 the whole suite\n  \
+                  cargo xtask test -- two_servers  the tests with that in their name\n  \
+                  cargo xtask ci                   what must pass before a change is merged"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the roles, get a server, run all tests
+    Test {
+        /// Arguments for the test programs, such as part of a test's name
+        #[arg(last = true, value_name = "FILTER")]
+        args: Vec<OsString>,
+    },
+    /// Format, invariants, spelling, dependencies, lints, documentation, tests
+    Ci,
+    /// Print which Redis or Valkey the tests and the demo use, fetching one if there is none
+    Server,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Test { args } => test::run(&args),
+        Task::Ci => ci::run(),
+        Task::Server => server::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,32 @@
-//! x
+//! What a Rust agent embeds: register, beat, tasks, shutdown, fencing.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/worker.rs")]
+//! ```
+//!
+//! What it takes care of, so that you need not:
+//!
+//! - **Beating** goes on by itself and no error ends it. A store that is away costs nothing but the work you cannot be
+//!   given meanwhile; a store that lost its memory is told everything again, under the same incarnation.
+//! - **Every write is fenced.** Once this life was reaped or replaced, [`Agent::fenced`] resolves and nothing can be
+//!   written any more, so a process that wakes up too late harms nobody.
+//! - **Keys** declared with [`Agent::own_key`] go when the agent goes, however it goes.
+//! - **Shutdown** on a signal or an order finishes the tasks in hand, hands the rest back and removes every key.
+
+mod agent;
+mod error;
+mod heartbeat;
+mod listener;
+pub mod process;
+mod settings;
+mod shutdown;
+mod signals;
+mod tasks;
+
+pub use agent::Agent;
+pub use error::AgentError;
+pub use lifecycle_core::record::AgentState;
+pub use lifecycle_core::shutdown::{Stop, Urgency};
+pub use lifecycle_core::task::{Assignment, Outcome};
+pub use settings::{AgentSettings, host};
+pub use tasks::{Attempt, Work};

@@ -1,11 +1,16 @@
 //! Reading the fleet: who is there, what they own, what was done to whom.
 
-use std::collections::HashMap;
+mod inventory;
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, SetsInterface, SortedSetsInterface};
 use fred::types::Value;
-use lifecycle_core::codec::decode;
+use lifecycle_core::codec::{MAX_DECODED_LEN, decode};
+use lifecycle_core::liveness::{PlainBeat, plain_lease};
 use lifecycle_core::record::{AgentRecord, Heartbeat};
+use lifecycle_core::residue::Known;
 
 use crate::error::StoreError;
 use crate::reply::{fields, number, scores, text};
@@ -16,12 +21,41 @@ use crate::store::Store;
 pub struct AgentView {
     /// Its id, as found.
     pub id: String,
+    /// Whether it is a member of `agents:active`.
+    pub active: bool,
     /// End of its lease in ms of server time; `None` if it has none (yet).
     pub lease_end: Option<u64>,
     /// Its registration; `None` for an agent on the seed's plain protocol.
     pub record: Option<AgentRecord>,
     /// Its last beat, if it can be read.
     pub beat: Option<Heartbeat>,
+    /// Until when its heartbeat would vouch for it if it had no lease, in ms of server time; `None` if there is no
+    /// heartbeat.
+    pub heartbeat_until: Option<u64>,
+}
+
+impl AgentView {
+    /// What decides whether it lives.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        Known {
+            active: self.active,
+            lease_end: self.lease_end,
+            incarnation: self.record.as_ref().map(|record| record.incarnation),
+            ended: self.record.as_ref().and_then(|record| record.ended.clone()),
+            heartbeat_until: self.heartbeat_until,
+        }
+    }
+
+    /// When it last beat: in ms of server time for a registered agent, of its own clock for another.
+    #[must_use]
+    pub fn last_beat(&self) -> Option<u64> {
+        match (&self.record, self.lease_end) {
+            // Evidence of exit moves the lease's end, so it tells nothing of beats any more.
+            (Some(record), Some(end)) if record.ended.is_none() => Some(end.saturating_sub(record.lease_ms)),
+            _ => self.beat.as_ref()?.timestamp,
+        }
+    }
 }
 
 /// One entry of `agents:log`.
@@ -39,10 +73,11 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn fleet(&self) -> Result<Vec<AgentView>, StoreError> {
-        let members: Vec<String> = self.client.smembers(self.keys().active()).await?;
+        let now = self.server_time().await?;
+        let active: HashSet<String> = self.members(&self.keys().active()).await?.into_iter().collect();
         let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, true).await?;
         let leases: HashMap<String, u64> = scores(leases).into_iter().collect();
-        let mut ids: Vec<String> = members.into_iter().chain(leases.keys().cloned()).collect();
+        let mut ids: Vec<&String> = active.iter().chain(leases.keys()).collect();
         ids.sort_unstable();
         ids.dedup();
         let mut fleet = Vec::with_capacity(ids.len());
@@ -51,27 +86,31 @@ impl Store {
             for id in chunk {
                 let () = pipeline.hgetall(self.keys().state(id)).await?;
                 // No more than a beat can be: somebody may have put 10 MB there.
-                let () = pipeline.getrange(self.keys().heartbeat(id), 0, lifecycle_core::codec::MAX_DECODED_LEN).await?;
+                let () = pipeline.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
             }
             let replies = pipeline.try_all::<Value>().await;
             for (id, reply) in chunk.iter().zip(replies.chunks(2)) {
                 let [state, beat] = reply else { continue };
+                let beat = self.beat_found(id, beat).await?;
                 fleet.push(AgentView {
-                    id: id.clone(),
-                    lease_end: leases.get(id).copied(),
+                    id: (*id).clone(),
+                    active: active.contains(*id),
+                    lease_end: leases.get(*id).copied(),
                     record: readable(state)?.and_then(|state| AgentRecord::from_fields(&fields(state))),
-                    beat: readable(beat)?.and_then(|beat| decode(beat.as_bytes()?).ok()),
+                    heartbeat_until: self.vouches_until(&beat, now),
+                    beat: read_beat(beat),
                 });
             }
         }
         Ok(fleet)
     }
 
-    /// One agent; `None` if it is in no index.
+    /// One agent; `None` if it is in no index and has no record.
     ///
     /// # Errors
     /// As the store says.
     pub async fn agent(&self, id: &str) -> Result<Option<AgentView>, StoreError> {
+        let now = self.server_time().await?;
         let lease: Value = self.client.zscore(self.keys().leases(), id).await?;
         let lease_end = number(&lease);
         let active: bool = self.client.sismember(self.keys().active(), id).await?;
@@ -79,13 +118,43 @@ impl Store {
         if lease_end.is_none() && !active && record.is_none() {
             return Ok(None);
         }
-        let beat: Value = self
-            .client
-            .getrange(self.keys().heartbeat(id), 0, lifecycle_core::codec::MAX_DECODED_LEN)
-            .await
-            .unwrap_or(Value::Null);
-        let beat = beat.as_bytes().and_then(|bytes| decode(bytes).ok());
-        Ok(Some(AgentView { id: id.to_string(), lease_end, record, beat }))
+        let beat = self.client.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await;
+        let beat = self.beat_found(id, &beat).await?;
+        let heartbeat_until = self.vouches_until(&beat, now);
+        Ok(Some(AgentView {
+            id: id.to_string(),
+            active,
+            lease_end,
+            record,
+            beat: read_beat(beat),
+            heartbeat_until,
+        }))
+    }
+
+    /// What the reply to a GETRANGE of a heartbeat key amounts to.
+    async fn beat_found(
+        &self,
+        id: &str,
+        reply: &Result<Value, fred::error::Error>,
+    ) -> Result<PlainBeat, StoreError> {
+        let found = readable(reply)?;
+        let bytes = found.as_ref().and_then(Value::as_bytes);
+        match bytes {
+            Some([]) => return Ok(PlainBeat::Missing),
+            Some(bytes) => {
+                if let Ok(beat) = decode::<Heartbeat>(bytes) {
+                    return Ok(PlainBeat::Read(beat));
+                }
+            }
+            None => {}
+        }
+        let left: i64 = self.client.pttl(self.keys().heartbeat(id)).await?;
+        Ok(PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) })
+    }
+
+    fn vouches_until(&self, beat: &PlainBeat, now: u64) -> Option<u64> {
+        let threshold = self.settings().sweep.orphan_threshold;
+        (*beat != PlainBeat::Missing).then(|| plain_lease(beat, now, threshold).end)
     }
 
     /// The further keys an agent declared as its own, tasks in flight among them.
@@ -93,9 +162,7 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn owned_keys(&self, id: &str) -> Result<Vec<String>, StoreError> {
-        let mut owned: Vec<String> = self.client.smembers(self.keys().keys(id)).await?;
-        owned.sort_unstable();
-        Ok(owned)
+        self.members(&self.keys().keys(id)).await
     }
 
     /// The agents an agent spawned.
@@ -103,9 +170,24 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn children(&self, id: &str) -> Result<Vec<String>, StoreError> {
-        let mut children: Vec<String> = self.client.smembers(self.keys().children(id)).await?;
-        children.sort_unstable();
-        Ok(children)
+        self.members(&self.keys().children(id)).await
+    }
+
+    /// What an agent declared that it depends on.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn dependencies(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        self.members(&self.keys().deps(id)).await
+    }
+
+    /// The members of a set in order; none where the key holds another type. Bytes that are no text are replaced.
+    async fn members(&self, key: &str) -> Result<Vec<String>, StoreError> {
+        let found = readable(&self.client.smembers::<Value, _>(key).await)?;
+        let mut members: Vec<String> =
+            found.map(Value::into_array).unwrap_or_default().iter().map(text).collect();
+        members.sort_unstable();
+        Ok(members)
     }
 
     /// The order an agent has not answered yet.
@@ -113,7 +195,17 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn pending_order(&self, id: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.client.get(self.keys().command(id)).await?)
+        let found = readable(&self.client.get::<Value, _>(self.keys().command(id)).await)?;
+        Ok(found.filter(|order| !order.is_null()).map(|order| text(&order)))
+    }
+
+    /// How many agents the hold in force is about.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn held_agents(&self) -> Result<Option<u64>, StoreError> {
+        let found = readable(&self.client.hget::<Value, _, _>(self.keys().hold(), "agents").await)?;
+        Ok(found.as_ref().and_then(number))
     }
 
     /// The latest entries of the audit log, newest first.
@@ -139,6 +231,13 @@ impl Store {
         let info: String = self.client.custom(fred::cmd!("INFO"), vec![section]).await?;
         let lines = info.lines().filter_map(|line| line.split_once(':'));
         Ok(lines.map(|(name, value)| (name.to_string(), value.trim().to_string())).collect())
+    }
+}
+
+fn read_beat(beat: PlainBeat) -> Option<Heartbeat> {
+    match beat {
+        PlainBeat::Read(beat) => Some(beat),
+        PlainBeat::Missing | PlainBeat::Unreadable { .. } => None,
     }
 }
 

@@ -1,0 +1,293 @@
+//! The handle of a registered agent.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lifecycle_core::ids::{AgentId, TaskId};
+use lifecycle_core::record::{AgentState, Order, Registration};
+use lifecycle_core::shutdown::{Stop, Urgency};
+use lifecycle_core::sweep::Reason;
+use lifecycle_core::task::Assignment;
+use lifecycle_redis::{Fenced, Judged, Life, Registered, Store, StoreError, Target};
+use tokio::sync::{Notify, watch};
+
+use crate::error::AgentError;
+use crate::settings::AgentSettings;
+use crate::{heartbeat, listener, signals};
+
+/// A registered agent. Cheap to clone; all clones are the same agent.
+///
+/// It beats until [`Agent::shutdown`] is called or the process ends; dropping the handle ends nothing. A process that
+/// ends without a shutdown is a crash as far as the fleet is concerned: the lease ends and a sweeper cleans up.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) registration: Registration,
+    pub(crate) life: Mutex<Life>,
+    pub(crate) said: Mutex<Said>,
+    pub(crate) in_flight: Mutex<BTreeMap<TaskId, Assignment>>,
+    pub(crate) stop: watch::Sender<Option<Stop>>,
+    /// Counts beats that were answered; changes wake whoever looks at keys from time to time.
+    pub(crate) beats: watch::Sender<u64>,
+    /// The lease has certainly run out and could not be renewed: take no work until a beat is answered.
+    pub(crate) suspended: watch::Sender<bool>,
+    /// Beat now.
+    pub(crate) beat_now: Notify,
+    /// Look for tasks now.
+    pub(crate) look_for_tasks: Notify,
+    /// We are releasing the life ourselves: what the store says of it from now on is no news.
+    pub(crate) releasing: AtomicBool,
+    /// It is released: the beat ends.
+    pub(crate) released: watch::Sender<bool>,
+}
+
+/// What the next beat says.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub(crate) state: AgentState,
+    pub(crate) progress: Option<String>,
+}
+
+impl Agent {
+    /// Registers the agent and starts to beat.
+    ///
+    /// An earlier life of the same id that was never cleaned up is reaped first; its tasks go back to their sprint.
+    ///
+    /// # Errors
+    /// [`AgentError::Held`] when the id is alive (unless [`AgentSettings::takeover`]), [`AgentError::NoParent`] and
+    /// [`AgentError::NoSprint`] when those are not there, [`AgentError::Store`] when no store answers in time.
+    pub async fn register(settings: AgentSettings) -> Result<Self, AgentError> {
+        let store = Store::connect(&settings.settings).await?;
+        let registration = settings.registration();
+        let life = begin_life(&store, &registration, settings.takeover).await?;
+        tracing::info!(agent = %life.id, incarnation = %life.incarnation, "registered");
+        let agent = Self {
+            inner: Arc::new(Inner {
+                store,
+                registration,
+                life: Mutex::new(life),
+                said: Mutex::new(Said { state: AgentState::Starting, progress: None }),
+                in_flight: Mutex::default(),
+                stop: watch::Sender::new(None),
+                beats: watch::Sender::new(0),
+                suspended: watch::Sender::new(false),
+                beat_now: Notify::new(),
+                look_for_tasks: Notify::new(),
+                releasing: AtomicBool::new(false),
+                released: watch::Sender::new(false),
+            }),
+        };
+        let bus = agent.inner.store.subscribe()?;
+        tokio::spawn(heartbeat::run(agent.inner.clone()));
+        tokio::spawn(listener::run(Arc::downgrade(&agent.inner), bus));
+        if settings.handle_signals {
+            signals::install(&agent.inner);
+        }
+        agent.set_state(AgentState::Running);
+        Ok(agent)
+    }
+
+    /// The agent's id.
+    #[must_use]
+    pub fn id(&self) -> &AgentId {
+        &self.inner.registration.id
+    }
+
+    /// The life this is, with what every write carries.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        self.inner.life()
+    }
+
+    /// The store, for what this handle does not offer.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Says where the agent is in its life; the next beat goes out at once and carries it. A long model or tool call is
+    /// [`AgentState::Waiting`].
+    pub fn set_state(&self, state: AgentState) {
+        self.inner.said().state = state;
+        self.inner.beat_now.notify_one();
+    }
+
+    /// Says that something moved, in a few words; carried by the next beat. Progress is not liveness: an agent that
+    /// makes none is reported, never reaped.
+    pub fn progress(&self, what: impl Into<String>) {
+        self.inner.said().progress = Some(what.into().chars().take(200).collect());
+    }
+
+    /// Declares a Redis key as the agent's own: it is removed when the agent goes, however it goes. Call it *before*
+    /// creating the key.
+    ///
+    /// # Errors
+    /// [`AgentError::Fenced`] when this life is over, [`AgentError::Store`] when the store refuses or is away.
+    pub async fn own_key(&self, key: impl Into<String>) -> Result<(), AgentError> {
+        let names = [key.into()];
+        self.fenced_write(async |life| self.inner.store.own_keys(&life, &names).await).await
+    }
+
+    /// Records what the agent depends on.
+    ///
+    /// # Errors
+    /// As [`Agent::own_key`].
+    pub async fn depend_on(&self, names: &[String]) -> Result<(), AgentError> {
+        self.fenced_write(async |life| self.inner.store.depend_on(&life, names).await).await
+    }
+
+    /// Resolves once the agent is asked to stop, and says how urgently and why.
+    pub async fn shutdown_requested(&self) -> Stop {
+        self.stop_at_least(Urgency::Drain).await
+    }
+
+    /// Resolves once the stop is at least this urgent.
+    pub async fn stop_at_least(&self, urgency: Urgency) -> Stop {
+        let mut stop = self.inner.stop.subscribe();
+        match stop.wait_for(|stop| stop.as_ref().is_some_and(|stop| stop.urgency >= urgency)).await {
+            Ok(stop) => match stop.as_ref() {
+                Some(stop) => stop.clone(),
+                None => std::future::pending().await,
+            },
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Resolves once this life is over: it was reaped or replaced. Stop at once; nothing can be written any more.
+    pub async fn fenced(&self) {
+        self.stop_at_least(Urgency::Fenced).await;
+    }
+
+    /// The stop that was asked for, if any.
+    #[must_use]
+    pub fn stop_requested(&self) -> Option<Stop> {
+        self.inner.stop.borrow().clone()
+    }
+
+    /// Asks this agent to stop, as a signal or an order would.
+    pub fn request_stop(&self, urgency: Urgency, reason: impl Into<String>) {
+        self.inner.raise(urgency, reason);
+    }
+
+    /// Runs a fenced write, over a store that lost its memory: waits for the heartbeat to register again.
+    pub(crate) async fn fenced_write<T>(
+        &self,
+        write: impl AsyncFn(Life) -> Result<Fenced<T>, StoreError>,
+    ) -> Result<T, AgentError> {
+        loop {
+            let mut beats = self.inner.beats.subscribe();
+            match write(self.life()).await? {
+                Fenced::Ok(value) => return Ok(value),
+                Fenced::Fenced => {
+                    self.inner.raise(Urgency::Fenced, "fenced");
+                    return Err(AgentError::Fenced);
+                }
+                Fenced::Unknown => {
+                    self.inner.beat_now.notify_one();
+                    tokio::select! {
+                        _ = beats.changed() => {}
+                        () = self.fenced() => return Err(AgentError::Fenced),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn life(&self) -> Life {
+        lock(&self.life).clone()
+    }
+
+    pub(crate) fn said(&self) -> MutexGuard<'_, Said> {
+        lock(&self.said)
+    }
+
+    pub(crate) fn in_flight(&self) -> MutexGuard<'_, BTreeMap<TaskId, Assignment>> {
+        lock(&self.in_flight)
+    }
+
+    /// Makes the stop at least this urgent. A less urgent one changes nothing.
+    pub(crate) fn raise(&self, urgency: Urgency, reason: impl Into<String>) {
+        let raised = self.stop.send_if_modified(|stop| {
+            let higher = stop.as_ref().is_none_or(|stop| stop.urgency < urgency);
+            if higher {
+                *stop = Some(Stop { urgency, reason: reason.into() });
+            }
+            higher
+        });
+        if raised {
+            self.look_for_tasks.notify_one();
+            if let Some(stop) = self.stop.borrow().as_ref() {
+                tracing::info!(agent = %self.registration.id, reason = stop.reason, urgency = ?stop.urgency, "stopping");
+            }
+        }
+    }
+
+    pub(crate) fn obey(&self, order: Order, why: &str) {
+        let reason = if why.is_empty() { order.as_str() } else { why };
+        self.raise(Urgency::of(order), reason);
+    }
+}
+
+/// A panic elsewhere does not make what the mutex guards any less true: every critical section is one assignment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn begin_life(store: &Store, registration: &Registration, takeover: bool) -> Result<Life, AgentError> {
+    let id = registration.id.as_str();
+    loop {
+        match store.register(registration, AgentState::Starting, None).await? {
+            Registered::Ok(life) => return Ok(life),
+            Registered::Held { .. } if takeover => clean_up(store, id, Reason::Operator, true).await?,
+            Registered::Held { incarnation, host, pid, lease_left_ms } => {
+                return Err(AgentError::Held { id: id.into(), incarnation, host, pid, lease_left_ms });
+            }
+            Registered::Expired(_) => clean_up(store, id, Reason::StaleHeartbeat, false).await?,
+            Registered::NoParent => {
+                return Err(AgentError::NoParent(
+                    registration.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+                ));
+            }
+            Registered::NoSprint => match &registration.sprint {
+                Some(sprint) => return Err(AgentError::NoSprint(sprint.clone())),
+                None => return Err(AgentError::Fenced),
+            },
+            Registered::Fenced => return Err(AgentError::Fenced),
+        }
+    }
+}
+
+/// Reaps the earlier life of our own id, so that its keys and tasks are handed on and not inherited.
+async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Result<(), AgentError> {
+    let record = store.record(id).await?;
+    let ended =
+        record.as_ref().and_then(|record| record.ended.as_deref()).and_then(|ended| ended.parse().ok());
+    let left_behind = match record {
+        Some(_) => Vec::new(),
+        None => store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
+    };
+    tracing::info!(agent = id, "cleaning up the earlier life of this id");
+    store
+        .reap(&Target {
+            id,
+            record: record.as_ref(),
+            judged: Judged::Missing,
+            left_behind: &left_behind,
+            reason: ended.unwrap_or(reason),
+            // A plain agent's lease was just found to be over by the registration itself.
+            force: force || record.is_none(),
+            token: None,
+            by: id,
+            process: "unknown",
+        })
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Processes, told apart by (pid, start time) and never by name.
+//!
+//! A pid is used again; a pid together with the moment its process started is not. Everything here reads `/proc`, so
+//! on systems without it processes cannot be proven dead and stragglers cannot be found: the answers then say
+//! "unknown", never "dead".
+
+mod end;
+mod tree;
+
+pub use end::{Ended, end_group, end_tree};
+pub use tree::{Tree, rss_of};
+
+use std::fs;
+
+/// Environment variable that every process of an agent's command inherits: `<id>:<incarnation>`. It finds the ones
+/// that left their parent, their session and their process group.
+pub const TOKEN_VARIABLE: &str = "LIFECYCLE_TOKEN";
+
+/// One process for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    /// Its pid.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
+}
+
+impl ProcessId {
+    /// The process that has this pid now.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = Stat::read(pid)?;
+        Some(Self { pid, start: stat.start })
+    }
+
+    /// This process.
+    #[must_use]
+    pub fn own() -> Option<Self> {
+        Self::of(std::process::id())
+    }
+
+    /// Whether it still runs. A zombie does not: it has ended and only waits to be noticed.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        Stat::read(self.pid).is_some_and(|stat| stat.start == self.start && !stat.is_zombie)
+    }
+}
+
+/// Whether this system can tell processes apart at all.
+#[must_use]
+pub fn can_prove() -> bool {
+    ProcessId::own().is_some()
+}
+
+/// The few fields of `/proc/<pid>/stat` that matter here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stat {
+    pub(crate) parent: u32,
+    pub(crate) start: u64,
+    pub(crate) is_zombie: bool,
+}
+
+impl Stat {
+    pub(crate) fn read(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// proc(5): `pid (comm) state ppid … starttime`; comm may hold spaces and parentheses.
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.rsplit_once(") ")?.1.split(' ');
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let start = fields.nth(17)?.parse().ok()?;
+        Some(Self { parent, start, is_zombie: matches!(state, "Z" | "X") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_with_parentheses_does_not_confuse_the_reader() {
+        let line = "42 (a) b (c)) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!((stat.parent, stat.start, stat.is_zombie), (7, 98_765, false));
+        assert!(Stat::parse("42 (x").is_none());
+    }
+
+    #[test]
+    fn this_process_is_alive_and_one_with_its_pid_and_another_start_is_not() {
+        let own = ProcessId::own().unwrap();
+        assert!(own.is_alive());
+        assert!(!ProcessId { start: own.start + 1, ..own }.is_alive());
+    }
+}

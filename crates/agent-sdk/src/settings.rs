@@ -1,0 +1,160 @@
+//! What an agent is to be.
+
+use std::time::Duration;
+
+use lifecycle_core::ids::{AgentId, EpicId, InvalidName, SprintId};
+use lifecycle_core::record::{Registration, Role};
+use lifecycle_core::settings::Settings;
+
+use crate::process::ProcessId;
+
+/// Who the agent is and how it behaves; see [`crate::Agent::register`].
+#[derive(Debug, Clone)]
+pub struct AgentSettings {
+    pub(crate) id: AgentId,
+    pub(crate) role: Role,
+    pub(crate) kind: Option<String>,
+    pub(crate) parent: Option<AgentId>,
+    pub(crate) sprint: Option<SprintId>,
+    pub(crate) epic: Option<EpicId>,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) takeover: bool,
+    pub(crate) handle_signals: bool,
+    pub(crate) settings: Settings,
+}
+
+impl AgentSettings {
+    /// An agent with this id, and the default settings.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when the id is outside the grammar.
+    pub fn new(id: impl Into<String>) -> Result<Self, InvalidName> {
+        Ok(Self {
+            id: AgentId::new(id)?,
+            role: Role::Worker,
+            kind: None,
+            parent: None,
+            sprint: None,
+            epic: None,
+            lease: None,
+            takeover: false,
+            handle_signals: true,
+            settings: Settings::default(),
+        })
+    }
+
+    /// Where the store is: `redis://[:password@]host[:port][/db]`.
+    #[must_use]
+    pub fn redis_url(mut self, url: impl Into<String>) -> Self {
+        self.settings.redis.url = url.into();
+        self
+    }
+
+    /// All settings at once, from wherever they were loaded.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// What the agent is in the fleet. Default: worker.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// What it is alike to: agents of one kind share a memory prior. Default: the id without a trailing `-<number>`.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// The agent that spawned it: when that one is lost, this one is told to stop.
+    #[must_use]
+    pub fn parent(mut self, parent: AgentId) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// The sprint whose tasks it does.
+    #[must_use]
+    pub fn sprint(mut self, sprint: SprintId) -> Self {
+        self.sprint = Some(sprint);
+        self
+    }
+
+    /// The epic it coordinates.
+    #[must_use]
+    pub fn epic(mut self, epic: EpicId) -> Self {
+        self.epic = Some(epic);
+        self
+    }
+
+    /// Length of its lease, where it should differ from `sweep.orphan_threshold`. At least twice the beat interval.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// Fence a living agent of the same id instead of being refused.
+    #[must_use]
+    pub fn takeover(mut self, takeover: bool) -> Self {
+        self.takeover = takeover;
+        self
+    }
+
+    /// Whether SIGTERM, SIGINT and SIGHUP ask the agent to stop. Default: yes.
+    #[must_use]
+    pub fn handle_signals(mut self, handle: bool) -> Self {
+        self.handle_signals = handle;
+        self
+    }
+
+    pub(crate) fn registration(&self) -> Registration {
+        Registration {
+            id: self.id.clone(),
+            role: self.role,
+            kind: self.kind.clone().unwrap_or_else(|| kind_of(self.id.as_str())),
+            parent: self.parent.clone(),
+            sprint: self.sprint.clone(),
+            epic: self.epic.clone(),
+            host: host(),
+            pid: std::process::id(),
+            pid_start: ProcessId::own().map(|process| process.start),
+            lease: self
+                .lease
+                .unwrap_or(self.settings.sweep.orphan_threshold)
+                .max(self.settings.heartbeat.interval * 2),
+        }
+    }
+}
+
+/// Name of this host.
+#[must_use]
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn kind_of(id: &str) -> String {
+    match id.rsplit_once('-') {
+        Some((kind, number)) if !kind.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            kind.into()
+        }
+        _ => id.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_that_differ_by_a_number_are_of_one_kind() {
+        assert_eq!(kind_of("coder-12"), "coder");
+        assert_eq!(kind_of("coder-x1"), "coder-x1");
+        assert_eq!(kind_of("coder"), "coder");
+    }
+}

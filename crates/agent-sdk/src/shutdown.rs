@@ -1,0 +1,71 @@
+//! The end of an agent, in order: take no more work, finish what is in hand, hand the rest back, stop the beat last.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lifecycle_core::record::AgentState;
+use lifecycle_core::shutdown::Urgency;
+use lifecycle_redis::Removed;
+use tokio::time::{Instant, sleep};
+
+use crate::agent::Agent;
+use crate::error::AgentError;
+
+/// How long a store that is away is waited for before the agent leaves its cleanup to a sweeper.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Agent {
+    /// Stops the agent: takes no more work, waits up to `shutdown.drain_timeout` for tasks in hand (not at all when the
+    /// stop is urgent), removes every key it owns, hands unfinished tasks back, and only then stops to beat. Calling it
+    /// again does nothing more.
+    ///
+    /// # Errors
+    /// [`AgentError::Fenced`] when this life was over already, [`AgentError::Store`] when the store was away for too
+    /// long: then a sweeper cleans up once the lease is over.
+    pub async fn shutdown(&self, reason: &str) -> Result<Removed, AgentError> {
+        self.inner.raise(Urgency::Drain, reason);
+        self.set_state(AgentState::Draining);
+        self.finish_tasks().await;
+        if self.stop_requested().is_some_and(|stop| !stop.urgency.may_write()) {
+            return Err(AgentError::Fenced);
+        }
+        // What beats hear from here on is our own doing.
+        if self.inner.releasing.swap(true, Ordering::SeqCst) {
+            return Ok(Removed { keys_deleted: 0, tasks_requeued: 0 });
+        }
+        let released = self.release(reason).await;
+        self.inner.released.send_replace(true);
+        released
+    }
+
+    async fn release(&self, reason: &str) -> Result<Removed, AgentError> {
+        let begun = Instant::now();
+        loop {
+            match self.inner.store.release(&self.life(), reason).await {
+                Ok(Some(removed)) => {
+                    tracing::info!(agent = %self.id(), keys = removed.keys_deleted, tasks = removed.tasks_requeued, "released");
+                    return Ok(removed);
+                }
+                Ok(None) => return Err(AgentError::Fenced),
+                Err(error) if !error.is_transient() || begun.elapsed() > RELEASE_PATIENCE => {
+                    return Err(AgentError::Store(error));
+                }
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    async fn finish_tasks(&self) {
+        let begun = Instant::now();
+        let drain_timeout = self.inner.store.settings().shutdown.drain_timeout;
+        let mut stop = self.inner.stop.subscribe();
+        while !self.inner.in_flight().is_empty() {
+            let urgency = stop.borrow_and_update().as_ref().map_or(Urgency::Drain, |stop| stop.urgency);
+            let Some(left) = urgency.work_may_go_on(begun.elapsed(), drain_timeout) else { return };
+            tokio::select! {
+                () = sleep(left.min(Duration::from_millis(50))) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Doing tasks: the next one, and one attempt at it from begin to end.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use lifecycle_core::record::AgentState;
+use lifecycle_core::task::{Assignment, Outcome};
+use lifecycle_redis::{Fenced, Life, StoreError, TaskReply};
+use tokio::time::sleep;
+
+use crate::agent::Agent;
+use crate::error::AgentError;
+
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How the work on an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Done. The words go into the record.
+    Completed(String),
+    /// Failed; another attempt follows while there are any left. The words go into the record.
+    Failed(String),
+    /// Not finished because the agent stops: the attempt is handed back when the agent is released.
+    Abandoned,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// It is in the record.
+    Recorded(Outcome),
+    /// The task was taken back from this agent; the result, if any, does not count.
+    TakenBack,
+    /// It is handed back when the agent is released.
+    Abandoned,
+}
+
+impl Agent {
+    /// Waits for a task; `None` once the agent is asked to stop. While the lease has run out and cannot be renewed no
+    /// task is given out, since somebody else may be given the same.
+    pub async fn next_task(&self) -> Option<Assignment> {
+        let inner = &self.inner;
+        let mut beats = inner.beats.subscribe();
+        loop {
+            if self.stop_requested().is_some() {
+                return None;
+            }
+            if !*inner.suspended.borrow() {
+                match inner.store.assignments(self.id()).await {
+                    Ok(tasks) => {
+                        let next = tasks.into_iter().find(|task| !inner.in_flight().contains_key(&task.task));
+                        if next.is_some() {
+                            return next;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "could not look for tasks; the next beat tries again");
+                    }
+                }
+            }
+            tokio::select! {
+                () = inner.look_for_tasks.notified() => {}
+                _ = beats.changed() => {}
+                _ = self.shutdown_requested() => {}
+            }
+        }
+    }
+
+    /// Makes one attempt at a task: begins it (from here on it counts), runs `work`, records how it ended. A panic of
+    /// `work` is a failed attempt. `work` should end soon when [`Agent::shutdown_requested`] says so.
+    ///
+    /// # Errors
+    /// [`AgentError::Fenced`] when this life is over (the result does not count), [`AgentError::Store`] when the store
+    /// refuses.
+    pub async fn run_task<W>(&self, task: Assignment, work: W) -> Result<Attempt, AgentError>
+    where
+        W: AsyncFnOnce(&Assignment) -> Work,
+    {
+        if self.patiently(async |life| self.inner.store.start_task(&life, &task).await).await?
+            != TaskReply::Ok
+        {
+            return Ok(Attempt::TakenBack);
+        }
+        self.inner.in_flight().insert(task.task.clone(), task.clone());
+        self.set_state(AgentState::Busy);
+        let ended = AssertUnwindSafe(work(&task)).catch_unwind().await;
+        let result = match ended.unwrap_or_else(|_| Work::Failed("panicked".into())) {
+            Work::Completed(detail) => self.record(&task, Outcome::Completed, &detail).await,
+            Work::Failed(detail) => self.record(&task, Outcome::Failed, &detail).await,
+            Work::Abandoned => Ok(Attempt::Abandoned),
+        };
+        self.inner.in_flight().remove(&task.task);
+        if self.stop_requested().is_none() {
+            self.set_state(AgentState::Running);
+        }
+        result
+    }
+
+    async fn record(&self, task: &Assignment, outcome: Outcome, detail: &str) -> Result<Attempt, AgentError> {
+        let finish = async |life: Life| self.inner.store.finish_task(&life, task, outcome, detail).await;
+        Ok(match self.patiently(finish).await? {
+            TaskReply::Ok => Attempt::Recorded(outcome),
+            TaskReply::TakenBack | TaskReply::NoSprint => Attempt::TakenBack,
+        })
+    }
+
+    /// A result must not be lost to a store that is away, or that has not got its sprint back yet. What is tried again
+    /// is fenced and ends once, so trying again is safe.
+    async fn patiently(
+        &self,
+        write: impl AsyncFn(Life) -> Result<Fenced<TaskReply>, StoreError>,
+    ) -> Result<TaskReply, AgentError> {
+        let mut without_sprint = 0;
+        loop {
+            match self.fenced_write(&write).await {
+                Ok(TaskReply::NoSprint) if without_sprint < 50 => without_sprint += 1,
+                Err(AgentError::Store(error)) if error.is_transient() => {}
+                other => return other,
+            }
+            tokio::select! {
+                () = sleep(RETRY) => {}
+                () = self.fenced() => return Err(AgentError::Fenced),
+            }
+        }
+    }
+}

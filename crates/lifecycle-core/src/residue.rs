@@ -1,0 +1,273 @@
+//! What is left behind: keys whose owner does not live any more.
+//!
+//! Every key of the product names its owner ([`KeySchema::parse`]), and every owner leads to an agent: a key of
+//! an agent to that agent, a key of a sprint to its coordinator, a key of an epic to its sprints. So a store is
+//! clean exactly if that agent lives for each of its keys:
+//!
+//! ```text
+//!   agent:…:<id>   ──▶ <id> in agents:active / agents:leases, its lease running
+//!   sprint:…:<s>   ──▶ sprint:state:<s> ──▶ its coordinator, in the same incarnation
+//!   epic:sprints:… ──▶ at least one sprint that lives
+//! ```
+//!
+//! An owner whose lease is over and who was not cleaned up yet is told apart ([`Why::Orphan`]): the next pass
+//! sees to it, but until then something dead is there. The opposite direction is checked as well, because an
+//! index that names nobody keeps a sprint from ending: index entries and members without an agent.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::ids::Incarnation;
+use crate::keys::{KeyOwner, KeySchema};
+use crate::words::words;
+
+words! {
+    /// In which way something is left behind.
+    Why, "kind of residue" {
+        /// Nobody owns it: its owner is in no index.
+        NoOwner = "no_owner",
+        /// Its owner is dead and waits for cleanup.
+        Orphan = "orphan",
+        /// A member of `agents:active` that nothing vouches for: neither a lease nor a heartbeat.
+        NoLease = "no_lease",
+        /// A lease whose agent is no member of `agents:active`.
+        NotActive = "not_active",
+        /// A cleanup lock that would stay for ever.
+        NoExpiry = "no_expiry",
+        /// A member, of a set whose owner lives, that is nobody.
+        Dangling = "dangling",
+    }
+}
+
+/// What the indexes and its own records say of one id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Known {
+    /// Whether it is a member of `agents:active`.
+    pub active: bool,
+    /// End of its lease in ms of server time.
+    pub lease_end: Option<u64>,
+    /// Its life; `None` for an agent on the seed's plain protocol.
+    pub incarnation: Option<Incarnation>,
+    /// Why its life is over, if that is proven.
+    pub ended: Option<String>,
+    /// Until when its heartbeat vouches for it, in ms of server time; `None` if there is none.
+    pub heartbeat_until: Option<u64>,
+}
+
+/// Whether an agent lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// It does, until then (ms of server time) at least.
+    Alive {
+        /// End of its lease.
+        until: u64,
+    },
+    /// Its lease is over.
+    Over {
+        /// Since when, in ms of server time.
+        since: u64,
+    },
+    /// Its end was seen, or its cleanup has begun; the word says which.
+    Ended(&'a str),
+    /// Nothing was ever heard of it: neither lease nor heartbeat.
+    Silent,
+}
+
+impl Known {
+    /// How it stands at `now` (ms of server time). The lease decides. Only where there is none, or where an agent on the
+    /// plain protocol has beaten since its lease was written, does the heartbeat.
+    #[must_use]
+    pub fn standing(&self, now: u64) -> Standing<'_> {
+        if let Some(why) = &self.ended {
+            return Standing::Ended(why);
+        }
+        let until = match self.incarnation {
+            Some(_) => self.lease_end.or(self.heartbeat_until),
+            None => self.lease_end.max(self.heartbeat_until),
+        };
+        match until {
+            Some(until) if until > now => Standing::Alive { until },
+            Some(since) => Standing::Over { since },
+            None => Standing::Silent,
+        }
+    }
+
+    /// Whether it lives at `now`.
+    #[must_use]
+    pub fn is_alive(&self, now: u64) -> bool {
+        matches!(self.standing(now), Standing::Alive { .. })
+    }
+}
+
+/// Who runs a sprint, as `sprint:state:<sprint>` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its coordinator.
+    pub coordinator: String,
+    /// That coordinator's life.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// One reading of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inventory {
+    /// Server time in ms.
+    pub now: u64,
+    /// The product's keys, by name.
+    pub keys: Vec<String>,
+    /// Every id in either index.
+    pub agents: BTreeMap<String, Known>,
+    /// The sprints that have a readable state.
+    pub sprints: HashMap<String, Holder>,
+    /// The members of `agent:children`, `sprint:agents` and `epic:sprints` sets, by key.
+    pub members: HashMap<String, Vec<String>>,
+    /// Further keys that exist and that agents claimed as their own (`agent:keys:<id>`), by agent.
+    pub claimed: HashMap<String, Vec<String>>,
+    /// Cleanup locks that expire: a cleanup in progress.
+    pub expiring_locks: HashSet<String>,
+}
+
+/// Something left behind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Residue {
+    /// The key.
+    pub key: String,
+    /// The member of the key, where the key itself is in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// Whose it is, or was: `agent coder-1`.
+    pub owner: String,
+    /// In which way it is left behind.
+    pub why: Why,
+    /// The same in words.
+    pub detail: String,
+}
+
+impl Residue {
+    /// Whether two findings, of two readings, are about the same thing.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.key, &self.member, &self.owner) == (&other.key, &other.member, &other.owner)
+    }
+}
+
+/// Everything that is left behind, by key.
+#[must_use]
+pub fn find(keys: &KeySchema, seen: &Inventory) -> Vec<Residue> {
+    let judge = Judge { keys, seen };
+    let mut found: Vec<Residue> = seen.keys.iter().filter_map(|key| judge.key(key)).collect();
+    found.extend(seen.agents.iter().filter_map(|(id, known)| judge.entry(id, known)));
+    found.extend(seen.members.iter().flat_map(|(key, members)| judge.dangling(key, members)));
+    found.extend(seen.claimed.iter().flat_map(|(id, claimed)| judge.claimed(id, claimed)));
+    found.sort();
+    found.dedup();
+    found
+}
+
+type Verdict = Option<(Why, String)>;
+
+struct Judge<'a> {
+    keys: &'a KeySchema,
+    seen: &'a Inventory,
+}
+
+impl Judge<'_> {
+    fn key(&self, key: &str) -> Option<Residue> {
+        let owner = self.keys.parse(key)?;
+        let (why, detail) = match owner {
+            KeyOwner::Agent(id) if key == self.keys.cleanup_lock(id) => self.lock(key),
+            owner => self.owner(owner, key),
+        }?;
+        Some(residue(key, None, owner, why, detail))
+    }
+
+    /// `None` if the owner lives.
+    fn owner(&self, owner: KeyOwner<'_>, key: &str) -> Verdict {
+        match owner {
+            KeyOwner::Fleet => None,
+            KeyOwner::Agent(id) => self.agent(id),
+            KeyOwner::Sprint(sprint) => self.sprint(sprint),
+            KeyOwner::Epic(_) => self.epic(key),
+        }
+    }
+
+    fn agent(&self, id: &str) -> Verdict {
+        let Some(known) = self.seen.agents.get(id) else {
+            return Some((Why::NoOwner, "no such agent is in any index".into()));
+        };
+        match known.standing(self.seen.now) {
+            Standing::Alive { .. } => None,
+            Standing::Over { since } => {
+                let over = Duration::from_secs(self.seen.now.saturating_sub(since) / 1_000);
+                let over = humantime::format_duration(over);
+                Some((Why::Orphan, format!("its lease is over by {over}; it waits for cleanup")))
+            }
+            Standing::Ended(why) => Some((Why::Orphan, format!("it ended ({why}) and waits for cleanup"))),
+            Standing::Silent => Some((Why::NoLease, "it has neither a lease nor a heartbeat".into())),
+        }
+    }
+
+    fn sprint(&self, sprint: &str) -> Verdict {
+        let Some(holder) = self.seen.sprints.get(sprint) else {
+            return Some((Why::NoOwner, "the sprint has no state that names a coordinator".into()));
+        };
+        let coordinator = &holder.coordinator;
+        if let Some((why, detail)) = self.agent(coordinator) {
+            return Some((why, format!("its coordinator {coordinator}: {detail}")));
+        }
+        let lives = self.seen.agents.get(coordinator).and_then(|known| known.incarnation);
+        (lives != holder.incarnation)
+            .then(|| (Why::NoOwner, format!("its coordinator {coordinator} lives, but in another incarnation")))
+    }
+
+    fn epic(&self, key: &str) -> Verdict {
+        let sprints = self.seen.members.get(key).map(Vec::as_slice).unwrap_or_default();
+        let lives = sprints.iter().any(|sprint| self.sprint(sprint).is_none());
+        (!lives).then(|| (Why::NoOwner, "none of its sprints has a living coordinator".into()))
+    }
+
+    fn lock(&self, key: &str) -> Verdict {
+        let expires = self.seen.expiring_locks.contains(key);
+        (!expires).then(|| (Why::NoExpiry, "a cleanup lock must expire, and this one never does".into()))
+    }
+
+    /// An id's place in the indexes, if that is all wrong.
+    fn entry(&self, id: &str, known: &Known) -> Option<Residue> {
+        let index = if known.active { self.keys.active() } else { self.keys.leases() };
+        let verdict = self.agent(id).or_else(|| {
+            (!known.active).then(|| (Why::NotActive, "it has a lease but is no member of agents:active".into()))
+        });
+        verdict.map(|(why, detail)| residue(&index, Some(id), KeyOwner::Agent(id), why, detail))
+    }
+
+    /// Members that are nobody. Where the owner of the whole set is gone, that says it all.
+    fn dangling(&self, key: &str, members: &[String]) -> Vec<Residue> {
+        let Some(owner) = self.keys.parse(key).filter(|owner| self.owner(*owner, key).is_none()) else {
+            return Vec::new();
+        };
+        let detail = |member: &str| match owner {
+            KeyOwner::Epic(_) => self.sprint(member).map(|(_, detail)| detail),
+            _ if self.seen.agents.contains_key(member) => None,
+            _ => Some("its member is in no index of agents".into()),
+        };
+        let found = members.iter().filter_map(|member| Some((member, detail(member)?)));
+        found.map(|(member, detail)| residue(key, Some(member), owner, Why::Dangling, detail)).collect()
+    }
+
+    /// Further keys of an agent that is gone. Those in the product's own schema were judged by their names.
+    fn claimed(&self, id: &str, claimed: &[String]) -> Vec<Residue> {
+        let Some((why, detail)) = self.agent(id) else { return Vec::new() };
+        let foreign = claimed.iter().filter(|key| self.keys.may_own(key));
+        foreign.map(|key| residue(key, None, KeyOwner::Agent(id), why, detail.clone())).collect()
+    }
+}
+
+fn residue(key: &str, member: Option<&str>, owner: KeyOwner<'_>, why: Why, detail: String) -> Residue {
+    Residue { key: key.into(), member: member.map(Into::into), owner: owner.to_string(), why, detail }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+use super::*;
+
+const NOW: u64 = 1_764_000_000_000;
+
+fn living(incarnation: u64) -> Known {
+    Known {
+        active: true,
+        lease_end: Some(NOW + 1),
+        incarnation: Some(Incarnation(incarnation)),
+        ..Known::default()
+    }
+}
+
+fn over() -> Known {
+    Known { lease_end: Some(NOW - 12_000), ..living(1) }
+}
+
+fn store(agents: &[(&str, Known)], keys: &[&str]) -> Inventory {
+    Inventory {
+        now: NOW,
+        keys: keys.iter().map(ToString::to_string).collect(),
+        agents: agents.iter().map(|(id, known)| ((*id).to_string(), known.clone())).collect(),
+        ..Inventory::default()
+    }
+}
+
+fn found(seen: &Inventory) -> Vec<(String, Why)> {
+    let name = |found: Residue| match found.member {
+        Some(member) => format!("{} {member}", found.key),
+        None => found.key,
+    };
+    let all = find(&KeySchema::default(), seen);
+    all.into_iter().map(|residue| (residue.why, residue)).map(|(why, residue)| (name(residue), why)).collect()
+}
+
+fn one(key: &str, why: Why) -> Vec<(String, Why)> {
+    vec![(key.to_string(), why)]
+}
+
+#[test]
+fn an_empty_store_and_the_fleets_own_keys_are_clean() {
+    let global = ["agents:log", "memory:stats", "memory:baseline", "sweep:watermark", "sweep:hold"];
+    assert_eq!(found(&store(&[], &global)), []);
+    assert_eq!(found(&store(&[], &["lifecycle:generation", "agents:active", "agents:leases", "shop:cart"])), []);
+}
+
+#[test]
+fn every_kind_of_agent_key_needs_its_agent() {
+    for kind in ["state", "heartbeat", "memory", "deps", "children", "keys", "command"] {
+        let key = format!("agent:{kind}:coder-1");
+        assert_eq!(found(&store(&[("coder-1", living(1))], &[&key])), [], "{key}");
+        assert_eq!(found(&store(&[("coder-10", living(1))], &[&key])), one(&key, Why::NoOwner));
+    }
+    let tasks = ["agent:task:coder-1", "agent:task:coder-1:login"];
+    assert_eq!(found(&store(&[("coder-1", living(1))], &tasks)), []);
+    assert_eq!(found(&store(&[], &tasks)).len(), 2);
+}
+
+#[test]
+fn what_an_orphan_has_is_told_apart_from_what_nobody_owns() {
+    let mut ended = living(1);
+    ended.ended = Some("process_exited".into());
+    for dead in [over(), ended] {
+        let seen = store(&[("a", dead)], &["agent:state:a"]);
+        assert_eq!(found(&seen), [("agent:state:a".into(), Why::Orphan), ("agents:active a".into(), Why::Orphan)]);
+    }
+}
+
+#[test]
+fn a_plain_agent_lives_by_its_heartbeat_where_its_lease_is_old_or_missing() {
+    let heard = Known { active: true, heartbeat_until: Some(NOW + 5), ..Known::default() };
+    assert_eq!(found(&store(&[("p", heard.clone())], &["agent:heartbeat:p"])), []);
+    assert_eq!(found(&store(&[("p", Known { lease_end: Some(NOW - 1), ..heard })], &[])), []);
+    let silent = Known { active: true, ..Known::default() };
+    assert_eq!(found(&store(&[("p", silent)], &[])), one("agents:active p", Why::NoLease));
+}
+
+#[test]
+fn a_registered_agent_lives_by_its_lease_alone() {
+    let late = Known { heartbeat_until: Some(NOW + 5), ..over() };
+    assert_eq!(late.standing(NOW), Standing::Over { since: NOW - 12_000 });
+}
+
+#[test]
+fn a_lease_without_membership_is_named_though_its_agent_lives() {
+    let unlisted = Known { active: false, ..living(1) };
+    assert_eq!(found(&store(&[("a", unlisted)], &["agent:state:a"])), one("agents:leases a", Why::NotActive));
+}
+
+#[test]
+fn a_sprint_lives_with_its_coordinator_in_the_same_incarnation() {
+    let mut seen = store(&[("boss", living(7))], &["sprint:state:api", "sprint:tasks:api", "epic:sprints:shop"]);
+    let held_by = |incarnation| Holder { coordinator: "boss".into(), incarnation };
+    seen.members.insert("epic:sprints:shop".into(), vec!["api".into()]);
+    seen.sprints.insert("api".into(), held_by(Some(Incarnation(7))));
+    assert_eq!(found(&seen), []);
+    for other in [Some(Incarnation(6)), None] {
+        seen.sprints.insert("api".into(), held_by(other));
+        assert_eq!(found(&seen).len(), 3, "{other:?}");
+        assert!(found(&seen).iter().all(|(_, why)| *why == Why::NoOwner));
+    }
+    seen.sprints.clear();
+    assert_eq!(found(&seen).len(), 3);
+}
+
+#[test]
+fn members_that_are_nobody_are_named_and_orphans_only_once() {
+    let mut seen = store(&[("boss", living(7)), ("dead", over())], &["agent:children:boss"]);
+    seen.members.insert("agent:children:boss".into(), vec!["dead".into(), "gone".into()]);
+    assert_eq!(
+        found(&seen),
+        [("agent:children:boss gone".into(), Why::Dangling), ("agents:active dead".into(), Why::Orphan)]
+    );
+}
+
+#[test]
+fn an_epic_names_the_sprint_that_is_gone_while_another_lives() {
+    let mut seen = store(&[("boss", living(7))], &["epic:sprints:shop"]);
+    seen.sprints.insert("api".into(), Holder { coordinator: "boss".into(), incarnation: Some(Incarnation(7)) });
+    seen.members.insert("epic:sprints:shop".into(), vec!["api".into(), "web".into()]);
+    assert_eq!(found(&seen), one("epic:sprints:shop web", Why::Dangling));
+}
+
+#[test]
+fn further_keys_go_with_the_agent_that_claimed_them() {
+    let mut seen = store(&[("a", living(1))], &[]);
+    seen.claimed.insert("a".into(), vec!["cache:a".into()]);
+    assert_eq!(found(&seen), []);
+    seen.agents.clear();
+    assert_eq!(found(&seen), one("cache:a", Why::NoOwner));
+}
+
+#[test]
+fn a_cleanup_lock_is_work_in_progress_only_while_it_expires() {
+    let mut seen = store(&[], &["cleanup:lock:a"]);
+    assert_eq!(found(&seen), one("cleanup:lock:a", Why::NoExpiry));
+    seen.expiring_locks.insert("cleanup:lock:a".into());
+    assert_eq!(found(&seen), []);
+}

@@ -150,12 +150,12 @@ impl Agent {
     /// Resolves once the stop is at least this urgent.
     pub async fn stop_at_least(&self, urgency: Urgency) -> Stop {
         let mut stop = self.inner.stop.subscribe();
-        match stop.wait_for(|stop| stop.as_ref().is_some_and(|stop| stop.urgency >= urgency)).await {
-            Ok(stop) => match stop.as_ref() {
-                Some(stop) => stop.clone(),
-                None => std::future::pending().await,
-            },
-            Err(_) => std::future::pending().await,
+        let asked = stop.wait_for(|stop| stop.as_ref().is_some_and(|stop| stop.urgency >= urgency)).await;
+        // The sender lives as long as this handle, so there is always an answer in the end.
+        let asked = asked.ok().and_then(|stop| stop.clone());
+        match asked {
+            Some(stop) => stop,
+            None => std::future::pending().await,
         }
     }
 

@@ -1,2 +1,104 @@
-//! x
-fn main() {}
+//! `agent run -- CMD…`: any command in any language as an agent of the fleet.
+//!
+//! ```text
+//!   run          register → one command, or one per task → release
+//!   supervise    one command: until it ends, is stopped, or exceeds its budget
+//!   command      how it is started: arguments, environment, output
+//!   containment  its process tree: found, ended, buried
+//!   lifeline     the coordinator's pipe, whose end is its death
+//!   task_log     where a task's output goes
+//! ```
+
+mod command;
+mod containment;
+mod lifeline;
+mod run;
+mod supervise;
+mod task_log;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lifecycle_cli::arguments::{Completions, GlobalArgs, run as run_cli};
+use lifecycle_core::human::parse_size;
+use lifecycle_core::ids::{AgentId, SprintId};
+
+/// Runs any command as an agent: it beats, holds the command's whole process tree, and leaves nothing behind.
+#[derive(Debug, Parser)]
+#[command(name = "agent", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  agent run --id coder-1 -- claude -p 'write the login endpoint'
+  agent run --id coder-1 --sprint api -- claude -p '{input}'
+  agent run --id build --memory-limit 2GiB -- make -j4
+
+Exit codes: the command's own (128 + n if signal n ended it); with --sprint, 0 after a clean drain;
+70 if this life was fenced, 69 if no store could be reached at start, 2 for usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Registers an agent, runs the command under it, and removes every trace at the end
+    #[command(after_help = EXAMPLES)]
+    Run(RunArguments),
+    /// Prints a completion script for a shell
+    Completions(Completions),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArguments {
+    /// The agent's id: 1 to 128 of A-Z a-z 0-9 . _ -
+    #[arg(long)]
+    id: AgentId,
+    /// What the agent is alike to; agents of one kind share a memory prior [default: the id without -<number>]
+    #[arg(long)]
+    kind: Option<String>,
+    /// Work for this sprint: the command runs once for every task assigned to the agent
+    #[arg(long)]
+    sprint: Option<SprintId>,
+    /// The agent that started this one; when it is lost, this one stops
+    #[arg(long, value_name = "ID")]
+    parent: Option<AgentId>,
+    /// Most memory the command's process tree may use, such as 2GiB; beyond it the tree is ended
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory_limit: Option<u64>,
+    /// Fence a living agent of the same id instead of being refused
+    #[arg(long)]
+    takeover: bool,
+    /// With --sprint: append each task's output to DIR/<task>.log instead of printing it
+    #[arg(long, value_name = "DIR", requires = "sprint")]
+    logs: Option<PathBuf>,
+    /// Standard input is a pipe from the parent, and its end means that the parent died
+    #[arg(long, requires = "parent")]
+    lifeline: bool,
+    /// The command and its arguments; with --sprint, {task} and {input} are replaced in the arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let size = parse_size(text)?.as_u64();
+    if size == 0 { Err("a limit of 0 would end every command at once: give a size over 0".into()) } else { Ok(size) }
+}
+
+fn main() -> ExitCode {
+    run_cli(|cli: Cli| match cli.command {
+        Command::Run(arguments) => {
+            let settings = cli.global.start()?;
+            // Two threads: one waits for the child, the other beats, whatever the first is doing.
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let code = runtime.block_on(run::run(arguments, settings));
+            // A thread that reads the lifeline never ends by itself.
+            runtime.shutdown_background();
+            code
+        }
+        Command::Completions(completions) => completions.print::<Cli>(),
+    })
+}

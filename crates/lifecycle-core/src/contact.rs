@@ -55,9 +55,22 @@ impl Contact {
             None
         };
         if found.is_some() {
-            *self = Self { since: current.server, before: Some(previous.server) };
+            self.begin_again(current.server, previous.server);
         }
         found
+    }
+
+    /// Takes in that the store went back in time: its last pass is now `watermark`, earlier than it was.
+    pub fn lost_memory(&mut self, now: u64, watermark: u64) {
+        self.begin_again(now, watermark);
+    }
+
+    /// A short break must not hide a longer one just before it: a stretch shorter than the break before it counts
+    /// as part of that break.
+    fn begin_again(&mut self, now: u64, last: u64) {
+        let stretch = last.saturating_sub(self.since);
+        let before = if stretch < self.gap() { self.before } else { Some(last) };
+        *self = Self { since: now, before };
     }
 
     /// Length of the break before the unbroken stretch, in ms.
@@ -106,6 +119,9 @@ mod tests {
             assert_eq!(contact.observe(probe(1_000, 0), next, TOLERANCE), Some(expected));
             assert_eq!(contact, Contact { since: next.server, before: Some(1_000) });
         }
+        let mut contact = Contact { since: 600_000, before: Some(0) };
+        assert!(contact.observe(probe(605_000, 5_000), probe(608_000, 8_000), TOLERANCE).is_some());
+        assert_eq!(contact, Contact { since: 608_000, before: Some(0) }, "a short break hides no longer one");
         let mut contact = Contact::begin(500_000, None);
         let back = contact.observe(probe(601_000, 0), probe(2_000, 1_000), TOLERANCE);
         assert_eq!(back, Some(Break::ClockJump { millis: -600_000 }));

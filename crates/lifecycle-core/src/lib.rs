@@ -5,7 +5,7 @@
 //! the same decide the same.
 //!
 //! ```text
-//!   names        ids · keys · event · codec · settings · plan
+//!   names        ids · keys · event · metric · codec · settings · plan
 //!   what is      record · task
 //!   decisions    liveness · contact · brake · sweep · sprint
 //! ```
@@ -18,6 +18,7 @@ pub mod human;
 pub mod ids;
 pub mod keys;
 pub mod liveness;
+pub mod metric;
 pub mod plan;
 pub mod record;
 pub mod residue;

@@ -45,6 +45,8 @@ mod waits;
 mod written;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

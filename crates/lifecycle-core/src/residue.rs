@@ -219,8 +219,9 @@ impl Judge<'_> {
             return Some((why, format!("its coordinator {coordinator}: {detail}")));
         }
         let lives = self.seen.agents.get(coordinator).and_then(|known| known.incarnation);
-        (lives != holder.incarnation)
-            .then(|| (Why::NoOwner, format!("its coordinator {coordinator} lives, but in another incarnation")))
+        (lives != holder.incarnation).then(|| {
+            (Why::NoOwner, format!("its coordinator {coordinator} lives, but in another incarnation"))
+        })
     }
 
     fn epic(&self, key: &str) -> Verdict {
@@ -238,7 +239,8 @@ impl Judge<'_> {
     fn entry(&self, id: &str, known: &Known) -> Option<Residue> {
         let index = if known.active { self.keys.active() } else { self.keys.leases() };
         let verdict = self.agent(id).or_else(|| {
-            (!known.active).then(|| (Why::NotActive, "it has a lease but is no member of agents:active".into()))
+            (!known.active)
+                .then(|| (Why::NotActive, "it has a lease but is no member of agents:active".into()))
         });
         verdict.map(|(why, detail)| residue(&index, Some(id), KeyOwner::Agent(id), why, detail))
     }

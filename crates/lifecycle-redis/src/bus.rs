@@ -5,6 +5,8 @@
 //! have missed something. It is said after every (re)connect, when messages came faster than they were read, and
 //! when the watchdog (a message to ourselves every few seconds) did not come back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
@@ -49,10 +51,29 @@ pub enum Hint {
 #[derive(Debug)]
 pub struct Bus {
     hints: mpsc::Receiver<Hint>,
+    listening: Listening,
     task: tokio::task::JoinHandle<()>,
 }
 
+/// Whether a subscription was shown to work a moment ago: our own message came back over it.
+#[derive(Debug, Clone, Default)]
+pub struct Listening(Arc<AtomicBool>);
+
+impl Listening {
+    /// Whether it works.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Bus {
+    /// Tells, from anywhere, whether this subscription works.
+    #[must_use]
+    pub fn listening(&self) -> Listening {
+        self.listening.clone()
+    }
+
     /// The next hint. Never ends by itself; waits while there is nothing to say.
     pub async fn next(&mut self) -> Hint {
         match self.hints.recv().await {
@@ -76,13 +97,16 @@ impl Store {
     pub fn subscribe(&self) -> Result<Bus, StoreError> {
         let subscriber = self.builder.build_subscriber_client()?;
         let (sender, hints) = mpsc::channel(BACKLOG);
+        let listening = Listening::default();
         let listener = Listener {
             subscriber,
+            subscribed: false,
+            listening: listening.clone(),
             publisher: self.client.clone(),
             echo: format!("{LIFECYCLE_CHANNEL}:echo:{:032x}", rand::random::<u128>()),
             hints: Outbox { sender, missed: false },
         };
-        Ok(Bus { hints, task: tokio::spawn(listener.run()) })
+        Ok(Bus { hints, listening, task: tokio::spawn(listener.run()) })
     }
 }
 
@@ -102,6 +126,9 @@ impl Outbox {
 
 struct Listener {
     subscriber: SubscriberClient,
+    /// Whether it was subscribed once: from then on fred does it again at every reconnect.
+    subscribed: bool,
+    listening: Listening,
     publisher: fred::clients::Client,
     echo: String,
     hints: Outbox,
@@ -120,18 +147,27 @@ impl Listener {
         loop {
             tokio::select! {
                 message = messages.recv() => match message {
-                    Ok(message) if *message.channel == *self.echo => heard = Instant::now(),
+                    Ok(message) if *message.channel == *self.echo => {
+                        heard = Instant::now();
+                        self.listening.0.store(true, Ordering::Relaxed);
+                    }
                     Ok(message) => self.hints.say(read(&message)),
                     Err(RecvError::Lagged(_)) => self.hints.say(Hint::Resync("the subscriber fell behind")),
                     Err(RecvError::Closed) => return,
                 },
                 reconnect = reconnects.recv() => if reconnect.is_ok() {
                     heard = Instant::now();
-                    self.hints.say(Hint::Resync("reconnected"));
+                    if self.subscribed {
+                        self.hints.say(Hint::Resync("reconnected"));
+                    } else {
+                        self.subscribe().await;
+                    }
+                    self.ping();
                 },
                 _ = ping.tick() => {
                     if heard.elapsed() > PING_TIMEOUT {
                         heard = Instant::now();
+                        self.listening.0.store(false, Ordering::Relaxed);
                         self.revive().await;
                     }
                     self.ping();
@@ -142,15 +178,20 @@ impl Listener {
 
     async fn subscribe(&mut self) {
         let channels = vec![LIFECYCLE_CHANNEL.to_string(), ALERT_CHANNEL.to_string(), self.echo.clone()];
-        // A failure shows in the watchdog, which subscribes again.
-        if let Err(error) = self.subscriber.subscribe(channels).await {
-            tracing::debug!(%error, "could not subscribe yet");
+        match self.subscriber.subscribe(channels).await {
+            Ok(()) => {
+                self.subscribed = true;
+                self.hints.say(Hint::Resync("subscribed"));
+            }
+            // The next connection tries again, and so does the watchdog.
+            Err(error) => tracing::debug!(%error, "could not subscribe yet"),
         }
-        self.hints.say(Hint::Resync("subscribed"));
     }
 
     async fn revive(&mut self) {
-        tracing::warn!("the event subscription went quiet; subscribing again");
+        if self.subscribed {
+            tracing::warn!("the event subscription went quiet; subscribing again");
+        }
         if self.subscriber.is_connected() {
             let _ = self.subscriber.force_reconnection().await;
         }

@@ -15,6 +15,7 @@ use lifecycle_core::residue::Known;
 use crate::error::StoreError;
 use crate::reply::{fields, number, scores, text};
 use crate::store::Store;
+use crate::sweeping::all;
 
 /// One agent as the store knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +89,7 @@ impl Store {
                 // No more than a beat can be: somebody may have put 10 MB there.
                 let () = pipeline.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
             }
-            let replies = pipeline.try_all::<Value>().await;
+            let replies = all(pipeline.try_all::<Value>().await, chunk.len() * 2)?;
             for (id, reply) in chunk.iter().zip(replies.chunks(2)) {
                 let [state, beat] = reply else { continue };
                 let beat = self.beat_found(id, beat).await?;
@@ -155,6 +156,22 @@ impl Store {
     fn vouches_until(&self, beat: &PlainBeat, now: u64) -> Option<u64> {
         let threshold = self.settings().sweep.orphan_threshold;
         (*beat != PlainBeat::Missing).then(|| plain_lease(beat, now, threshold).end)
+    }
+
+    /// Resident memory in bytes as `agent:memory:<id>` has it, for each of these agents.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn resident_memory(&self, ids: &[&str]) -> Result<Vec<Option<u64>>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pipeline = self.client.pipeline();
+        for id in ids {
+            let () = pipeline.hget(self.keys().memory(id), "rss").await?;
+        }
+        let replies = all(pipeline.try_all::<Value>().await, ids.len())?;
+        replies.iter().map(|reply| Ok(readable(reply)?.and_then(|rss| number(&rss)))).collect()
     }
 
     /// The further keys an agent declared as its own, tasks in flight among them.

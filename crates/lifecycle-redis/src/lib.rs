@@ -8,7 +8,8 @@
 //!   agents      register · beat · own            an agent, for itself
 //!   tasks       begin · finish                   an agent, for its work
 //!   sprints     start · assign · take · end      a coordinator
-//!   sweeping    observe · lock · adopt · mark    a sweeper
+//!   sweeping    observe · lock · mark            a sweeper
+//!   plain       adopt · find what was left       a sweeper
 //!   removal     release · reap                   an agent, or whoever cleans up after it
 //!   orders      order · evidence · announce      anybody
 //!   fleet       read                             anybody
@@ -19,6 +20,7 @@ mod bus;
 mod error;
 mod fleet;
 mod orders;
+mod plain;
 mod removal;
 mod reply;
 mod scripts;
@@ -28,11 +30,12 @@ mod sweeping;
 mod tasks;
 
 pub use agents::{BeatReply, Fenced, Life, Registered};
-pub use bus::{Bus, Hint};
+pub use bus::{Bus, Hint, Listening};
 pub use error::StoreError;
 pub use fleet::{AgentView, LogEntry};
+pub use plain::{Unleased, is_usable};
 pub use removal::{Judged, ReapOutcome, Removed, Target};
 pub use sprints::{Assigned, SprintEnded, SprintStarted};
 pub use store::Store;
-pub use sweeping::{HoldChange, Suspect, is_usable};
+pub use sweeping::{HoldChange, Suspect};
 pub use tasks::TaskReply;

@@ -57,11 +57,19 @@ impl Store {
     pub async fn announce(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) -> Result<(), StoreError> {
         let mut event = Event::new(kind, self.server_time().await?);
         fill(&mut event);
-        let channel = match kind {
+        self.publish(&event).await
+    }
+
+    /// Publishes an event as it is.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn publish(&self, event: &Event) -> Result<(), StoreError> {
+        let channel = match event.kind {
             EventKind::MemoryLeakDetected | EventKind::MemoryLimitExceeded => ALERT_CHANNEL,
             _ => LIFECYCLE_CHANNEL,
         };
-        let bytes = self.wire.encode(&event)?;
+        let bytes = self.wire.encode(event)?;
         Ok(self.client.publish::<(), _, _>(channel, bytes.as_slice()).await?)
     }
 

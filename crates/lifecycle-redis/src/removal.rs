@@ -115,7 +115,7 @@ impl Store {
         args.event = EventKind::AgentShutdown.as_str();
         args.process = "ended";
         args.by = life.id.as_str();
-        let removal = Removal { store: self, script: &self.scripts.release, judged: Value::Null, extra: &[] };
+        let removal = Removal { store: self, script: &self.scripts.release, judged: Value::from(""), extra: &[] };
         match removal.run(args, Some(&record)).await? {
             ReapOutcome::Reaped(removed) => Ok(Some(removed)),
             ReapOutcome::Refuted | ReapOutcome::AlreadyGone => Ok(None),

@@ -51,6 +51,7 @@ scripts! {
     order: [],
     observe: [],
     adopt: [],
+    restore: [],
     lock: allow_oom [],
     unlock: allow_oom [],
     watermark: allow_oom [],

@@ -1,17 +1,15 @@
-//! What a sweeper does to the store: look, adopt plain agents, lock, mark the end of a pass.
+//! What a sweeper does to the store: look, lock, mark the end of a pass. What concerns agents on the seed's plain
+//! protocol is in `plain`.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, SetsInterface, SortedSetsInterface};
+use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
 use fred::types::Value;
-use fred::types::scan::ScanType;
 use futures_util::StreamExt as _;
 use futures_util::stream::TryStreamExt as _;
 use lifecycle_core::brake::{Hold, HoldReason};
-use lifecycle_core::codec::{self, MAX_DECODED_LEN};
-use lifecycle_core::keys::KeySchema;
-use lifecycle_core::liveness::{PlainBeat, PlainLease, millis, plain_lease};
+use lifecycle_core::liveness::{PlainLease, millis};
 use lifecycle_core::record::AgentRecord;
 use lifecycle_core::sweep::{Candidate, Observation, Watermark};
 
@@ -28,11 +26,11 @@ pub struct Suspect {
     pub candidate: Candidate,
     /// For a plain agent: the lease its heartbeat amounts to.
     pub plain: Option<PlainLease>,
-    beat: RawBeat,
+    pub(crate) beat: RawBeat,
 }
 
 #[derive(Debug, Clone, Default)]
-enum RawBeat {
+pub(crate) enum RawBeat {
     #[default]
     Missing,
     Bytes(Vec<u8>),
@@ -90,19 +88,34 @@ impl Store {
         })
     }
 
-    /// All that is needed to judge the agents with these ids (and ends of leases).
+    /// All that is needed to judge the agents with these ids (and ends of leases), in the same order.
     ///
     /// # Errors
     /// As the store says.
     pub async fn suspects(&self, due: &[(String, u64)], now: u64) -> Result<Vec<Suspect>, StoreError> {
+        let mut suspects = Vec::with_capacity(due.len());
+        for chunk in due.chunks(PIPELINED) {
+            let found = self.candidates(chunk).await?;
+            let judged: Vec<Suspect> = futures_util::stream::iter(found)
+                .map(|(candidate, length)| self.suspect(candidate, length, now))
+                .buffered(IN_FLIGHT)
+                .try_collect()
+                .await?;
+            suspects.extend(judged);
+        }
+        Ok(suspects)
+    }
+
+    /// Each with the length of its heartbeat.
+    async fn candidates(&self, due: &[(String, u64)]) -> Result<Vec<(Candidate, u64)>, StoreError> {
         let pipeline = self.client.pipeline();
         for (id, _) in due {
             let () = pipeline.hgetall(self.keys().state(id)).await?;
             let () = pipeline.strlen(self.keys().heartbeat(id)).await?;
             let () = pipeline.get(self.keys().command(id)).await?;
         }
-        let replies = pipeline.try_all::<Value>().await;
-        let mut suspects = Vec::with_capacity(due.len());
+        let replies = all(pipeline.try_all::<Value>().await, due.len() * 3)?;
+        let mut candidates = Vec::with_capacity(due.len());
         for ((id, lease_end), reply) in due.iter().zip(replies.chunks(3)) {
             let [state, beat, order] = reply else { continue };
             let record = match value(state)? {
@@ -120,107 +133,9 @@ impl Store {
                 record,
                 order,
             };
-            suspects.push(self.suspect(candidate, length, now).await?);
+            candidates.push((candidate, length));
         }
-        Ok(suspects)
-    }
-
-    async fn suspect(&self, mut candidate: Candidate, length: u64, now: u64) -> Result<Suspect, StoreError> {
-        if candidate.record.is_some() {
-            return Ok(Suspect { candidate, plain: None, beat: RawBeat::Missing });
-        }
-        let (beat, raw) = self.plain_beat(&candidate.id, length).await?;
-        let lease = plain_lease(&beat, now, self.settings().sweep.orphan_threshold);
-        candidate.last_seen = lease.last_seen;
-        candidate.lease_end = lease.end.min(now);
-        Ok(Suspect { candidate, plain: Some(lease), beat: raw })
-    }
-
-    async fn plain_beat(&self, id: &str, length: u64) -> Result<(PlainBeat, RawBeat), StoreError> {
-        let key = self.keys().heartbeat(id);
-        if length == 0 {
-            return Ok((PlainBeat::Missing, RawBeat::Missing));
-        }
-        let raw = if length > MAX_DECODED_LEN as u64 {
-            RawBeat::Length(length)
-        } else {
-            match self.client.get::<Value, _>(key.as_str()).await {
-                Ok(value) => value.into_owned_bytes().map_or(RawBeat::Missing, RawBeat::Bytes),
-                Err(error) if error.details().starts_with("WRONGTYPE") => RawBeat::Missing,
-                Err(error) => return Err(error.into()),
-            }
-        };
-        if let RawBeat::Bytes(bytes) = &raw
-            && let Ok(beat) = codec::decode::<lifecycle_core::record::Heartbeat>(bytes)
-            && beat.timestamp.is_some()
-        {
-            return Ok((PlainBeat::Read(beat), raw));
-        }
-        let left: i64 = self.client.pttl(key.as_str()).await?;
-        tracing::warn!(agent = id, bytes = length, "a heartbeat cannot be read; it counts until its key expires");
-        Ok((PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) }, raw))
-    }
-
-    /// Gives leases to plain agents: members of `agents:active` that have none. Returns how many.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn adopt_plain(&self, now: u64) -> Result<u64, StoreError> {
-        let members: Vec<String> = self.client.smembers(self.keys().active()).await?;
-        let mut adopted = 0;
-        for chunk in members.chunks(1_000) {
-            let mut args: Vec<Value> = vec![self.keys().leases().into()];
-            args.extend(chunk.iter().map(|id| Value::from(id.as_str())));
-            let scores: Value = self.client.custom(fred::cmd!("ZMSCORE"), args).await?;
-            let without: Vec<(String, u64)> = chunk
-                .iter()
-                .zip(scores.into_array())
-                .filter(|(_, score)| score.is_null())
-                .map(|(id, _)| (id.clone(), now))
-                .collect();
-            for suspect in self.suspects(&without, now).await? {
-                let end = match (&suspect.plain, &suspect.candidate.record) {
-                    (Some(lease), _) => lease.end,
-                    // Registered, but its lease was lost: it gets a whole one.
-                    (None, Some(record)) => now + record.lease_ms,
-                    (None, None) => continue,
-                };
-                adopted += u64::from(self.set_lease(&suspect, end, None).await?);
-            }
-        }
-        Ok(adopted)
-    }
-
-    /// Renews a plain agent's lease to what its heartbeat amounts to.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn renew_plain(&self, suspect: &Suspect, judged_end: u64) -> Result<bool, StoreError> {
-        match suspect.plain {
-            Some(lease) => self.set_lease(suspect, lease.end, Some(judged_end)).await,
-            None => Ok(false),
-        }
-    }
-
-    async fn set_lease(&self, suspect: &Suspect, end: u64, judged: Option<u64>) -> Result<bool, StoreError> {
-        let id = suspect.candidate.id.as_str();
-        if suspect.candidate.record.is_some() {
-            let added: u64 = self
-                .client
-                .zadd(
-                    self.keys().leases(),
-                    Some(fred::types::SetOptions::NX),
-                    None,
-                    false,
-                    false,
-                    (precise(end), id),
-                )
-                .await?;
-            return Ok(added == 1);
-        }
-        let names = vec![self.keys().active(), self.keys().leases(), self.keys().state(id)];
-        let args = vec![id.into(), text(end), judged.map_or_else(|| Value::from(""), text)];
-        Ok(number(&self.run(&self.scripts.adopt, names, args).await?) == Some(1))
+        Ok(candidates)
     }
 
     /// When up to `limit` living agents last beat, in ms of server time: the witnesses of a plan.
@@ -233,11 +148,14 @@ impl Store {
             .zrangebyscore(self.keys().leases(), format!("({now}"), "+inf", true, Some((0, limit)))
             .await?;
         let living = scores(flat(living));
+        if living.is_empty() {
+            return Ok(Vec::new());
+        }
         let pipeline = self.client.pipeline();
         for (id, _) in &living {
             let () = pipeline.hget(self.keys().state(id), "leaseMs").await?;
         }
-        let lengths = pipeline.try_all::<Value>().await;
+        let lengths = all(pipeline.try_all::<Value>().await, living.len())?;
         let beats = living.iter().zip(lengths).filter_map(|((_, end), length)| {
             // No length: a plain agent, whose own clock is no witness.
             Some(end.saturating_sub(number(&length.ok()?)?))
@@ -301,47 +219,27 @@ impl Store {
         let reply = self.run(&self.scripts.hold_release, vec![self.keys().hold()], args).await?.into_array();
         Ok(reply.get(1).and_then(Value::as_string))
     }
-
-    /// Keys that plain agents left behind (`agent:task:<id>…`, `agent:deps:<id>…`, `agent:state:<id>`), by agent: one
-    /// SCAN for all of them, compared exactly.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
-        let mut found: HashMap<String, Vec<String>> = HashMap::new();
-        self.scan_keys(|key| {
-            if let Some(owner) = self.keys().plain_owner(key)
-                && ids.contains(&owner)
-                // The record itself is among the keys every removal names.
-                && key != self.keys().state(owner)
-            {
-                found.entry(owner.to_string()).or_default().push(key.to_string());
-            }
-        })
-        .await?;
-        Ok(found)
-    }
-
-    /// Calls `see` with every key of the store that could be ours, without blocking it.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn scan_keys(&self, mut see: impl FnMut(&str)) -> Result<(), StoreError> {
-        let mut cursor: fred::bytes_utils::Str = "0".into();
-        loop {
-            let (next, page): (fred::bytes_utils::Str, Vec<fred::types::Key>) =
-                self.client.scan_page(cursor, "*", Some(1_000), None::<ScanType>).await?;
-            page.iter().filter_map(|key| key.as_str()).for_each(&mut see);
-            if &*next == "0" {
-                return Ok(());
-            }
-            cursor = next;
-        }
-    }
 }
 
 /// How many script calls are on their way at once.
-const IN_FLIGHT: usize = 256;
+pub(crate) const IN_FLIGHT: usize = 256;
+/// How many agents are asked for in one pipeline.
+pub(crate) const PIPELINED: usize = 500;
+
+/// A pipeline that was not answered as a whole says so in a single error, which must not pass for few answers.
+pub(crate) fn all(
+    replies: Vec<Result<Value, fred::error::Error>>,
+    expected: usize,
+) -> Result<Vec<Result<Value, fred::error::Error>>, StoreError> {
+    if replies.len() == expected {
+        return Ok(replies);
+    }
+    let given = replies.len();
+    Err(match replies.into_iter().find_map(Result::err) {
+        Some(error) => error.into(),
+        None => StoreError::Unexpected(format!("{given} replies to {expected} commands")),
+    })
+}
 
 /// A pipelined answer: `None` where the key holds another type.
 fn value(reply: &Result<Value, fred::error::Error>) -> Result<Option<Value>, StoreError> {
@@ -363,11 +261,6 @@ fn flat(value: Value) -> Value {
     )
 }
 
-#[allow(clippy::cast_precision_loss)] // ms of server time need 41 bits.
-fn precise(ms: u64) -> f64 {
-    ms as f64
-}
-
 fn read_watermark(fields: &HashMap<String, String>) -> Option<Watermark> {
     Some(Watermark {
         at: fields.get("at")?.parse().ok()?,
@@ -382,10 +275,4 @@ fn read_hold(fields: &HashMap<String, String>) -> Option<Hold> {
         reason: fields.get("reason").cloned().unwrap_or_default(),
         released_until: fields.get("releasedUntil").and_then(|until| until.parse().ok()),
     })
-}
-
-/// Whether an id taken from an index can be used in exact key names.
-#[must_use]
-pub fn is_usable(id: &str) -> bool {
-    KeySchema::is_exact(id) && !id.contains('\u{fffd}')
 }

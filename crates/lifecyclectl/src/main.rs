@@ -1,2 +1,122 @@
-//! x
-fn main() {}
+//! `lifecyclectl`: what an operator does to a fleet and asks of it.
+//!
+//! Each command is a file of its own. All of them work on the store alone: no role has to be running, and none is
+//! ever called.
+//!
+//! ```text
+//!   ask   ps · inspect · events · verify · doctor
+//!   act   drain · stop · reap · hold
+//! ```
+
+mod doctor;
+mod events;
+mod failure;
+mod hold;
+mod inspect;
+mod order;
+mod phrase;
+mod ps;
+mod reap;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
+use lifecycle_cli::output::Output;
+use lifecycle_core::record::Order;
+use lifecycle_core::settings::Settings;
+use lifecycle_redis::Store;
+
+const EXAMPLES: &str = "\
+Examples:
+  lifecyclectl ps                         who is there
+  lifecyclectl events --follow            what happens, as it happens
+  lifecyclectl drain coder-1 --wait       let an agent finish, and wait until it has left
+  lifecyclectl verify && echo clean       is anything left behind?
+  lifecyclectl ps --output json | jq '.agents[].agentId'
+
+Exit codes: 0 done, 1 failed or found something, 2 wrong usage, 69 no store answered";
+
+/// Watches and steers a fleet of agents through its Redis store.
+#[derive(Debug, Parser)]
+#[command(name = "lifecyclectl", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the agents
+    Ps(ps::Arguments),
+    /// Shows all that is known of one agent
+    Inspect(inspect::Arguments),
+    /// Shows the latest cleanups, or follows all events
+    Events(events::Arguments),
+    /// Lets an agent finish its tasks and leave
+    Drain(order::Drain),
+    /// Makes an agent end its processes, hand its tasks back and leave
+    Stop(order::Stop),
+    /// Removes an agent and everything it owns, at once
+    Reap(reap::Arguments),
+    /// Shows or releases the hold on reaping
+    Hold(hold::Arguments),
+    /// Looks for keys that have no living owner; exits 1 if there are any
+    Verify(verify::Arguments),
+    /// Checks the store and the sweepers; exits 1 if something is wrong
+    Doctor(doctor::Arguments),
+    /// Prints a completion script for a shell
+    Completions(Completions),
+}
+
+fn main() -> ExitCode {
+    arguments::run(|cli: Cli| {
+        let command = match cli.command {
+            Command::Completions(completions) => return completions.print::<Cli>(),
+            command => command,
+        };
+        let settings = cli.global.start()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(perform(command, &settings, cli.global.output)).map_err(failure::with_code)
+    })
+}
+
+async fn perform(command: Command, settings: &Settings, output: Output) -> anyhow::Result<u8> {
+    let store = Store::connect(settings).await?;
+    match command {
+        Command::Ps(arguments) => ps::run(&arguments, &store, output).await,
+        Command::Inspect(arguments) => inspect::run(&arguments, &store, output).await,
+        Command::Events(arguments) => events::run(&arguments, &store, output).await,
+        Command::Drain(drain) => order::run(Order::Drain, &drain.arguments, &store, output).await,
+        Command::Stop(stop) => order::run(Order::Terminate, &stop.arguments, &store, output).await,
+        Command::Reap(arguments) => reap::run(&arguments, &store, output).await,
+        Command::Hold(arguments) => hold::run(&arguments, &store, output).await,
+        Command::Verify(arguments) => verify::run(&arguments, &store, output).await,
+        Command::Doctor(arguments) => doctor::run(&arguments, &store, output).await,
+        Command::Completions(completions) => completions.print::<Cli>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_but_completions_shows_an_example() {
+        for command in Cli::command().get_subcommands().filter(|command| command.get_name() != "completions")
+        {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("lifecyclectl"), "{}", command.get_name());
+        }
+    }
+}

@@ -72,11 +72,15 @@ fn carries(pid: u32, wanted: &str) -> bool {
 #[must_use]
 pub fn rss_of(root: u32) -> u64 {
     let tree = Tree { supervisor: Some(root), token: None };
-    let page = rustix::param::page_size() as u64;
-    let pids = tree.members().into_iter().map(|process| process.pid).chain([root]);
-    pids.filter_map(resident_pages).sum::<u64>() * page
+    tree.members().into_iter().map(|process| process.pid).filter(|pid| *pid != root).chain([root]).map(rss_of_process).sum()
 }
 
-fn resident_pages(pid: u32) -> Option<u64> {
-    fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split(' ').nth(1)?.parse().ok()
+/// Resident memory in bytes of one process; 0 once it has ended.
+#[must_use]
+pub fn rss_of_process(pid: u32) -> u64 {
+    // Another number of pages can only mean that the process has just ended.
+    let pages = fs::read_to_string(format!("/proc/{pid}/statm"))
+        .ok()
+        .and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }

@@ -41,7 +41,10 @@ fn one(key: &str, why: Why) -> Vec<(String, Why)> {
 fn an_empty_store_and_the_fleets_own_keys_are_clean() {
     let global = ["agents:log", "memory:stats", "memory:baseline", "sweep:watermark", "sweep:hold"];
     assert_eq!(found(&store(&[], &global)), []);
-    assert_eq!(found(&store(&[], &["lifecycle:generation", "agents:active", "agents:leases", "shop:cart"])), []);
+    assert_eq!(
+        found(&store(&[], &["lifecycle:generation", "agents:active", "agents:leases", "shop:cart"])),
+        []
+    );
 }
 
 #[test]
@@ -62,7 +65,10 @@ fn what_an_orphan_has_is_told_apart_from_what_nobody_owns() {
     ended.ended = Some("process_exited".into());
     for dead in [over(), ended] {
         let seen = store(&[("a", dead)], &["agent:state:a"]);
-        assert_eq!(found(&seen), [("agent:state:a".into(), Why::Orphan), ("agents:active a".into(), Why::Orphan)]);
+        assert_eq!(
+            found(&seen),
+            [("agent:state:a".into(), Why::Orphan), ("agents:active a".into(), Why::Orphan)]
+        );
     }
 }
 
@@ -89,7 +95,8 @@ fn a_lease_without_membership_is_named_though_its_agent_lives() {
 
 #[test]
 fn a_sprint_lives_with_its_coordinator_in_the_same_incarnation() {
-    let mut seen = store(&[("boss", living(7))], &["sprint:state:api", "sprint:tasks:api", "epic:sprints:shop"]);
+    let mut seen =
+        store(&[("boss", living(7))], &["sprint:state:api", "sprint:tasks:api", "epic:sprints:shop"]);
     let held_by = |incarnation| Holder { coordinator: "boss".into(), incarnation };
     seen.members.insert("epic:sprints:shop".into(), vec!["api".into()]);
     seen.sprints.insert("api".into(), held_by(Some(Incarnation(7))));
@@ -116,7 +123,8 @@ fn members_that_are_nobody_are_named_and_orphans_only_once() {
 #[test]
 fn an_epic_names_the_sprint_that_is_gone_while_another_lives() {
     let mut seen = store(&[("boss", living(7))], &["epic:sprints:shop"]);
-    seen.sprints.insert("api".into(), Holder { coordinator: "boss".into(), incarnation: Some(Incarnation(7)) });
+    seen.sprints
+        .insert("api".into(), Holder { coordinator: "boss".into(), incarnation: Some(Incarnation(7)) });
     seen.members.insert("epic:sprints:shop".into(), vec!["api".into(), "web".into()]);
     assert_eq!(found(&seen), one("epic:sprints:shop web", Why::Dangling));
 }

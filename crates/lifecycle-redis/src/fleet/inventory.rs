@@ -12,6 +12,7 @@ use super::{AgentView, readable};
 use crate::error::StoreError;
 use crate::reply::{number, text};
 use crate::store::Store;
+use crate::sweeping::all;
 
 /// Commands sent at once.
 const CHUNK: usize = 500;
@@ -72,18 +73,19 @@ impl Store {
         keys: impl Iterator<Item = &String>,
     ) -> Result<HashMap<String, Vec<String>>, StoreError> {
         let keys: Vec<&String> = keys.collect();
-        let mut all = HashMap::with_capacity(keys.len());
+        let mut sets = HashMap::with_capacity(keys.len());
         for chunk in keys.chunks(CHUNK) {
             let pipeline = self.client.pipeline();
             for key in chunk {
                 let () = pipeline.smembers(key.as_str()).await?;
             }
-            for (key, reply) in chunk.iter().zip(pipeline.try_all::<Value>().await) {
+            let replies = all(pipeline.try_all::<Value>().await, chunk.len())?;
+            for (key, reply) in chunk.iter().zip(replies) {
                 let members = readable(&reply)?.map(Value::into_array).unwrap_or_default();
-                all.insert((*key).clone(), members.iter().map(text).collect());
+                sets.insert((*key).clone(), members.iter().map(text).collect());
             }
         }
-        Ok(all)
+        Ok(sets)
     }
 
     async fn expiring(&self, keys: impl Iterator<Item = &String>) -> Result<HashSet<String>, StoreError> {

@@ -1,0 +1,92 @@
+//! How the command is started: its arguments, its environment, its output.
+
+use std::io::IsTerminal as _;
+use std::process::Stdio;
+
+use agent_sdk::process::TOKEN_VARIABLE;
+use agent_sdk::{Agent, Assignment};
+use lifecycle_core::plan::substitute;
+use tokio::process::{Child, Command};
+
+use crate::task_log::TaskLog;
+
+/// A command that could not be started. Nothing ran.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {program:?}: {error}")]
+pub(crate) struct StartError {
+    program: String,
+    error: std::io::Error,
+}
+
+impl StartError {
+    /// As shells have it: 127 not found, 126 not executable.
+    pub(crate) fn code(&self) -> u8 {
+        if self.error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
+    }
+}
+
+/// A command with everything put in. Never goes through a shell.
+#[derive(Debug)]
+pub(crate) struct CommandLine {
+    words: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+    inherits_input: bool,
+    /// At a terminal the command stays in our process group, or it could not read from it.
+    own_group: bool,
+}
+
+impl CommandLine {
+    pub(crate) fn once(words: &[String], agent: &Agent, input_is_taken: bool) -> Self {
+        Self {
+            words: words.to_vec(),
+            environment: identity(agent),
+            inherits_input: !input_is_taken,
+            own_group: input_is_taken || !std::io::stdin().is_terminal(),
+        }
+    }
+
+    pub(crate) fn for_task(words: &[String], agent: &Agent, task: &Assignment) -> Self {
+        let mut environment = identity(agent);
+        environment.extend([
+            ("LIFECYCLE_TASK_ID", task.task.to_string()),
+            ("LIFECYCLE_TASK_INPUT", task.input.clone()),
+            ("LIFECYCLE_TASK_ATTEMPT", task.attempt.to_string()),
+        ]);
+        Self {
+            words: words.iter().map(|word| substitute(word, &task.task, &task.input)).collect(),
+            environment,
+            inherits_input: false,
+            own_group: true,
+        }
+    }
+
+    pub(crate) fn start(&self, log: Option<&TaskLog>) -> Result<Child, StartError> {
+        let program = self.words.first().cloned().unwrap_or_default();
+        let failed = |error| StartError { program: program.clone(), error };
+        let mut command = Command::new(&program);
+        command.args(self.words.iter().skip(1)).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(if self.inherits_input { Stdio::inherit() } else { Stdio::null() });
+        if let Some(log) = log {
+            let (out, err) = log.outputs().map_err(failed)?;
+            command.stdout(out).stderr(err);
+        }
+        if self.own_group {
+            command.process_group(0);
+        }
+        command.kill_on_drop(true).spawn().map_err(failed)
+    }
+
+    /// Whether a terminal's Ctrl-C reaches the command without our help.
+    pub(crate) fn shares_group(&self) -> bool {
+        !self.own_group
+    }
+}
+
+fn identity(agent: &Agent) -> Vec<(&'static str, String)> {
+    let life = agent.life();
+    vec![
+        ("LIFECYCLE_AGENT_ID", life.id.to_string()),
+        ("LIFECYCLE_INCARNATION", life.incarnation.to_string()),
+        (TOKEN_VARIABLE, format!("{}:{}", life.id, life.incarnation)),
+    ]
+}

@@ -1,0 +1,51 @@
+//! The command's process tree: found, ended, buried.
+//!
+//! Three nets, each for what slips through the one before: descendants of this process; processes that a double fork
+//! gave away, which come back to us because we are their subreaper; and whoever carries this life's token in its
+//! environment, wherever it went.
+//!
+//! What is not held here is the death of this very process by SIGKILL: then the coordinator on this host finds the tree
+//! by its token.
+
+use std::time::Duration;
+
+use agent_sdk::Agent;
+use agent_sdk::process::{Ended, TOKEN_VARIABLE, Tree, end_tree, rss_of, rss_of_process};
+use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
+
+/// Makes orphaned descendants come back to this process instead of going to init.
+pub(crate) fn adopt_orphans() {
+    if let Err(error) = set_child_subreaper(Some(getpid())) {
+        tracing::warn!(%error, variable = TOKEN_VARIABLE, "cannot adopt orphaned processes; finding them by their environment only");
+    }
+}
+
+/// Ends everything the command started, itself included. What was adopted stays to be buried.
+pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) -> Ended {
+    let life = agent.life();
+    let tree =
+        Tree { supervisor: Some(std::process::id()), token: Some(format!("{}:{}", life.id, life.incarnation)) };
+    let ended = end_tree(&tree, kill_after).await;
+    if ended.left > 0 {
+        tracing::error!(agent = %life.id, left = ended.left, "processes of the command could not be ended");
+    }
+    ended
+}
+
+/// Ends whatever the command left running after it ended itself, and buries all of it.
+pub(crate) async fn end_all(agent: &Agent, kill_after: Duration) {
+    end_tree_of(agent, kill_after).await;
+    bury();
+}
+
+/// Resident memory of the command's tree in bytes, without our own.
+pub(crate) fn rss_of_command() -> u64 {
+    let own = std::process::id();
+    rss_of(own).saturating_sub(rss_of_process(own))
+}
+
+/// Adopted processes stay zombies until somebody waits for them. Only called when no child of our own is running, so
+/// nobody else's exit status is taken.
+fn bury() {
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+}

@@ -1,0 +1,120 @@
+//! The story of `agent run`: register, work, release.
+
+use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Urgency, Work};
+use lifecycle_cli::exit::{self, Failure};
+use lifecycle_core::settings::Settings;
+use lifecycle_core::task::Assignment;
+use lifecycle_redis::StoreError;
+
+use crate::RunArguments;
+use crate::command::{CommandLine, StartError};
+use crate::supervise::{Budget, Ended, supervise};
+use crate::task_log::TaskLog;
+use crate::{containment, lifeline};
+
+pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::Result<u8> {
+    containment::adopt_orphans();
+    let mut wanted = AgentSettings::new(arguments.id.as_str())?.settings(settings).takeover(arguments.takeover);
+    if let Some(kind) = &arguments.kind {
+        wanted = wanted.kind(kind);
+    }
+    if let Some(parent) = &arguments.parent {
+        wanted = wanted.parent(parent.clone());
+    }
+    if let Some(sprint) = &arguments.sprint {
+        wanted = wanted.sprint(sprint.clone());
+    }
+    let agent = Agent::register(wanted).await.map_err(|error| failure(&error))?;
+    if let (true, Some(parent)) = (arguments.lifeline, &arguments.parent) {
+        lifeline::watch(&agent, parent.clone());
+    }
+    let worked = match arguments.sprint {
+        Some(_) => work_through_tasks(&agent, &arguments).await,
+        None => run_once(&agent, &arguments).await,
+    };
+    let reason = agent.stop_requested().map_or_else(|| "done".to_string(), |stop| stop.reason);
+    let released = agent.shutdown(&reason).await;
+    agent.store().close().await;
+    finish(worked, released.map(drop))
+}
+
+/// Exit 0 only after a clean release: a life that was fenced, or whose keys could not be removed, is no success.
+fn finish(worked: anyhow::Result<u8>, released: Result<(), AgentError>) -> anyhow::Result<u8> {
+    if matches!(released, Err(AgentError::Fenced)) {
+        return Err(Failure::new(exit::FENCED, AgentError::Fenced.to_string()).into());
+    }
+    let code = worked?;
+    match released {
+        Err(error) if code == exit::OK => {
+            let message = format!("the command ended well, but the agent could not be released: {error}; a sweeper cleans up once its lease is over");
+            Err(Failure::new(exit::UNAVAILABLE, message).into())
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the agent could not be released; a sweeper cleans up once its lease is over");
+            Ok(code)
+        }
+        Ok(()) => Ok(code),
+    }
+}
+
+/// Without a sprint: the command once, and its exit code is ours.
+async fn run_once(agent: &Agent, arguments: &RunArguments) -> anyhow::Result<u8> {
+    let line = CommandLine::once(&arguments.command, agent, arguments.lifeline);
+    let budget = Budget { timeout: None, memory_limit: arguments.memory_limit };
+    let ended = supervise(agent, &line, None, budget).await.map_err(|error| start_failure(&error))?;
+    if !ended.is_exit() {
+        tracing::warn!(agent = %agent.id(), "the command {ended}");
+    }
+    Ok(ended.code())
+}
+
+async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::Result<u8> {
+    while let Some(task) = agent.next_task().await {
+        let name = task.task.clone();
+        match agent.run_task(task, async |task| attempt(agent, arguments, task).await).await {
+            Ok(Attempt::Recorded(outcome)) => tracing::info!(task = %name, %outcome, "attempt recorded"),
+            Ok(Attempt::TakenBack) => tracing::warn!(task = %name, "the task was taken back; its result does not count"),
+            Ok(Attempt::Abandoned) => tracing::info!(task = %name, "handing the task back"),
+            Err(AgentError::Fenced) => break,
+            Err(error) => return Err(failure(&error).into()),
+        }
+    }
+    Ok(exit::OK)
+}
+
+async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> Work {
+    agent.progress(format!("task {} attempt {}", task.task, task.attempt));
+    let log = match arguments.logs.as_ref().map(|folder| TaskLog::open(folder, agent.id(), task)).transpose() {
+        Ok(log) => log,
+        Err(error) => return Work::Failed(format!("cannot write the task's log: {error}")),
+    };
+    let line = CommandLine::for_task(&arguments.command, agent, task);
+    let budget = Budget { timeout: task.timeout, memory_limit: arguments.memory_limit };
+    match supervise(agent, &line, log.as_ref(), budget).await {
+        Ok(Ended::Exited(status)) if status.success() => Work::Completed("exit 0".into()),
+        // It ended because we passed a signal on, or were told to stop: nobody's failure.
+        Ok(Ended::Exited(_)) if agent.stop_requested().is_some_and(|stop| stop.reason.starts_with("SIG")) => Work::Abandoned,
+        Ok(Ended::Stopped) => Work::Abandoned,
+        Ok(ended) => Work::Failed(ended.to_string()),
+        Err(error) => Work::Failed(error.to_string()),
+    }
+}
+
+fn start_failure(error: &StartError) -> Failure {
+    Failure::new(error.code(), error.to_string())
+}
+
+fn failure(error: &AgentError) -> Failure {
+    let code = match error {
+        AgentError::Name(_) | AgentError::Store(StoreError::Configuration { .. }) => exit::USAGE,
+        AgentError::Store(StoreError::Unreachable { .. } | StoreError::Unavailable(_)) => exit::UNAVAILABLE,
+        AgentError::Fenced => exit::FENCED,
+        _ => exit::FAILED,
+    };
+    Failure::new(code, error.to_string())
+}
+
+/// Whether signals that reach us are passed on to the command while the stop is this urgent.
+pub(crate) fn passes_signals_on(urgency: Urgency) -> bool {
+    urgency == Urgency::Drain
+}

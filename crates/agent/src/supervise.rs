@@ -1,0 +1,175 @@
+//! One command, from its start until it and everything it started has ended.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use agent_sdk::process::end_group;
+use agent_sdk::{Agent, Stop, Urgency};
+use lifecycle_cli::output;
+use lifecycle_core::event::EventKind;
+use rustix::process::Signal;
+use tokio::process::Child;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::command::{CommandLine, StartError};
+use crate::containment;
+use crate::run::passes_signals_on;
+use crate::task_log::TaskLog;
+
+/// How often the tree's memory is looked at while there is a limit.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What one run of the command may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    /// Wall time.
+    pub(crate) timeout: Option<Duration>,
+    /// Resident memory of the tree, in bytes.
+    pub(crate) memory_limit: Option<u64>,
+}
+
+/// How the command ended. Nothing of its tree is left by then.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Exited(ExitStatus),
+    TimedOut(Duration),
+    OverMemory { used: u64, limit: u64 },
+    Stopped,
+}
+
+impl Ended {
+    pub(crate) fn is_exit(&self) -> bool {
+        matches!(self, Self::Exited(_))
+    }
+
+    /// The exit code that says so, as shells have it.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Exited(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => u8::try_from(code).unwrap_or(1),
+                (None, Some(signal)) => u8::try_from(128 + signal).unwrap_or(1),
+                (None, None) => 1,
+            },
+            Self::TimedOut(_) => 124,
+            Self::OverMemory { .. } => 137,
+            Self::Stopped => 143,
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => match status.signal() {
+                Some(signal) => write!(f, "signal {signal}"),
+                None => write!(f, "exit {}", status.code().unwrap_or(1)),
+            },
+            Self::TimedOut(limit) => write!(f, "timed out after {}", humantime::format_duration(*limit)),
+            Self::OverMemory { used, limit } => {
+                write!(f, "memory limit exceeded: {} of {}", output::size(*used), output::size(*limit))
+            }
+            Self::Stopped => f.write_str("was stopped"),
+        }
+    }
+}
+
+/// Runs the command to its end: by itself, by a stop, or by its budget.
+pub(crate) async fn supervise(
+    agent: &Agent,
+    line: &CommandLine,
+    log: Option<&TaskLog>,
+    budget: Budget,
+) -> Result<Ended, StartError> {
+    let mut child = line.start(log)?;
+    let leader = child.id();
+    tokio::spawn(pass_signals_on(agent.clone(), leader, line.shares_group()));
+    let ended = tokio::select! {
+        status = child.wait() => Ended::Exited(status.unwrap_or_else(|_| ExitStatus::from_raw(1 << 8))),
+        limit = timed_out(budget.timeout) => Ended::TimedOut(limit),
+        (used, limit) = over_memory(budget.memory_limit) => Ended::OverMemory { used, limit },
+        () = must_end(agent) => Ended::Stopped,
+    };
+    if let Ended::OverMemory { used, limit } = ended {
+        alert(agent, used, limit).await;
+    }
+    end(agent, &mut child, &ended).await;
+    Ok(ended)
+}
+
+/// Ends what is left of the tree. The command itself is our child and has to be waited for, or it would stay a zombie
+/// and its exit status be lost to `bury`.
+async fn end(agent: &Agent, child: &mut Child, ended: &Ended) {
+    let settings = &agent.store().settings().shutdown;
+    let urgency = agent.stop_requested().map_or(Urgency::Terminate, |stop| stop.urgency);
+    let kill_after = urgency.kill_after(settings.kill_timeout);
+    if ended.is_exit() {
+        containment::end_all(agent, kill_after).await;
+        return;
+    }
+    let (_, _) = tokio::join!(child.wait(), containment::end_tree_of(agent, kill_after));
+    containment::end_all(agent, Duration::ZERO).await;
+}
+
+/// Resolves when the work in hand must end: at once, or after the time to drain.
+async fn must_end(agent: &Agent) {
+    let drain_timeout = agent.store().settings().shutdown.drain_timeout;
+    agent.shutdown_requested().await;
+    let begun = Instant::now();
+    tokio::select! {
+        _ = agent.stop_at_least(Urgency::Terminate) => {}
+        () = sleep_until(begun + drain_timeout) => {}
+    }
+}
+
+/// A signal that asks us to stop is passed on to the command, which may want to finish its way.
+async fn pass_signals_on(agent: Agent, leader: Option<u32>, shares_group: bool) {
+    let Stop { urgency, reason } = agent.shutdown_requested().await;
+    let signal = match reason.as_str() {
+        "SIGTERM" => Signal::TERM,
+        "SIGHUP" => Signal::HUP,
+        // Ctrl-C went to the whole group already.
+        "SIGINT" if !shares_group => Signal::INT,
+        _ => return,
+    };
+    if let (true, Some(leader)) = (passes_signals_on(urgency), leader) {
+        tracing::info!(signal = reason, "passing the signal on to the command");
+        end_group(leader, signal);
+    }
+}
+
+async fn timed_out(timeout: Option<Duration>) -> Duration {
+    match timeout {
+        Some(limit) => {
+            sleep(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn over_memory(limit: Option<u64>) -> (u64, u64) {
+    let Some(limit) = limit else { return std::future::pending().await };
+    loop {
+        sleep(MEMORY_INTERVAL).await;
+        // Our own few MB are no part of the command's budget.
+        let used = tokio::task::spawn_blocking(containment::rss_of_command).await.unwrap_or(0);
+        if used > limit {
+            return (used, limit);
+        }
+    }
+}
+
+async fn alert(agent: &Agent, used: u64, limit: u64) {
+    let life = agent.life();
+    let said = agent.store().announce(EventKind::MemoryLimitExceeded, |event| {
+        event.agent_id = Some(life.id.to_string());
+        event.incarnation = Some(life.incarnation);
+        event.bytes = Some(used);
+        event.limit = Some(limit);
+    });
+    if let Err(error) = said.await {
+        tracing::warn!(%error, "could not publish memory_limit_exceeded");
+    }
+}

@@ -1,0 +1,215 @@
+//! Agents that have no lease: those on the seed's plain protocol, and registered ones whose index was lost.
+//!
+//! A plain agent does `SADD agents:active` and `SETEX agent:heartbeat:<id>`, and nothing else. Its heartbeat is
+//! turned into a lease, so that from then on it is found like any other; what it leaves behind is found by one
+//! SCAN and compared exactly, because it kept no list of its keys.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use fred::interfaces::{ClientLike, KeysInterface, SetsInterface};
+use fred::types::Value;
+use fred::types::scan::ScanType;
+use futures_util::StreamExt as _;
+use futures_util::stream::TryStreamExt as _;
+use lifecycle_core::codec::{self, MAX_DECODED_LEN};
+use lifecycle_core::keys::{KeyOwner, KeySchema};
+use lifecycle_core::liveness::{PlainBeat, plain_lease};
+use lifecycle_core::record::Heartbeat;
+use lifecycle_core::sweep::Candidate;
+
+use crate::agents::text;
+use crate::error::StoreError;
+use crate::reply::{self, number};
+use crate::store::Store;
+use crate::sweeping::{IN_FLIGHT, PIPELINED, RawBeat, Suspect};
+
+/// Agents that are listed but have no lease.
+#[derive(Debug, Clone, Default)]
+pub struct Unleased {
+    /// Those that can be judged, by the heartbeat of this moment.
+    pub suspects: Vec<Suspect>,
+    /// Ids that cannot stand in a key name without meaning somebody else's; they can only be reported.
+    pub unusable: Vec<String>,
+}
+
+impl Store {
+    /// The members of `agents:active` that have no lease. Reads only.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn unleased(&self, now: u64) -> Result<Unleased, StoreError> {
+        let members: Value = self.client.smembers(self.keys().active()).await?;
+        let members: Vec<String> = members.into_array().iter().map(reply::text).collect();
+        let (usable, unusable): (Vec<String>, Vec<String>) = members.into_iter().partition(|id| is_usable(id));
+        let without = self.without_lease(&usable, now).await?;
+        Ok(Unleased { suspects: self.suspects(&without, now).await?, unusable })
+    }
+
+    /// Registered agents that have a record and no lease, wherever the index lost them. Reads the name of every
+    /// key of the store.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn unlisted(&self, now: u64) -> Result<Vec<Suspect>, StoreError> {
+        let mut ids = Vec::new();
+        self.scan_keys(|key| {
+            if let Some(KeyOwner::Agent(id)) = self.keys().parse(key)
+                && is_usable(id)
+                && key == self.keys().state(id)
+            {
+                ids.push(id.to_string());
+            }
+        })
+        .await?;
+        let without = self.without_lease(&ids, now).await?;
+        let mut suspects = self.suspects(&without, now).await?;
+        suspects.retain(|suspect| suspect.candidate.record.is_some());
+        Ok(suspects)
+    }
+
+    async fn without_lease(&self, ids: &[String], now: u64) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut without = Vec::new();
+        for chunk in ids.chunks(PIPELINED) {
+            let mut args: Vec<Value> = vec![self.keys().leases().into()];
+            args.extend(chunk.iter().map(|id| Value::from(id.as_str())));
+            let scores: Value = self.client.custom(fred::cmd!("ZMSCORE"), args).await?;
+            let missing = chunk.iter().zip(scores.into_array()).filter(|(_, score)| score.is_null());
+            without.extend(missing.map(|(id, _)| (id.clone(), now)));
+        }
+        Ok(without)
+    }
+
+    /// Gives leases to agents that have none: a plain one what its heartbeat amounts to, a registered one a whole
+    /// one. Returns how many took effect.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn adopt(&self, suspects: &[Suspect]) -> Result<u64, StoreError> {
+        let adopted: Vec<bool> = futures_util::stream::iter(suspects)
+            .map(|suspect| async move {
+                match suspect.plain {
+                    Some(lease) => self.set_lease(&suspect.candidate.id, lease.end, None).await,
+                    None => self.restore(&suspect.candidate.id).await,
+                }
+            })
+            .buffered(IN_FLIGHT)
+            .try_collect()
+            .await?;
+        Ok(adopted.into_iter().filter(|&took_effect| took_effect).count() as u64)
+    }
+
+    /// Renews a plain agent's lease to what its heartbeat amounts to. `judged_end` is the lease it was found by.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn renew_plain(&self, suspect: &Suspect, judged_end: u64) -> Result<bool, StoreError> {
+        match suspect.plain {
+            Some(lease) => self.set_lease(&suspect.candidate.id, lease.end, Some(judged_end)).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn set_lease(&self, id: &str, end: u64, judged: Option<u64>) -> Result<bool, StoreError> {
+        let names = vec![self.keys().active(), self.keys().leases(), self.keys().state(id)];
+        let args = vec![id.into(), text(end), judged.map_or_else(|| Value::from(""), text)];
+        Ok(number(&self.run(&self.scripts.adopt, names, args).await?) == Some(1))
+    }
+
+    async fn restore(&self, id: &str) -> Result<bool, StoreError> {
+        let names = vec![self.keys().active(), self.keys().leases(), self.keys().state(id)];
+        Ok(number(&self.run(&self.scripts.restore, names, vec![id.into()]).await?) == Some(1))
+    }
+
+    pub(crate) async fn suspect(
+        &self,
+        mut candidate: Candidate,
+        length: u64,
+        now: u64,
+    ) -> Result<Suspect, StoreError> {
+        if candidate.record.is_some() {
+            return Ok(Suspect { candidate, plain: None, beat: RawBeat::Missing });
+        }
+        let (beat, raw) = self.plain_beat(&candidate.id, length).await?;
+        let lease = plain_lease(&beat, now, self.settings().sweep.orphan_threshold);
+        candidate.last_seen = lease.last_seen;
+        // Without a heartbeat nothing is known but when that was found first.
+        if beat != PlainBeat::Missing {
+            candidate.lease_end = lease.end.min(now);
+        }
+        Ok(Suspect { candidate, plain: Some(lease), beat: raw })
+    }
+
+    async fn plain_beat(&self, id: &str, length: u64) -> Result<(PlainBeat, RawBeat), StoreError> {
+        let key = self.keys().heartbeat(id);
+        if length == 0 {
+            return Ok((PlainBeat::Missing, RawBeat::Missing));
+        }
+        let raw = if length > MAX_DECODED_LEN as u64 {
+            RawBeat::Length(length)
+        } else {
+            match self.client.get::<Value, _>(key.as_str()).await {
+                Ok(value) => value.into_owned_bytes().map_or(RawBeat::Missing, RawBeat::Bytes),
+                Err(error) if error.details().starts_with("WRONGTYPE") => RawBeat::Missing,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        if let RawBeat::Bytes(bytes) = &raw
+            && let Ok(beat) = codec::decode::<Heartbeat>(bytes)
+            && beat.timestamp.is_some()
+        {
+            return Ok((PlainBeat::Read(beat), raw));
+        }
+        let left: i64 = self.client.pttl(key.as_str()).await?;
+        tracing::debug!(agent = ?id, bytes = length, "a heartbeat cannot be read; it counts until its key expires");
+        Ok((PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) }, raw))
+    }
+
+    /// Keys that plain agents left behind (`agent:task:<id>…`, `agent:deps:<id>…`), by agent: one SCAN for all of
+    /// them, compared exactly. `agent:state:<id>` is among the keys that every removal names.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
+        let ids: HashSet<&str> = ids.iter().copied().collect();
+        let mut found: HashMap<String, Vec<String>> = HashMap::new();
+        self.scan_keys(|key| {
+            if let Some(owner) = self.keys().plain_owner(key)
+                && ids.contains(owner)
+                && key != self.keys().state(owner)
+            {
+                found.entry(owner.to_string()).or_default().push(key.to_string());
+            }
+        })
+        .await?;
+        // SCAN may show a key twice.
+        for keys in found.values_mut() {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+        Ok(found)
+    }
+
+    /// Calls `see` with every key of the store that could be ours, without blocking it.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn scan_keys(&self, mut see: impl FnMut(&str)) -> Result<(), StoreError> {
+        let mut cursor: fred::bytes_utils::Str = "0".into();
+        loop {
+            let (next, page): (fred::bytes_utils::Str, Vec<fred::types::Key>) =
+                self.client.scan_page(cursor, "*", Some(1_000), None::<ScanType>).await?;
+            page.iter().filter_map(|key| key.as_str()).for_each(&mut see);
+            if &*next == "0" {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+}
+
+/// Whether an id taken from an index can be used in exact key names.
+#[must_use]
+pub fn is_usable(id: &str) -> bool {
+    KeySchema::is_exact(id) && !id.contains('\u{fffd}')
+}

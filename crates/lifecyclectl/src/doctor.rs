@@ -1,0 +1,138 @@
+//! `doctor`: is the store fit for its work, and is anybody sweeping?
+
+use std::time::Instant;
+
+use clap::Args;
+use lifecycle_cli::exit;
+use lifecycle_cli::output::{self, Output, Table, age};
+use lifecycle_core::sweep::Observation;
+use lifecycle_redis::{Store, StoreError};
+use serde::Serialize;
+
+use crate::phrase::{self, count};
+use crate::verify;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lifecyclectl doctor
+  lifecyclectl doctor --output json | jq '.checks[] | select(.ok | not)'")]
+pub(crate) struct Arguments {}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+pub(crate) async fn run(_: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+    let seen = store.observe(1).await?;
+    let checks = vec![
+        server(store).await?,
+        eviction(store).await?,
+        latency(store).await?,
+        generation(store, &seen).await?,
+        sweeper(store, &seen),
+        hold(&seen),
+        residue(store).await?,
+    ];
+    let report = Report { ok: checks.iter().all(|check| check.ok), checks };
+    match output {
+        Output::Json => output::print_json(&report)?,
+        Output::Table => output::print_stdout(&report.text())?,
+    };
+    Ok(if report.ok { exit::OK } else { exit::FAILED })
+}
+
+async fn server(store: &Store) -> Result<Check, StoreError> {
+    let info = store.server_info("server").await?;
+    let version = match (info.get("valkey_version"), info.get("redis_version")) {
+        (Some(version), _) => format!("Valkey {version}"),
+        (None, Some(version)) => format!("Redis {version}"),
+        (None, None) => "a server that does not say its version".into(),
+    };
+    Ok(Check { name: "store", ok: true, detail: format!("{version} at {}", store.url()) })
+}
+
+async fn eviction(store: &Store) -> Result<Check, StoreError> {
+    let info = store.server_info("memory").await?;
+    let policy = info.get("maxmemory_policy").map_or("unknown", String::as_str);
+    let ok = policy == "noeviction";
+    let detail = if ok {
+        policy.to_string()
+    } else {
+        format!(
+            "{policy}: the store may throw heartbeats away when it is full; set maxmemory-policy noeviction"
+        )
+    };
+    Ok(Check { name: "eviction", ok, detail })
+}
+
+async fn latency(store: &Store) -> Result<Check, StoreError> {
+    let asked = Instant::now();
+    store.server_time().await?;
+    let took = asked.elapsed();
+    // A beat and its retry must fit into a lease many times over.
+    let ok = took < store.settings().heartbeat.interval / 10;
+    let slow = if ok { "" } else { ": too slow for this heartbeat.interval" };
+    let millis = took.as_secs_f64() * 1_000.0;
+    Ok(Check { name: "round trip", ok, detail: format!("{millis:.1}ms{slow}") })
+}
+
+async fn generation(store: &Store, seen: &Observation) -> Result<Check, StoreError> {
+    let (ok, detail) = match &seen.generation {
+        Some(marker) => (true, marker.clone()),
+        None if store.fleet().await?.iter().any(|view| view.record.is_some()) => (
+            false,
+            "gone, though agents are registered: they will take the store for one that lost its memory"
+                .into(),
+        ),
+        None => (true, "none yet: no agent has registered".into()),
+    };
+    Ok(Check { name: "generation", ok, detail })
+}
+
+fn sweeper(store: &Store, seen: &Observation) -> Check {
+    let absent = phrase::absence(seen, store.settings());
+    let ok = absent.is_none();
+    let last = seen
+        .watermark
+        .as_ref()
+        .map(|mark| format!("last pass {} ago, by {}", age(seen.now.saturating_sub(mark.at)), mark.by));
+    Check { name: "sweeper", ok, detail: absent.or(last).unwrap_or_default() }
+}
+
+fn hold(seen: &Observation) -> Check {
+    match phrase::held(seen) {
+        Some(hold) => Check { name: "hold", ok: false, detail: format!("reaping is held: {}", hold.reason) },
+        None => Check { name: "hold", ok: true, detail: "reaping is not held".into() },
+    }
+}
+
+async fn residue(store: &Store) -> Result<Check, StoreError> {
+    let findings = verify::search(store).await?;
+    let ok = findings.residue.is_empty();
+    let hint = if ok { "" } else { "; `lifecyclectl verify` names them" };
+    Ok(Check { name: "residue", ok, detail: format!("{}{hint}", findings.summary()) })
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut table = Table::new(["CHECK", "RESULT", "DETAIL"]);
+        for check in &self.checks {
+            table.row([check.name, if check.ok { "ok" } else { "WRONG" }, &check.detail]);
+        }
+        let wrong = self.checks.iter().filter(|check| !check.ok).count() as u64;
+        match wrong {
+            0 => format!("{table}all is well\n"),
+            wrong => format!("{table}{} wrong\n", count(wrong, "thing")),
+        }
+    }
+}

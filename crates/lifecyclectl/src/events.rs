@@ -1,0 +1,203 @@
+//! `events`: what was done to whom, from the log; or everything that happens, from the bus.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use clap::Args;
+use lifecycle_cli::exit;
+use lifecycle_cli::output::{self, Output, Stdout, printable};
+use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
+use lifecycle_redis::{Hint, LogEntry, Store};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Map, Value};
+
+use crate::phrase;
+
+/// How often a reader that went away is noticed while nothing happens.
+const READER_CHECK: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lifecyclectl events --count 5
+  lifecyclectl events --follow
+  lifecyclectl events --follow --output json | jq 'select(.type == \"process_exited\")'
+
+Without --follow: the latest entries of the log of cleanups and releases, oldest first. With --follow: every event from now on,
+until Ctrl-C. With --output json, one JSON object per line.")]
+pub(crate) struct Arguments {
+    /// Show events as they happen
+    #[arg(long, short)]
+    follow: bool,
+    /// How many log entries to show
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, conflicts_with = "follow")]
+    count: u64,
+    /// With --follow: show every beat as well
+    #[arg(long, requires = "follow")]
+    heartbeats: bool,
+}
+
+pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+    if arguments.follow {
+        follow(store, output, arguments.heartbeats).await?;
+    } else {
+        latest(store, output, arguments.count).await?;
+    }
+    Ok(exit::OK)
+}
+
+async fn latest(store: &Store, output: Output, count: u64) -> anyhow::Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    for entry in store.log(count).await?.iter().rev() {
+        if show(output, &self::entry(entry))? == Stdout::Closed {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn follow(store: &Store, output: Output, heartbeats: bool) -> anyhow::Result<()> {
+    let mut bus = store.subscribe()?;
+    let mut reader_check = tokio::time::interval(READER_CHECK);
+    let mut subscribed = false;
+    loop {
+        let hint = tokio::select! {
+            hint = bus.next() => hint,
+            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+            _ = reader_check.tick() => {
+                if reader_has_gone() {
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        match hint {
+            Hint::Event(event) if event.kind == EventKind::HeartbeatSent && !heartbeats => {}
+            Hint::Event(event) | Hint::Alert(event) => {
+                if show(output, &fields(&event)?)? == Stdout::Closed {
+                    return Ok(());
+                }
+            }
+            Hint::Resync(_) if !subscribed => {
+                subscribed = true;
+                note(&format!("following {LIFECYCLE_CHANNEL} and {ALERT_CHANNEL} at {}", store.url()));
+            }
+            Hint::Resync(why) => note(&format!("{why}: some events may be missing here")),
+            Hint::Rubbish { channel, problem } => {
+                note(&format!("a message on {channel} is no event and was left out: {problem}"));
+            }
+        }
+    }
+}
+
+/// A pipe or socket without a reader reports an error. Without this look, a quiet fleet would keep
+/// `events --follow | head -1` alive until the event after the last.
+fn reader_has_gone() -> bool {
+    let stdout = io::stdout();
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    match poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        Ok(_) => watched[0].revents().contains(PollFlags::ERR),
+        Err(_) => false,
+    }
+}
+
+/// A remark on stderr, so that stdout carries nothing but events. Nobody is left to tell when that is closed.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "note: {}", printable(text));
+}
+
+fn show(output: Output, fields: &Map<String, Value>) -> anyhow::Result<Stdout> {
+    match output {
+        Output::Json => output::print_json(fields),
+        Output::Table => Ok(output::print_stdout(&format!("{}\n", line(fields)))?),
+    }
+}
+
+fn fields(event: &Event) -> anyhow::Result<Map<String, Value>> {
+    match serde_json::to_value(event)? {
+        Value::Object(fields) => Ok(fields),
+        other => anyhow::bail!("an event has no fields: {other}"),
+    }
+}
+
+/// A log entry with the names and types that events have.
+pub(crate) fn entry(entry: &LogEntry) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("id".into(), entry.id.clone().into());
+    fields.insert("timestamp".into(), phrase::written_at(entry).into());
+    for (name, value) in &entry.fields {
+        let number =
+            matches!(name.as_str(), "keysDeleted" | "tasksRequeued").then(|| value.parse::<u64>().ok());
+        fields.insert(name.clone(), number.flatten().map_or_else(|| value.clone().into(), Value::from));
+    }
+    fields
+}
+
+/// One line: when, what, who, and then whatever else is said.
+pub(crate) fn line(fields: &Map<String, Value>) -> String {
+    let when = fields.get("timestamp").and_then(Value::as_u64).map(phrase::instant).unwrap_or_default();
+    let named = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("-");
+    let details: Vec<String> = fields
+        .iter()
+        .filter(|(name, _)| !["timestamp", "type", "agentId", "id", "v"].contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}={}", detail(value)))
+        .collect();
+    let (kind, agent) = (printable(named("type")), printable(named("agentId")));
+    let text = format!("{when}  {kind:<20}  {agent:<16}  {}", printable(&details.join(" ")));
+    text.trim_end().to_string()
+}
+
+fn detail(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.is_empty() || text.contains(char::is_whitespace) => format!("{text:?}"),
+        Value::String(text) => text.clone(),
+        // The orphans of a pass: their names say enough.
+        Value::Array(items) => {
+            let names = items.iter().map(|item| item.get("agentId").and_then(Value::as_str).unwrap_or("?"));
+            names.collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_with_all_that_it_says() {
+        let mut event = Event::new(EventKind::CleanupCompleted, 1_764_000_000_000);
+        event.agent_id = Some("coder-1".into());
+        event.reason = Some("stale_heartbeat".into());
+        event.keys_deleted = Some(6);
+        event.status = Some("exit 1".into());
+        assert_eq!(
+            line(&fields(&event).unwrap()),
+            "2025-11-24T16:00:00.000Z  cleanup_completed     coder-1           keysDeleted=6 reason=stale_heartbeat \
+             status=\"exit 1\""
+        );
+    }
+
+    #[test]
+    fn a_hostile_event_stays_on_its_line() {
+        let mut event = Event::new(EventKind::AgentRegistered, u64::MAX);
+        event.agent_id = Some("a\nb\u{1b}[2J".into());
+        event.sprint = Some("x\u{7}".into());
+        let line = line(&fields(&event).unwrap());
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+
+    #[test]
+    fn a_log_entry_has_numbers_where_events_have_them() {
+        let written = [("type", "cleanup"), ("agentId", "a"), ("keysDeleted", "6"), ("tasksRequeued", "?")];
+        let entry = entry(&LogEntry {
+            id: "1764000000000-3".into(),
+            fields: written.map(|(name, value)| (name.to_string(), value.to_string())).into(),
+        });
+        assert_eq!((&entry["timestamp"], &entry["keysDeleted"]), (&1_764_000_000_000_u64.into(), &6.into()));
+        assert_eq!(entry["tasksRequeued"], "?");
+    }
+}

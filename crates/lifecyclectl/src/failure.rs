@@ -1,0 +1,32 @@
+//! Which exit code an error of the store stands for, and the error for an agent that is not there.
+
+use anyhow::anyhow;
+use lifecycle_cli::exit::{self, ExitWith as _};
+use lifecycle_redis::{Store, StoreError};
+
+use crate::phrase;
+
+/// Gives an error that comes from the store its exit code; others keep theirs.
+pub(crate) fn with_code(error: anyhow::Error) -> anyhow::Error {
+    let code = match error.chain().find_map(|cause| cause.downcast_ref::<StoreError>()) {
+        Some(StoreError::Unreachable { .. } | StoreError::Unavailable(_)) => exit::UNAVAILABLE,
+        Some(StoreError::Configuration { .. }) => exit::USAGE,
+        Some(StoreError::Refused(_) | StoreError::Unexpected(_)) | None => return error,
+    };
+    Err::<(), _>(error).exit_with(code).err().unwrap_or_else(|| anyhow!("the store did not answer"))
+}
+
+/// The error for an id that nobody has now, with what became of it if the log still knows.
+pub(crate) async fn no_such_agent(store: &Store, id: &str) -> anyhow::Error {
+    match last_word(store, id).await {
+        Ok(Some(word)) => anyhow!("there is no agent {id:?} any more: {word}"),
+        Ok(None) => anyhow!("there is no agent {id:?}; `lifecyclectl ps` lists those there are"),
+        Err(error) => error.into(),
+    }
+}
+
+async fn last_word(store: &Store, id: &str) -> Result<Option<String>, StoreError> {
+    let now = store.server_time().await?;
+    let entry = store.log(phrase::LOG_DEPTH).await?.into_iter().find(|entry| phrase::is_about(entry, id));
+    Ok(entry.map(|entry| phrase::farewell(&entry, now)))
+}

@@ -1,0 +1,184 @@
+//! `drain` and `stop`: orders to a living agent, delivered in the reply to its next beat.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use lifecycle_cli::exit;
+use lifecycle_cli::output::{self, Output, printable};
+use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::human::parse_duration;
+use lifecycle_core::ids::{AgentId, Incarnation};
+use lifecycle_core::record::Order;
+use lifecycle_core::sweep::Reason;
+use lifecycle_redis::{Bus, Hint, Store, StoreError};
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{failure, phrase, ps};
+
+/// Events are hints, so the keys are looked at as well, this often.
+const POLL: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lifecyclectl drain coder-1
+  lifecyclectl drain coder-1 --wait 10m
+
+The agent takes no new task, finishes those it has, gives everything back and exits 0.")]
+pub(crate) struct Drain {
+    #[command(flatten)]
+    pub(crate) arguments: Arguments,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lifecyclectl stop coder-1
+  lifecyclectl stop coder-1 --wait 30s
+
+The agent ends its process tree at once, hands its tasks back and leaves.")]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) arguments: Arguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The agent
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Wait until the agent is gone, for 1 minute or the time given
+    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, default_missing_value = "1m", value_parser = parse_duration)]
+    wait: Option<Duration>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    agent_id: &'a str,
+    order: Order,
+    gone: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+pub(crate) async fn run(
+    order: Order,
+    arguments: &Arguments,
+    store: &Store,
+    output: Output,
+) -> anyhow::Result<u8> {
+    let id = arguments.id.as_str();
+    // First the subscription, so that a quick agent's farewell is heard.
+    let bus = arguments.wait.map(|_| store.subscribe()).transpose()?;
+    let incarnation = give(order, id, store).await?;
+    let mut report = Report { agent_id: id, order, gone: false, detail: None };
+    if let (Some(mut bus), Some(patience)) = (bus, arguments.wait) {
+        if !is_gone_within(patience, &mut bus, store, id, incarnation).await? {
+            bail!("{}", still_there(patience, store, id).await?);
+        }
+        report.gone = true;
+        report.detail = farewell(store, id, incarnation).await?;
+    }
+    match output {
+        Output::Json => output::print_json(&report)?,
+        Output::Table => output::print_stdout(&report.text())?,
+    };
+    Ok(exit::OK)
+}
+
+/// Gives the order to the life that is there now.
+async fn give(order: Order, id: &str, store: &Store) -> anyhow::Result<Incarnation> {
+    let Some(view) = store.agent(id).await? else {
+        return Err(failure::no_such_agent(store, id).await);
+    };
+    let Some(record) = view.record else {
+        bail!(
+            "{id} is not registered (plain protocol), so it takes no orders: nothing was done; end its process, or use `reap`"
+        );
+    };
+    if store.order(id, Some(record.incarnation), order, Reason::Operator.as_str()).await? {
+        return Ok(record.incarnation);
+    }
+    let how = record.ended.map_or_else(|| "it has just gone".into(), |why| format!("it ended ({why})"));
+    bail!("{id} takes no orders any more: {how}; a sweeper, or `reap`, cleans it up")
+}
+
+async fn is_gone_within(
+    patience: Duration,
+    bus: &mut Bus,
+    store: &Store,
+    id: &str,
+    incarnation: Incarnation,
+) -> Result<bool, StoreError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let life = store.record(id).await?.map(|record| record.incarnation);
+        if life != Some(incarnation) {
+            return Ok(true);
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        next_sign(bus, id, deadline.min(Instant::now() + POLL)).await;
+    }
+}
+
+/// Returns at an event that ends a life of the agent, or at `until`.
+async fn next_sign(bus: &mut Bus, id: &str, until: Instant) {
+    while let Ok(hint) = timeout_at(until, bus.next()).await {
+        if matches!(&hint, Hint::Event(event) if is_end(event, id)) {
+            return;
+        }
+    }
+}
+
+fn is_end(event: &Event, id: &str) -> bool {
+    event.is_about(id) && matches!(event.kind, EventKind::AgentShutdown | EventKind::CleanupCompleted)
+}
+
+async fn farewell(store: &Store, id: &str, incarnation: Incarnation) -> Result<Option<String>, StoreError> {
+    let now = store.server_time().await?;
+    let life = incarnation.to_string();
+    let log = store.log(phrase::LOG_DEPTH).await?;
+    let entry = log
+        .into_iter()
+        .find(|entry| phrase::is_about(entry, id) && entry.fields.get("incarnation") == Some(&life));
+    Ok(entry.map(|entry| phrase::farewell(&entry, now)))
+}
+
+async fn still_there(patience: Duration, store: &Store, id: &str) -> Result<String, StoreError> {
+    let waited = humantime::format_duration(patience);
+    let state = match store.agent(id).await? {
+        Some(view) => {
+            let now = store.server_time().await?;
+            let tasks = match AgentId::new(id) {
+                Ok(id) => store.assignments(&id).await?.len() as u64,
+                Err(_) => 0,
+            };
+            let words = ps::Row::of(&view, now).described(now);
+            let word =
+                |name| words.iter().find(|(found, _)| *found == name).map_or("-", |(_, text)| text.as_str());
+            let (state, lease) = (word("state"), word("lease"));
+            format!("{state}, {} in flight, lease {lease}", phrase::count(tasks, "task"))
+        }
+        None => "it has just gone".into(),
+    };
+    Ok(format!(
+        "{id} is still there after {waited} ({state}): the order stands; wait longer, or use `stop` or `reap`"
+    ))
+}
+
+impl Report<'_> {
+    fn text(&self) -> String {
+        let id = printable(self.agent_id);
+        match (self.gone, &self.detail, self.order) {
+            (true, Some(detail), _) => format!("{id} is gone: {}\n", printable(detail)),
+            (true, None, _) => format!("{id} is gone\n"),
+            (false, _, Order::Drain) => format!("{id} is told to finish its tasks and leave\n"),
+            (false, _, Order::Terminate) => format!("{id} is told to stop at once\n"),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `reap`: removes an agent and everything it owns, on an operator's word.
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use lifecycle_cli::exit;
+use lifecycle_cli::output::{self, Output, printable};
+use lifecycle_core::event::EventKind;
+use lifecycle_core::sweep::Reason;
+use lifecycle_redis::{AgentView, ReapOutcome, Removed, Store, Suspect, Target, is_usable};
+use serde::Serialize;
+
+use crate::{failure, phrase, ps};
+
+/// Who reaps, as the log says it.
+const BY: &str = "lifecyclectl";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lifecyclectl reap coder-1
+  lifecyclectl reap coder-1 --force --output json
+
+Its tasks in flight are handed back to its sprint. Its process is not touched: where it still runs it is fenced, so it
+can write nothing more and stops with exit code 70. To let a living agent finish, use `drain`; to end it, `stop`.")]
+pub(crate) struct Arguments {
+    /// The agent
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Reap it even though it is alive
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    agent_id: String,
+    outcome: &'static str,
+    keys_deleted: u64,
+    tasks_requeued: u64,
+}
+
+pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+    let id = arguments.id.as_str();
+    if !is_usable(id) {
+        bail!("{id:?} can be no agent's id, so keys named after it may be another's: nothing was reaped");
+    }
+    let Some(view) = store.agent(id).await? else {
+        return Err(failure::no_such_agent(store, id).await);
+    };
+    let suspect = judge(store, &view, arguments.force).await?;
+    last_call(store, &view).await?;
+    let outcome = remove(store, &view, &suspect, arguments.force).await?;
+    let (word, removed) = match outcome {
+        ReapOutcome::Reaped(removed) => ("reaped", removed),
+        ReapOutcome::AlreadyGone => ("alreadyGone", Removed { keys_deleted: 0, tasks_requeued: 0 }),
+        ReapOutcome::Refuted => {
+            store.announce(EventKind::CleanupAborted, |event| event.agent_id = Some(id.into())).await?;
+            bail!("{id} answered the last call, so it is alive: nothing was reaped; use `stop`, or --force");
+        }
+    };
+    let report = Report {
+        agent_id: id.into(),
+        outcome: word,
+        keys_deleted: removed.keys_deleted,
+        tasks_requeued: removed.tasks_requeued,
+    };
+    match output {
+        Output::Json => output::print_json(&report)?,
+        Output::Table => output::print_stdout(&report.text())?,
+    };
+    Ok(exit::OK)
+}
+
+/// What the agent is judged by. The reap compares it again.
+async fn judge(store: &Store, view: &AgentView, force: bool) -> anyhow::Result<Suspect> {
+    let now = store.server_time().await?;
+    let row = ps::Row::of(view, now);
+    if row.alive() && !force {
+        let place = row.place().unwrap_or_else(|| "a place it does not tell".into());
+        bail!(
+            "{} is alive at {place}, its lease ends {}: nothing was reaped; use `drain` or `stop`, or --force",
+            view.id,
+            row.lease()
+        );
+    }
+    let due = [(view.id.clone(), view.lease_end.unwrap_or(now))];
+    store.suspects(&due, now).await?.pop().context("the store told nothing of this agent: nothing was reaped")
+}
+
+async fn last_call(store: &Store, view: &AgentView) -> anyhow::Result<()> {
+    let called = store.announce(EventKind::CleanupStarted, |event| {
+        event.agent_id = Some(view.id.clone());
+        event.incarnation = view.record.as_ref().map(|record| record.incarnation);
+        event.reason = Some(Reason::Operator.to_string());
+    });
+    called.await?;
+    tokio::time::sleep(store.settings().sweep.grace).await;
+    Ok(())
+}
+
+async fn remove(
+    store: &Store,
+    view: &AgentView,
+    suspect: &Suspect,
+    force: bool,
+) -> anyhow::Result<ReapOutcome> {
+    let id = view.id.as_str();
+    let record = suspect.candidate.record.as_ref();
+    let left_behind = match record {
+        // It kept a list.
+        Some(_) => Vec::new(),
+        None => store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
+    };
+    let target = Target {
+        id,
+        record,
+        judged: suspect.judged(),
+        left_behind: &left_behind,
+        reason: Reason::Operator,
+        // A registered agent without a lease has nothing that could be over.
+        force: force || (record.is_some() && view.lease_end.is_none()),
+        token: None,
+        by: BY,
+        process: "unknown",
+    };
+    Ok(store.reap(&target).await?)
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let id = printable(&self.agent_id);
+        if self.outcome == "alreadyGone" {
+            return format!("{id} was gone already: nothing was left to reap\n");
+        }
+        let keys = phrase::count(self.keys_deleted, "key");
+        let tasks = phrase::count(self.tasks_requeued, "task");
+        format!("reaped {id}: {keys} deleted, {tasks} handed back\n")
+    }
+}

@@ -1,0 +1,108 @@
+//! `verify`: is anything left behind?
+//!
+//! A store is read while it is used, so every finding is looked at twice: a key that appeared because an agent was
+//! just registering, or that was seen while one was leaving, is in order at the second look.
+
+use clap::Args;
+use lifecycle_cli::exit;
+use lifecycle_cli::output::{self, Output, Table};
+use lifecycle_core::residue::{self, Inventory, Residue};
+use lifecycle_redis::{Store, StoreError};
+use serde::Serialize;
+
+use crate::phrase::count;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lifecyclectl verify
+  lifecyclectl verify --output json | jq -r '.residue[].key'
+
+Exits 0 when every key of the product has a living owner, 1 when any has none. An `orphan` is dead and waits for
+cleanup: the next pass of a sweeper takes it away. Keys of other programs are counted, not judged.")]
+pub(crate) struct Arguments {}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Findings {
+    /// Keys of the product.
+    pub(crate) keys: u64,
+    /// Agents that live.
+    pub(crate) living_agents: u64,
+    /// Keys of others.
+    pub(crate) foreign_keys: u64,
+    /// What has no living owner.
+    pub(crate) residue: Vec<Residue>,
+}
+
+pub(crate) async fn run(_: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+    let findings = search(store).await?;
+    match output {
+        Output::Json => output::print_json(&findings)?,
+        Output::Table => output::print_stdout(&findings.text())?,
+    };
+    Ok(if findings.residue.is_empty() { exit::OK } else { exit::FAILED })
+}
+
+/// Reads the whole keyspace, and once more what looked left behind.
+pub(crate) async fn search(store: &Store) -> Result<Findings, StoreError> {
+    let (keys, foreign_keys) = store.product_keys().await?;
+    let first = store.inventory(&keys).await?;
+    let mut residue = residue::find(store.keys(), &first);
+    if !residue.is_empty() {
+        // What is not done in one script (a plain agent's beat and membership, say) gets as long as a last call.
+        tokio::time::sleep(store.settings().sweep.grace).await;
+        residue = confirmed(store, &first, &residue).await?;
+    }
+    Ok(Findings { keys: first.keys.len() as u64, living_agents: living(&first), foreign_keys, residue })
+}
+
+async fn confirmed(
+    store: &Store,
+    first: &Inventory,
+    suspected: &[Residue],
+) -> Result<Vec<Residue>, StoreError> {
+    let again = store.inventory(&to_read_again(store, first, suspected)).await?;
+    let mut found = residue::find(store.keys(), &again);
+    found.retain(|finding| suspected.iter().any(|suspect| suspect.is_same(finding)));
+    Ok(found)
+}
+
+/// The suspected keys, and those that say who claimed one of them or whose sprint it is.
+fn to_read_again(store: &Store, first: &Inventory, suspected: &[Residue]) -> Vec<String> {
+    let claims = first.claimed.keys().map(|id| store.keys().keys(id));
+    let mut keys: Vec<String> = suspected.iter().map(|finding| finding.key.clone()).chain(claims).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+fn living(seen: &Inventory) -> u64 {
+    seen.agents.values().filter(|known| known.is_alive(seen.now)).count() as u64
+}
+
+impl Findings {
+    /// The last line: what was looked at, and what came of it.
+    pub(crate) fn summary(&self) -> String {
+        let foreign = match self.foreign_keys {
+            0 => String::new(),
+            others => format!(" ({} of other programs not looked at)", count(others, "key")),
+        };
+        let (keys, agents) = (count(self.keys, "key"), count(self.living_agents, "living agent"));
+        match self.residue.len() as u64 {
+            0 => format!("no residue: {keys} of {agents}{foreign}"),
+            1 => format!("1 finding without a living owner, among {keys} and {agents}{foreign}"),
+            many => format!("{many} findings without a living owner, among {keys} and {agents}{foreign}"),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut table = Table::new(["KEY", "MEMBER", "OWNER", "WHY", "DETAIL"]);
+        for Residue { key, member, owner, why, detail } in &self.residue {
+            table.row([key, member.as_deref().unwrap_or("-"), owner, why.as_str(), detail]);
+        }
+        let listed = if self.residue.is_empty() { String::new() } else { table.to_string() };
+        format!("{listed}{}\n", self.summary())
+    }
+}

@@ -1,0 +1,91 @@
+//! What the product costs, beside the algorithm of the document it implements: all in one run, on one private
+//! server, over the same planted fleet. `cargo xtask bench` builds and runs it.
+//!
+//! ```text
+//!   plant ──▶ pass, nobody dead      ours · the document's
+//!         ──▶ reap the dead          ours · the document's (a few orphans, extrapolated)
+//!         ──▶ beats per second       ours · the same script under redis-benchmark
+//! ```
+//!
+//! It asserts no figure; it fails when something did not do what was to be measured.
+
+mod beats;
+mod fleet;
+mod report;
+mod seed;
+mod sweep;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Parser;
+use lifecycle_cli::output::Output;
+use lifecycle_core::settings::Settings;
+use lifecycle_tests::Server;
+
+use crate::fleet::Fleet;
+use crate::report::Report;
+
+/// Measure what a pass, a reap and a beat cost
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask bench",
+    bin_name = "cargo xtask bench --",
+    after_help = "Example:\n  cargo xtask bench -- --agents 10000 --runs 5 --output json"
+)]
+struct Cli {
+    /// Agents in the store, each with 6 keys
+    #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=900_000))]
+    agents: u32,
+    /// How many of them are dead where reaping is measured; at most half of them
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    dead: u32,
+    /// How often each figure is measured; the median is shown
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=99))]
+    runs: u8,
+    /// Beats sent per measurement
+    #[arg(long, default_value_t = 60_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..))]
+    beats: u32,
+    /// How the figures are written
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(cli: &Cli) -> Result<()> {
+    anyhow::ensure!(cli.dead <= cli.agents / 2, "--dead must be at most half of --agents; nothing was measured");
+    let started = Instant::now();
+    let server = Server::start()?;
+    let mut settings = Settings::default();
+    settings.redis.url = server.url();
+    let mut report = Report::new(server.program().label.clone(), cli.agents, cli.dead, cli.runs);
+
+    let mut fleet = Fleet::new(server.client()?, cli.agents);
+    step(&format!("planting {} agents", cli.agents));
+    fleet.plant_all()?;
+    sweep::measure(&settings, &mut fleet, cli.dead, cli.runs, &mut report).await?;
+    beats::measure(&settings, &server, cli.beats, cli.runs, &mut report).await?;
+
+    step(&format!("done in {:.0} s", started.elapsed().as_secs_f64()));
+    cli.output.show(&report, Report::table)?;
+    Ok(())
+}
+
+/// Says on stderr what is being done.
+fn step(what: &str) {
+    eprintln!("bench: {what}");
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{cargo, program, run as run_command};
-use crate::{invariants, test, tools};
+use crate::{demo, invariants, test, tools};
 
 /// How a step ended when it did not fail.
 enum Outcome {
@@ -28,6 +28,8 @@ const STEPS: &[Step] = &[
     Step { name: "known vulnerabilities", run: vulnerabilities },
     Step { name: "lints", run: lints },
     Step { name: "documentation", run: documentation },
+    Step { name: "demo", run: || passes(demo::run(&demo::Options::default())) },
+    // Last, so that its summary ends the output.
     Step { name: "tests", run: || passes(test::run(&[])) },
 ];
 

@@ -2,8 +2,10 @@
 //!
 //! One file per task. A task is an ordinary program run by cargo, so what CI does is what a person does.
 
+mod bench;
 mod ci;
 mod command;
+mod demo;
 mod invariants;
 mod server;
 mod test;
@@ -19,7 +21,8 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    after_help = "Examples:\n  cargo xtask test                 the whole suite\n  \
+    after_help = "Examples:\n  cargo xtask demo                 a sprint that survives crashes, on real processes\n  \
+                  cargo xtask test                 the whole suite\n  \
                   cargo xtask test -- two_servers  the tests with that in their name\n  \
                   cargo xtask ci                   what must pass before a change is merged"
 )]
@@ -30,10 +33,19 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Kill a third of the agents of a running sprint and watch that nothing is lost and nothing is left
+    Demo(demo::Options),
     /// Build the roles, get a server, run all tests
     Test {
         /// Arguments for the test programs, such as part of a test's name
         #[arg(last = true, value_name = "FILTER")]
+        args: Vec<OsString>,
+    },
+    /// Measure what a pass, a reap and a beat cost, beside the algorithm of the seed document
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Options of the measuring program; `--help` names them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         args: Vec<OsString>,
     },
     /// Format, invariants, spelling, dependencies, lints, documentation, tests
@@ -44,7 +56,9 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
+        Task::Demo(options) => demo::run(&options),
         Task::Test { args } => test::run(&args),
+        Task::Bench { args } => bench::run(&args),
         Task::Ci => ci::run(),
         Task::Server => server::run(),
     };

@@ -88,6 +88,19 @@ impl Store {
         })
     }
 
+    /// Further leases that were over at `now`, oldest first, beyond the `known` oldest.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn expired(&self, now: u64, known: usize, count: usize) -> Result<Vec<(String, u64)>, StoreError> {
+        let range = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        let due: Value = self
+            .client
+            .zrangebyscore(self.keys().leases(), "-inf", now.to_string(), true, Some((range(known), range(count))))
+            .await?;
+        Ok(scores(flat(due)))
+    }
+
     /// All that is needed to judge the agents with these ids (and ends of leases), in the same order.
     ///
     /// # Errors

@@ -24,8 +24,9 @@ Examples:
   lifecyclectl events --follow
   lifecyclectl events --follow --output json | jq 'select(.type == \"process_exited\")'
 
-Without --follow: the latest entries of the log of cleanups and releases, oldest first. With --follow: every event from now on,
-until Ctrl-C. With --output json, one JSON object per line.")]
+Without --follow: the latest entries of the log of cleanups and releases, oldest first. With --follow: every event from now on, \
+until Ctrl-C. With --output json: one JSON object per line, which also names the \
+keys that a cleanup deleted.")]
 pub(crate) struct Arguments {
     /// Show events as they happen
     #[arg(long, short)]
@@ -136,13 +137,13 @@ pub(crate) fn entry(entry: &LogEntry) -> Map<String, Value> {
     fields
 }
 
-/// One line: when, what, who, and then whatever else is said.
+/// One line: when, what, who, and then whatever else is said but the names of deleted keys, of which there are many.
 pub(crate) fn line(fields: &Map<String, Value>) -> String {
     let when = fields.get("timestamp").and_then(Value::as_u64).map(phrase::instant).unwrap_or_default();
     let named = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("-");
     let details: Vec<String> = fields
         .iter()
-        .filter(|(name, _)| !["timestamp", "type", "agentId", "id", "v"].contains(&name.as_str()))
+        .filter(|(name, _)| !["timestamp", "type", "agentId", "id", "v", "keys"].contains(&name.as_str()))
         .map(|(name, value)| format!("{name}={}", detail(value)))
         .collect();
     let (kind, agent) = (printable(named("type")), printable(named("agentId")));

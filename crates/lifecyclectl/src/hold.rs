@@ -14,7 +14,7 @@ Examples:
   lifecyclectl hold
   lifecyclectl hold release
 
-Reaping is held when so much of the fleet falls silent at once that an outage is likelier than deaths. After
+Reaping is held when so much of the fleet falls silent at once that an outage is likelier than deaths. After \
 sweep.hold_timeout it goes on by itself at a limited rate; released, it goes on at full rate for that long.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]

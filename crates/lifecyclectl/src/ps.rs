@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::phrase;
 
+/// Characters of its progress that an agent may fill a listing with.
+const LONGEST_PROGRESS: usize = 40;
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -17,7 +20,7 @@ Examples:
   lifecyclectl ps --state busy
   lifecyclectl ps --sprint api --output json | jq '.agents[] | select(.alive | not)'
 
-LEASE is how long an agent may still be silent. An agent whose lease is over, or whose process was seen to
+LEASE is how long an agent may still be silent. An agent whose lease is over, or whose process was seen to \
 end, waits for the next pass of a sweeper. Agents of kind `plain` speak the plain protocol: a heartbeat, no registration.")]
 pub(crate) struct Arguments {
     /// Only agents in this state: starting, running, busy, waiting, draining, stopped
@@ -223,6 +226,15 @@ impl Row {
     }
 }
 
+/// The beginning of a text; `inspect` shows the rest.
+fn cut(text: &str) -> String {
+    if text.chars().count() <= LONGEST_PROGRESS {
+        return text.to_string();
+    }
+    let beginning: String = text.chars().take(LONGEST_PROGRESS - 1).collect();
+    format!("{}…", beginning.trim_end())
+}
+
 impl Listing {
     fn text(&self) -> String {
         let mut table = Table::new([
@@ -240,7 +252,7 @@ impl Listing {
                 row.lease.clone(),
                 shown(row.last_beat.map(|beat| age(self.now.saturating_sub(beat)))),
                 shown(row.rss.map(size)),
-                shown(row.progress.clone()),
+                shown(row.progress.as_deref().map(cut)),
             ]);
         }
         let mut text = if self.agents.is_empty() { String::new() } else { table.to_string() };

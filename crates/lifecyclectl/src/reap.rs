@@ -20,7 +20,7 @@ Examples:
   lifecyclectl reap coder-1
   lifecyclectl reap coder-1 --force --output json
 
-Its tasks in flight are handed back to its sprint. Its process is not touched: where it still runs it is fenced, so it
+Its tasks in flight are handed back to its sprint. Its process is not touched: where it still runs it is fenced, so it \
 can write nothing more and stops with exit code 70. To let a living agent finish, use `drain`; to end it, `stop`.")]
 pub(crate) struct Arguments {
     /// The agent

@@ -18,7 +18,7 @@ Examples:
   lifecyclectl verify
   lifecyclectl verify --output json | jq -r '.residue[].key'
 
-Exits 0 when every key of the product has a living owner, 1 when any has none. An `orphan` is dead and waits for
+Exits 0 when every key of the product has a living owner, 1 when any has none. An `orphan` is dead and waits for \
 cleanup: the next pass of a sweeper takes it away. Keys of other programs are counted, not judged.")]
 pub(crate) struct Arguments {}
 
@@ -98,9 +98,10 @@ impl Findings {
     }
 
     fn text(&self) -> String {
-        let mut table = Table::new(["KEY", "MEMBER", "OWNER", "WHY", "DETAIL"]);
+        let mut table = Table::new(["KEY", "OWNER", "WHY", "DETAIL"]);
         for Residue { key, member, owner, why, detail } in &self.residue {
-            table.row([key, member.as_deref().unwrap_or("-"), owner, why.as_str(), detail]);
+            let place = member.as_ref().map_or_else(|| key.clone(), |member| format!("{key} ({member})"));
+            table.row([&place, owner, why.as_str(), detail]);
         }
         let listed = if self.residue.is_empty() { String::new() } else { table.to_string() };
         format!("{listed}{}\n", self.summary())

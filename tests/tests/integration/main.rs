@@ -9,5 +9,10 @@
     reason = "tests say what went wrong by failing, and so do the functions they share"
 )]
 
+mod operator;
+mod agent;
+mod fleet;
+mod outage;
 mod process;
+mod sdk;
 mod server;

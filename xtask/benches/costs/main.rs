@@ -11,6 +11,7 @@
 
 mod beats;
 mod fleet;
+mod pass;
 mod report;
 mod seed;
 mod sweep;
@@ -31,8 +32,8 @@ use crate::report::Report;
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask bench",
-    bin_name = "cargo xtask bench --",
-    after_help = "Example:\n  cargo xtask bench -- --agents 10000 --runs 5 --output json"
+    bin_name = "cargo xtask bench",
+    after_help = "Example:\n  cargo xtask bench --agents 10000 --runs 5 --output json"
 )]
 struct Cli {
     /// Agents in the store, each with 6 keys

@@ -1,0 +1,218 @@
+//! `agent run`: any command as an agent.
+#![cfg(target_os = "linux")]
+
+use std::time::Duration;
+
+use lifecycle_tests::process::MARKER_VARIABLE;
+use lifecycle_tests::{Role, eventually, processes_with_env};
+use rustix::process::Signal;
+
+use crate::fleet::{Fleet, SOON};
+
+fn no_process_left(role: &Role) {
+    eventually(SOON, "the last process of the tree to vanish", || {
+        let left = processes_with_env(MARKER_VARIABLE, role.marker());
+        Ok(left.iter().all(|pid| *pid == role.pid()).then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_exit_code_is_the_commands_and_no_key_is_left() {
+    let mut fleet = Fleet::new();
+    for (script, code) in [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137)] {
+        let mut agent = fleet.agent("coder-1", script).spawn().unwrap();
+        assert_eq!(agent.wait(SOON).unwrap().code(), Some(code), "{script}: {}", agent.stderr());
+        assert_eq!(fleet.residue(), [""; 0]);
+    }
+}
+
+#[test]
+fn an_id_outside_the_grammar_is_refused_at_registration_naming_the_character() {
+    let mut fleet = Fleet::new();
+    let long = "a".repeat(129);
+    for (id, named) in
+        [("a*", "'*'"), ("a?", "'?'"), ("[ab]", "'['"), ("x:y", "':'"), ("a\nb", "'\\n'"), (long.as_str(), "129")]
+    {
+        let mut agent = fleet.agent(id, "exit 0").spawn().unwrap();
+        assert_eq!(agent.wait(SOON).unwrap().code(), Some(2), "{id:?}");
+        let said = agent.stderr();
+        assert!(said.contains(named) && said.lines().count() == 1, "{id:?}: {said}");
+    }
+    assert_eq!(fleet.residue(), [""; 0]);
+}
+
+#[test]
+fn the_command_finds_itself_in_its_environment_and_arguments_never_meet_a_shell() {
+    let fleet = Fleet::new();
+    let mut agent = fleet
+        .role("agent")
+        .args(["run", "--id", "coder-1", "--", "printf", "%s\n", "$HOME; {task} `id`"])
+        .spawn()
+        .unwrap();
+    agent.wait(SOON).unwrap();
+    assert_eq!(agent.stdout(), "$HOME; {task} `id`");
+    let mut agent = fleet.agent("coder-1", "echo $LIFECYCLE_AGENT_ID $LIFECYCLE_TOKEN").spawn().unwrap();
+    agent.wait(SOON).unwrap();
+    assert!(agent.stdout().starts_with("coder-1 coder-1:"), "{}", agent.stdout());
+}
+
+#[test]
+fn processes_that_left_their_parent_session_and_group_end_with_the_command() {
+    let fleet = Fleet::new();
+    let script = "setsid sh -c 'sleep 600 & sleep 600' & (sh -c 'sleep 600 &' &); echo up; wait_is_over=1; exit 0";
+    let mut agent = fleet.agent("coder-1", script).spawn().unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(0), "{}", agent.stderr());
+    no_process_left(&agent);
+}
+
+#[test]
+fn a_signal_is_passed_on_and_the_command_may_finish_its_way() {
+    let mut fleet = Fleet::new();
+    let script = "trap 'echo finishing; exit 7' TERM; echo up; while :; do sleep 0.05; done";
+    let mut agent = fleet.agent("coder-1", script).spawn().unwrap();
+    agent.wait_for_line(|line| line == "up", SOON).unwrap();
+    agent.signal(Signal::TERM).unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(7), "{}", agent.stderr());
+    assert!(agent.stdout().contains("finishing"));
+    assert_eq!(fleet.residue(), [""; 0]);
+}
+
+#[test]
+fn a_second_signal_hurries_a_command_that_ignores_the_first() {
+    let mut fleet = Fleet::new();
+    let mut agent = fleet.agent("coder-1", "trap '' TERM; echo up; while :; do sleep 0.05; done").spawn().unwrap();
+    agent.wait_for_line(|line| line == "up", SOON).unwrap();
+    agent.signal(Signal::TERM).unwrap();
+    agent.wait_for_line(|line| line.contains("passing the signal on"), SOON).unwrap();
+    agent.signal(Signal::TERM).unwrap();
+    assert_ne!(agent.wait(SOON).unwrap().code(), Some(0));
+    no_process_left(&agent);
+    assert_eq!(fleet.residue(), [""; 0]);
+}
+
+#[test]
+fn a_command_that_ignores_its_end_is_killed_after_the_drain_timeout() {
+    let fleet = Fleet::new().set("LIFECYCLE_SHUTDOWN__DRAIN_TIMEOUT", "200ms").set("LIFECYCLE_SHUTDOWN__KILL_TIMEOUT", "100ms");
+    let mut agent = fleet.agent("coder-1", "trap '' TERM; echo up; while :; do sleep 0.05; done").spawn().unwrap();
+    agent.wait_for_line(|line| line == "up", SOON).unwrap();
+    agent.signal(Signal::TERM).unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(143), "{}", agent.stderr());
+    no_process_left(&agent);
+}
+
+#[test]
+fn a_living_id_is_refused_naming_its_holder_and_a_takeover_fences_it() {
+    let mut fleet = Fleet::with_lease(Duration::from_secs(10));
+    let mut first = fleet.agent("coder-1", "echo up; sleep 600").spawn().unwrap();
+    first.wait_for_line(|line| line == "up", SOON).unwrap();
+    fleet.wait_for_beat("coder-1");
+    let old = fleet.incarnation("coder-1");
+
+    let mut second = fleet.agent("coder-1", "exit 0").spawn().unwrap();
+    assert_eq!(second.wait(SOON).unwrap().code(), Some(1));
+    assert!(second.stderr().contains(&format!("pid {}", first.pid())), "{}", second.stderr());
+    assert_eq!(fleet.incarnation("coder-1"), old);
+
+    let takeover = ["run", "--id", "coder-1", "--takeover", "--", "sh", "-c", "echo mine; sleep 600"];
+    let third = fleet.role("agent").args(takeover).spawn().unwrap();
+    third.wait_for_line(|line| line == "mine", SOON).unwrap();
+    assert_eq!(first.wait(SOON).unwrap().code(), Some(70), "{}", first.stderr());
+    no_process_left(&first);
+    let new = fleet.incarnation("coder-1");
+    assert!(new > old, "{new:?} after {old:?}");
+}
+
+#[test]
+fn an_agent_frozen_past_its_lease_and_reaped_ends_its_command_creates_no_key_and_exits_70() {
+    let mut fleet = Fleet::with_lease(Duration::from_millis(500));
+    let mut agent = fleet.agent("coder-1", "echo up; sleep 600").spawn().unwrap();
+    agent.wait_for_line(|line| line == "up", SOON).unwrap();
+    fleet.wait_for_beat("coder-1");
+    agent.signal(Signal::STOP).unwrap();
+    let sweeper = fleet.sweeper();
+    fleet.wait_until("the sweeper to reap it", |client| !client.exists("agent:state:coder-1").unwrap());
+    agent.signal(Signal::CONT).unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(70), "{}", agent.stderr());
+    no_process_left(&agent);
+    assert_eq!(fleet.residue(), [""; 0]);
+    drop(sweeper);
+}
+
+#[test]
+fn a_drain_order_ends_the_agent_after_its_work_and_a_terminate_order_ends_its_work() {
+    let mut fleet = Fleet::new();
+    let mut agent = fleet.agent("coder-1", "echo up; sleep 600").spawn().unwrap();
+    agent.wait_for_line(|line| line == "up", SOON).unwrap();
+    fleet.wait_for_beat("coder-1");
+    let mut stop = fleet.role("lifecyclectl").args(["stop", "coder-1"]).spawn().unwrap();
+    assert_eq!(stop.wait(SOON).unwrap().code(), Some(0), "{}", stop.stderr());
+    // Beats come every 30 s here: the order came with the event, not with the next one.
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(143), "{}", agent.stderr());
+    no_process_left(&agent);
+    assert_eq!(fleet.residue(), [""; 0]);
+}
+
+#[test]
+fn a_tree_over_its_memory_limit_is_ended_and_an_alert_says_so() {
+    let fleet = Fleet::new();
+    let mut alerts = fleet.server.client().unwrap().subscribe(&["system:alerts"]).unwrap();
+    let script = "head -c 200000000 /dev/zero | tail";
+    let mut agent = fleet
+        .role("agent")
+        .args(["run", "--id", "hungry", "--memory-limit", "64MiB", "--", "sh", "-c", script])
+        .spawn()
+        .unwrap();
+    let ended = agent.wait(SOON).unwrap();
+    // tail may be done before it is looked at; then there is nothing to limit.
+    if ended.code() != Some(0) {
+        assert_eq!(ended.code(), Some(137), "{}", agent.stderr());
+        let (_, alert) = alerts.next(SOON).unwrap().unwrap();
+        let alert: lifecycle_core::event::Event = lifecycle_core::codec::decode(&alert).unwrap();
+        assert_eq!(alert.kind, lifecycle_core::event::EventKind::MemoryLimitExceeded);
+        assert_eq!(alert.limit, Some(64 << 20));
+    }
+    no_process_left(&agent);
+}
+
+#[test]
+fn no_store_at_the_url_is_one_line_and_exit_69() {
+    let fleet = Fleet::new();
+    let mut agent = fleet
+        .agent("coder-1", "exit 0")
+        .env("LIFECYCLE_REDIS__URL", "redis://127.0.0.1:1")
+        .env("LIFECYCLE_REDIS__START_TIMEOUT", "300ms")
+        .spawn()
+        .unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(69));
+    let said = agent.stderr();
+    assert!(said.lines().count() == 1 && said.contains("start Redis or Valkey"), "{said}");
+}
+
+#[test]
+fn a_missing_command_and_a_missing_sprint_are_one_line_each() {
+    let mut fleet = Fleet::new();
+    let mut agent = fleet.role("agent").args(["run", "--id", "a", "--", "no-such-program"]).spawn().unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(127));
+    assert!(agent.stderr().contains("cannot start \"no-such-program\""), "{}", agent.stderr());
+    let mut agent = fleet.role("agent").args(["run", "--id", "a", "--sprint", "none", "--", "true"]).spawn().unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(1));
+    assert!(agent.stderr().contains("sprint none is not running"), "{}", agent.stderr());
+    assert_eq!(fleet.residue(), [""; 0]);
+}
+
+#[test]
+fn beats_are_messagepack_or_json_as_the_fleet_is_set() {
+    for (format, first) in [("msgpack", 0x80..=0x8f), ("json", b'{'..=b'{')] {
+        let mut fleet = Fleet::new().set("LIFECYCLE_WIRE__FORMAT", format);
+        let _agent = fleet.agent("coder-1", "sleep 600").spawn().unwrap();
+        fleet.wait_for_beat("coder-1");
+        let beat = fleet.client.command(&[b"GET", b"agent:heartbeat:coder-1"]).unwrap();
+        let lifecycle_tests::Reply::Bulk(bytes) = beat else { panic!("{beat:?}") };
+        assert!(first.contains(&bytes[0]), "{format}: {bytes:?}");
+        let beat: lifecycle_core::record::Heartbeat = lifecycle_core::codec::decode(&bytes).unwrap();
+        assert_eq!(beat.agent_id, "coder-1");
+        assert!(beat.memory_usage.unwrap().rss > 1_000_000, "the tree's memory travels with the beat");
+        assert!((1..=180).contains(&fleet.client.int(&["TTL", "agent:heartbeat:coder-1"]).unwrap()));
+    }
+}

@@ -1,0 +1,83 @@
+//! What the agent, sdk and outage tests share: a server of their own, roles on it, short leases.
+
+use std::time::Duration;
+
+use lifecycle_tests::process::RoleCommand;
+use lifecycle_tests::{PlainClient, Role, Server, eventually};
+
+/// Long enough for anything that should happen at all on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A server and the roles that use it.
+pub(crate) struct Fleet {
+    pub(crate) server: Server,
+    pub(crate) client: PlainClient,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Fleet {
+    /// A fleet with the default settings.
+    pub(crate) fn new() -> Self {
+        let server = Server::start().unwrap();
+        let client = server.client().unwrap();
+        Self { server, client, settings: vec![("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0".into())] }
+    }
+
+    /// A fleet whose agents beat often, with leases of `lease`.
+    pub(crate) fn with_lease(lease: Duration) -> Self {
+        let mut fleet = Self::new();
+        let ms = |duration: Duration| format!("{}ms", duration.as_millis());
+        fleet.settings.extend([
+            ("LIFECYCLE_HEARTBEAT__INTERVAL", ms(lease / 5)),
+            ("LIFECYCLE_SWEEP__ORPHAN_THRESHOLD", ms(lease)),
+            ("LIFECYCLE_SWEEP__INTERVAL", "1s".into()),
+            ("LIFECYCLE_SHUTDOWN__KILL_TIMEOUT", "1s".into()),
+        ]);
+        fleet
+    }
+
+    pub(crate) fn set(mut self, name: &'static str, value: &str) -> Self {
+        self.settings.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn role(&self, name: &str) -> RoleCommand {
+        let command = Role::command(name).unwrap().env("LIFECYCLE_REDIS__URL", self.server.url());
+        self.settings.iter().fold(command, |command, (name, value)| command.env(name, value))
+    }
+
+    /// `agent run --id ID -- sh -c SCRIPT`.
+    pub(crate) fn agent(&self, id: &str, script: &str) -> RoleCommand {
+        self.role("agent").args(["run", "--id", id, "--", "sh", "-c", script])
+    }
+
+    /// A sweeper that has made its first pass.
+    pub(crate) fn sweeper(&mut self) -> Role {
+        let sweeper = self.role("sweeper").arg("run").spawn().unwrap();
+        let client = &mut self.client;
+        eventually(SOON, "the sweeper's first pass", || Ok(client.exists("sweep:watermark")?.then_some(())))
+            .unwrap();
+        sweeper
+    }
+
+    pub(crate) fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&mut PlainClient) -> bool) {
+        let client = &mut self.client;
+        eventually(SOON, what, || Ok(holds(client).then_some(()))).unwrap();
+    }
+
+    pub(crate) fn wait_for_beat(&mut self, id: &str) {
+        let key = format!("agent:heartbeat:{id}");
+        self.wait_until("the first beat", |client| client.exists(&key).unwrap());
+    }
+
+    pub(crate) fn incarnation(&mut self, id: &str) -> Option<String> {
+        self.client.text(&["HGET", &format!("agent:state:{id}"), "incarnation"]).unwrap()
+    }
+
+    /// Every key but the fleet's own records.
+    pub(crate) fn residue(&mut self) -> Vec<String> {
+        let kept = ["agents:log", "lifecycle:generation", "memory:stats", "sweep:watermark"];
+        let keys = self.client.keys().unwrap();
+        keys.into_iter().filter(|key| !kept.contains(&key.as_str())).collect()
+    }
+}

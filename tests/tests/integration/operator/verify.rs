@@ -1,0 +1,144 @@
+//! `verify` names what has no living owner, and nothing else.
+
+use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
+use lifecycle_core::keys::KeySchema;
+use lifecycle_core::record::AgentState;
+use lifecycle_redis::{Fenced, Registered};
+use serde_json::Value;
+
+use super::{Site, worker_of};
+
+#[test]
+fn verify_finds_nothing_in_an_empty_store() {
+    let site = Site::start();
+    assert_eq!(site.ok(&["verify"]), "no residue: 0 keys of 0 living agents");
+}
+
+#[test]
+fn verify_finds_nothing_in_a_fleet_at_work_and_counts_what_is_not_ours() {
+    let mut site = Site::start();
+    let boss = site.coordinator();
+    let worker = site.worker("coder-1", &boss);
+    site.beats(&worker);
+    let cache = ["cache:coder-1".to_string()];
+    let owned = site.store.own_keys(&worker, &cache);
+    assert_eq!(site.runtime.block_on(owned).unwrap(), Fenced::Ok(()));
+    site.plain("plain-1", 30_000);
+    site.redis(&["SET", "agent:task:plain-1:a:b", "x"]);
+    site.redis(&["SET", "cache:coder-1", "x"]);
+    site.redis(&["SET", "cart:1", "x"]);
+    site.redis(&["SET", "cleanup:lock:coder-1", "token", "EX", "300"]);
+    let said = site.json(&["verify"]);
+    assert_eq!(said["residue"], serde_json::json!([]));
+    assert_eq!((&said["livingAgents"], &said["foreignKeys"]), (&3.into(), &2.into()));
+}
+
+#[test]
+fn verify_names_a_planted_stray_key_of_each_kind() {
+    let mut site = Site::start();
+    site.coordinator();
+    let keys = KeySchema::default();
+    let (epic, other) = (EpicId::new("other").unwrap(), SprintId::new("other").unwrap());
+    let agent = AgentId::new("gone").unwrap();
+    let planted = [
+        keys.state("gone"),
+        keys.heartbeat("gone"),
+        keys.memory("gone"),
+        keys.task(&agent, &TaskId::new("login").unwrap()),
+        keys.deps("gone"),
+        keys.children("gone"),
+        keys.keys("gone"),
+        keys.command("gone"),
+        keys.cleanup_lock("gone"),
+        keys.sprint_state(&other),
+        keys.sprint_agents(&other),
+        keys.sprint_tasks(&other),
+        keys.sprint_requeue(&other),
+        keys.epic_sprints(&epic),
+        "agent:task:gone".into(),
+        "agent:state:".into(),
+    ];
+    for key in &planted {
+        site.redis(&["SET", key, "x"]);
+        let ended = site.run(&["verify"]);
+        assert_eq!(ended.code, Some(1), "{key}");
+        let named = ended.stdout.lines().filter(|line| line.split_whitespace().next() == Some(key.as_str()));
+        assert_eq!(named.count(), 1, "{key}: {}", ended.stdout);
+        site.redis(&["DEL", key]);
+    }
+    assert!(site.ok(&["verify"]).starts_with("no residue"));
+}
+
+#[test]
+fn verify_names_members_and_claimed_keys_whose_agent_is_gone() {
+    let mut site = Site::start();
+    site.coordinator();
+    for (key, member) in
+        [("agent:children:boss", "gone"), ("sprint:agents:api", "gone"), ("epic:sprints:shop", "web")]
+    {
+        site.redis(&["SADD", key, member]);
+        let ended = site.run(&["verify"]);
+        assert!(ended.stdout.contains(&format!("{key} ({member})")), "{key}: {}", ended.stdout);
+        assert_eq!(ended.code, Some(1));
+        site.redis(&["SREM", key, member]);
+    }
+    site.redis(&["SADD", "agents:active", "silent"]);
+    site.redis(&["ZADD", "agents:leases", "9999999999999", "unlisted"]);
+    site.redis(&["SADD", "agent:keys:gone", "cache:gone", "cache:never"]);
+    site.redis(&["SET", "cache:gone", "x"]);
+    let said = site.run(&["verify"]).stdout;
+    for line in ["agents:active (silent)", "agents:leases (unlisted)", "agent:keys:gone", "cache:gone"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(!said.contains("cache:never"), "{said}");
+}
+
+#[test]
+fn verify_tells_an_orphan_that_waits_for_cleanup_from_what_nobody_owns() {
+    let mut site = Site::start();
+    let boss = site.coordinator();
+    site.worker("coder-1", &boss);
+    site.expires("coder-1");
+    let ended = site.run(&["verify", "--output", "json"]);
+    assert_eq!(ended.code, Some(1));
+    let said: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let residue = said["residue"].as_array().unwrap();
+    assert!(
+        residue.iter().all(|found| found["why"] == "orphan" && found["owner"] == "agent coder-1"),
+        "{said}"
+    );
+    assert!(residue.iter().any(|found| found["key"] == "agent:task:coder-1:login"), "{said}");
+}
+
+#[test]
+fn verify_finds_the_sprint_of_a_coordinator_that_came_back_in_another_life() {
+    let mut site = Site::start();
+    site.coordinator();
+    site.redis(&["HSET", "sprint:state:api", "incarnation", "1"]);
+    let ended = site.run(&["verify"]);
+    assert_eq!(ended.code, Some(1));
+    for key in ["sprint:state:api", "sprint:tasks:api", "epic:sprints:shop"] {
+        assert!(ended.stdout.contains(key), "{key}: {}", ended.stdout);
+    }
+}
+
+/// A store is read while it is used: what is half there at the first look is in order at the second.
+#[test]
+fn verify_raises_no_false_alarm_while_agents_come_and_go() {
+    let site = Site::start();
+    let (store, life) = (site.store.clone(), site.coordinator());
+    let busy = site.runtime.spawn(async move {
+        for number in 0_u64.. {
+            let registration = worker_of(&format!("coder-{number}"), &life);
+            let registered = store.register(&registration, AgentState::Running, None).await.unwrap();
+            let Registered::Ok(worker) = registered else { panic!("{registered:?}") };
+            store.own_keys(&worker, &[format!("cache:{number}")]).await.unwrap();
+            store.release(&worker, "done").await.unwrap();
+        }
+    });
+    for _ in 0..20 {
+        assert!(site.ok(&["verify"]).starts_with("no residue"));
+    }
+    assert!(!busy.is_finished(), "the agents came and went all the time");
+    busy.abort();
+}

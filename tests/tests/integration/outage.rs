@@ -1,0 +1,79 @@
+//! The store goes away, comes back, or loses its memory: nobody is reaped and nobody exits.
+
+use std::time::Duration;
+
+use lifecycle_tests::Role;
+
+use crate::fleet::{Fleet, SOON};
+
+const LEASE: Duration = Duration::from_secs(1);
+const AGENTS: usize = 12;
+
+fn start_agents(fleet: &mut Fleet) -> Vec<Role> {
+    let agents: Vec<Role> =
+        (0..AGENTS).map(|n| fleet.agent(&format!("agent-{n}"), "sleep 600").spawn().unwrap()).collect();
+    for n in 0..AGENTS {
+        fleet.wait_for_beat(&format!("agent-{n}"));
+    }
+    agents
+}
+
+fn incarnations(fleet: &mut Fleet) -> Vec<Option<String>> {
+    (0..AGENTS).map(|n| fleet.incarnation(&format!("agent-{n}"))).collect()
+}
+
+fn all_alive(fleet: &mut Fleet) {
+    fleet.wait_until("every lease to run again", |client| {
+        let now = client.now_ms().unwrap().to_string();
+        client.int(&["ZCOUNT", "agents:leases", &format!("({now}"), "+inf"]).unwrap() == AGENTS as i64
+    });
+}
+
+#[test]
+fn a_store_that_stops_answering_for_five_leases_kills_nobody_and_the_pass_says_why_it_holds() {
+    let mut fleet = Fleet::with_lease(LEASE);
+    let sweeper = fleet.sweeper();
+    let mut agents = start_agents(&mut fleet);
+    let lives = incarnations(&mut fleet);
+
+    fleet.server.pause().unwrap();
+    // Time has to pass here: the leases are over in server time, which nobody can backdate while the server is frozen.
+    agents[0].wait(LEASE * 5).expect_err("nobody exits while the store is away");
+    fleet.server.resume().unwrap();
+
+    all_alive(&mut fleet);
+    assert_eq!(incarnations(&mut fleet), lives, "nobody was reaped, nobody had to register again");
+    assert_eq!(fleet.client.int(&["XLEN", "agents:log"]).unwrap(), 0, "no cleanup took place");
+    for agent in &mut agents {
+        assert!(agent.is_running().unwrap(), "{}", agent.stderr());
+    }
+    let said = sweeper.stderr();
+    assert!(said.contains("not watched") || said.contains("fell silent together"), "the sweeper says why:\n{said}");
+}
+
+#[test]
+fn after_flushall_all_register_again_under_their_incarnations_and_go_on() {
+    let mut fleet = Fleet::with_lease(LEASE);
+    let _sweeper = fleet.sweeper();
+    let mut agents = start_agents(&mut fleet);
+    let lives = incarnations(&mut fleet);
+    fleet.client.run(&["FLUSHALL"]).unwrap();
+    all_alive(&mut fleet);
+    assert_eq!(incarnations(&mut fleet), lives);
+    for agent in &mut agents {
+        assert!(agent.is_running().unwrap(), "{}", agent.stderr());
+    }
+}
+
+#[test]
+fn a_store_that_is_killed_and_restarted_empty_costs_no_agent_its_life() {
+    let mut fleet = Fleet::with_lease(LEASE);
+    let mut agents = start_agents(&mut fleet);
+    let lives = incarnations(&mut fleet);
+    fleet.server.kill().unwrap();
+    fleet.server.restart().unwrap();
+    fleet.client = fleet.server.client().unwrap();
+    all_alive(&mut fleet);
+    assert_eq!(incarnations(&mut fleet), lives);
+    agents[0].stop(SOON).unwrap();
+}

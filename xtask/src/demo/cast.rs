@@ -1,0 +1,68 @@
+//! Who plays: the plan, and who is to be killed when.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+
+/// Name of the epic.
+pub(crate) const EPIC: &str = "demo";
+/// Name of its only sprint.
+pub(crate) const SPRINT: &str = "survive";
+/// Attempts each task may have: more than anybody can be killed.
+const ATTEMPTS: u32 = 10;
+
+/// The cast of one demo.
+#[derive(Debug)]
+pub(crate) struct Cast {
+    /// Agents at work.
+    pub(crate) agents: u16,
+    /// Tasks by id, with how long each takes, in tenths of a second.
+    pub(crate) tasks: Vec<(String, u32)>,
+    /// Who is killed, and how long after the beginning of a task.
+    pub(crate) victims: Vec<(String, Duration)>,
+}
+
+impl Cast {
+    pub(crate) fn choose(agents: u16, tasks: u16, crash: f64, seed: u64) -> Self {
+        let mut dice = StdRng::seed_from_u64(seed);
+        let mut ids: Vec<String> = (1..=agents).map(|number| agent(agents, number)).collect();
+        ids.shuffle(&mut dice);
+        // Somebody always works on an agent's task when it is killed, so there is no point in more victims than tasks.
+        let victims = (f64::from(agents) * crash).round().min(f64::from(tasks));
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 200.
+        ids.truncate(victims as usize);
+        Self {
+            agents,
+            tasks: (1..=tasks).map(|number| (format!("task-{number:02}"), dice.random_range(6..=14))).collect(),
+            victims: ids.into_iter().map(|id| (id, Duration::from_millis(dice.random_range(100..400)))).collect(),
+        }
+    }
+
+    /// The plan. Each task does some work in steps and leaves a process behind that has left its parent, its session and
+    /// its process group, as careless commands do.
+    pub(crate) fn plan(&self) -> String {
+        let mut plan = format!(
+            "[epic]\nid = \"{EPIC}\"\n\n[[sprint]]\nid = \"{SPRINT}\"\n\n[[sprint.agent]]\nid = \"agent\"\ncount = {}\n\
+             command = [\"sh\", \"-c\", '''\n\
+             setsid sleep 600 &\n\
+             for step in $(seq \"$1\"); do echo \"step $step\" | cksum; sleep 0.1; done\n\
+             ''', \"{{task}}\", \"{{input}}\"]\n",
+            self.agents
+        );
+        for (task, tenths) in &self.tasks {
+            let _ = write!(
+                plan,
+                "\n[[sprint.task]]\nid = \"{task}\"\ninput = \"{tenths}\"\nattempts = {ATTEMPTS}\n"
+            );
+        }
+        plan
+    }
+}
+
+/// As the plan expands `count`: a single agent keeps its name.
+fn agent(agents: u16, number: u16) -> String {
+    if agents == 1 { "agent".into() } else { format!("agent-{number}") }
+}

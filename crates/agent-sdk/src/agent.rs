@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifecycle_core::ids::{AgentId, TaskId};
+use lifecycle_core::ids::{AgentId, Incarnation, TaskId};
 use lifecycle_core::record::{AgentState, Order, Registration};
 use lifecycle_core::shutdown::{Stop, Urgency};
 use lifecycle_core::sweep::Reason;
@@ -13,6 +13,7 @@ use lifecycle_redis::{Fenced, Judged, Life, Registered, Store, StoreError, Targe
 use tokio::sync::{Notify, watch};
 
 use crate::error::AgentError;
+use crate::process::{Tree, end_tree, is_proven_gone, token};
 use crate::settings::AgentSettings;
 use crate::{heartbeat, listener, signals};
 
@@ -247,6 +248,7 @@ async fn begin_life(store: &Store, registration: &Registration, takeover: bool) 
         match store.register(registration, AgentState::Starting, None).await? {
             Registered::Ok(life) => return Ok(life),
             Registered::Held { .. } if takeover => clean_up(store, id, Reason::Operator, true).await?,
+            Registered::Held { incarnation: Some(incarnation), .. } if bears_witness(store, id, incarnation).await? => {}
             Registered::Held { incarnation, host, pid, lease_left_ms } => {
                 return Err(AgentError::Held { id: id.into(), incarnation, host, pid, lease_left_ms });
             }
@@ -263,6 +265,19 @@ async fn begin_life(store: &Store, registration: &Registration, takeover: bool) 
             Registered::Fenced => return Err(AgentError::Fenced),
         }
     }
+}
+
+/// An earlier life on this very machine whose process is proven gone need not be waited for: its lease ends now, and so
+/// does whatever its command left running.
+async fn bears_witness(store: &Store, id: &str, incarnation: Incarnation) -> Result<bool, AgentError> {
+    let record = store.record(id).await?;
+    let gone = record.is_some_and(|record| record.incarnation == incarnation && is_proven_gone(&record));
+    if !gone {
+        return Ok(false);
+    }
+    let stragglers = Tree { supervisor: None, token: Some(token(id, incarnation)) };
+    end_tree(&stragglers, store.settings().shutdown.kill_timeout).await;
+    Ok(store.process_exited(id, incarnation, "gone", id).await?)
 }
 
 /// Reaps the earlier life of our own id, so that its keys and tasks are handed on and not inherited.

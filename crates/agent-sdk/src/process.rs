@@ -12,9 +12,18 @@ pub use tree::{Tree, rss_of, rss_of_process};
 
 use std::fs;
 
-/// Environment variable that every process of an agent's command inherits: `<id>:<incarnation>`. It finds the ones
-/// that left their parent, their session and their process group.
+use lifecycle_core::ids::Incarnation;
+use lifecycle_core::record::AgentRecord;
+
+/// Environment variable that every process of an agent's command inherits, with the [`token`] of its life. It finds the
+/// ones that left their parent, their session and their process group.
 pub const TOKEN_VARIABLE: &str = "LIFECYCLE_TOKEN";
+
+/// What marks the processes of one life: `<id>:<incarnation>`.
+#[must_use]
+pub fn token(id: &str, incarnation: Incarnation) -> String {
+    format!("{id}:{incarnation}")
+}
 
 /// One process for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,10 +55,20 @@ impl ProcessId {
     }
 }
 
-/// Whether this system can tell processes apart at all.
+/// Where a pid means something: this boot of this machine, and this PID namespace. `None` where that cannot be told.
 #[must_use]
-pub fn can_prove() -> bool {
-    ProcessId::own().is_some()
+pub fn place() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{}/{}", boot.trim(), namespace.display()))
+}
+
+/// Whether the process that a registration names is *proven* to have ended: it was of this very place, and is not there
+/// any more. `false` whenever it cannot be told.
+#[must_use]
+pub fn is_proven_gone(record: &AgentRecord) -> bool {
+    let (Some(pid), Some(start), Some(theirs)) = (record.pid, record.pid_start, &record.place) else { return false };
+    place().as_ref() == Some(theirs) && !ProcessId { pid, start }.is_alive()
 }
 
 /// The few fields of `/proc/<pid>/stat` that matter here.

@@ -6,7 +6,7 @@ use lifecycle_core::ids::{AgentId, EpicId, InvalidName, SprintId};
 use lifecycle_core::record::{Registration, Role};
 use lifecycle_core::settings::Settings;
 
-use crate::process::ProcessId;
+use crate::process::{ProcessId, place};
 
 /// Who the agent is and how it behaves; see [`crate::Agent::register`].
 #[derive(Debug, Clone)]
@@ -124,6 +124,7 @@ impl AgentSettings {
             host: host(),
             pid: std::process::id(),
             pid_start: ProcessId::own().map(|process| process.start),
+            place: place(),
             lease: self
                 .lease
                 .unwrap_or(self.settings.sweep.orphan_threshold)

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::process::Stdio;
 
-use agent_sdk::process::TOKEN_VARIABLE;
+use agent_sdk::process::{TOKEN_VARIABLE, token};
 use agent_sdk::{Agent, Assignment};
 use lifecycle_core::plan::substitute;
 use tokio::process::{Child, Command};
@@ -64,7 +64,9 @@ impl CommandLine {
         let program = self.words.first().cloned().unwrap_or_default();
         let failed = |error| StartError { program: program.clone(), error };
         let mut command = Command::new(&program);
-        command.args(self.words.iter().skip(1)).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .args(self.words.iter().skip(1))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(if self.inherits_input { Stdio::inherit() } else { Stdio::null() });
         if let Some(log) = log {
             let (out, err) = log.outputs().map_err(failed)?;
@@ -87,6 +89,6 @@ fn identity(agent: &Agent) -> Vec<(&'static str, String)> {
     vec![
         ("LIFECYCLE_AGENT_ID", life.id.to_string()),
         ("LIFECYCLE_INCARNATION", life.incarnation.to_string()),
-        (TOKEN_VARIABLE, format!("{}:{}", life.id, life.incarnation)),
+        (TOKEN_VARIABLE, token(life.id.as_str(), life.incarnation)),
     ]
 }

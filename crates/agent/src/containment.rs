@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use agent_sdk::Agent;
-use agent_sdk::process::{Ended, TOKEN_VARIABLE, Tree, end_tree, rss_of, rss_of_process};
+use agent_sdk::process::{Ended, TOKEN_VARIABLE, Tree, end_tree, rss_of, rss_of_process, token};
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 
 /// Makes orphaned descendants come back to this process instead of going to init.
@@ -23,8 +23,8 @@ pub(crate) fn adopt_orphans() {
 /// Ends everything the command started, itself included. What was adopted stays to be buried.
 pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) -> Ended {
     let life = agent.life();
-    let tree =
-        Tree { supervisor: Some(std::process::id()), token: Some(format!("{}:{}", life.id, life.incarnation)) };
+    let mark = token(life.id.as_str(), life.incarnation);
+    let tree = Tree { supervisor: Some(std::process::id()), token: Some(mark) };
     let ended = end_tree(&tree, kill_after).await;
     if ended.left > 0 {
         tracing::error!(agent = %life.id, left = ended.left, "processes of the command could not be ended");

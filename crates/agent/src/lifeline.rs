@@ -7,10 +7,9 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use agent_sdk::process::ProcessId;
-use agent_sdk::{Agent, Urgency, host};
+use agent_sdk::process::is_proven_gone;
+use agent_sdk::{Agent, Urgency};
 use lifecycle_core::ids::AgentId;
-use lifecycle_core::record::AgentRecord;
 use lifecycle_core::sweep::Reason;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -38,10 +37,14 @@ pub(crate) fn watch(agent: &Agent, parent: AgentId) {
 /// Says that the parent's process ended, if that can be proven. Several children may say so; it counts once.
 async fn bear_witness(agent: &Agent, parent: &AgentId) {
     let Ok(Some(record)) = agent.store().record(parent.as_str()).await else { return };
-    let Some(process) = process_of(&record) else { return };
     for _ in 0..VANISHING.as_millis() / 20 {
-        if !process.is_alive() {
-            let said = agent.store().process_exited(parent.as_str(), record.incarnation, "gone", agent.id().as_str());
+        if is_proven_gone(&record) {
+            let said = agent.store().process_exited(
+                parent.as_str(),
+                record.incarnation,
+                "gone",
+                agent.id().as_str(),
+            );
             if let Err(error) = said.await {
                 tracing::warn!(%parent, %error, "could not report that the coordinator is gone; its lease ends by itself");
             }
@@ -49,11 +52,4 @@ async fn bear_witness(agent: &Agent, parent: &AgentId) {
         }
         sleep(Duration::from_millis(20)).await;
     }
-}
-
-fn process_of(record: &AgentRecord) -> Option<ProcessId> {
-    if record.host != host() {
-        return None;
-    }
-    Some(ProcessId { pid: record.pid?, start: record.pid_start? })
 }

@@ -85,7 +85,11 @@ pub(crate) struct RunArguments {
 
 fn size(text: &str) -> Result<u64, String> {
     let size = parse_size(text)?.as_u64();
-    if size == 0 { Err("a limit of 0 would end every command at once: give a size over 0".into()) } else { Ok(size) }
+    if size == 0 {
+        Err("a limit of 0 would end every command at once: give a size over 0".into())
+    } else {
+        Ok(size)
+    }
 }
 
 fn main() -> ExitCode {
@@ -93,7 +97,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => {
             let settings = cli.global.start()?;
             // Two threads: one waits for the child, the other beats, whatever the first is doing.
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             let code = runtime.block_on(run::run(arguments, settings));
             // A thread that reads the lifeline never ends by itself.
             runtime.shutdown_background();

@@ -14,7 +14,8 @@ use crate::{containment, lifeline};
 
 pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::Result<u8> {
     containment::adopt_orphans();
-    let mut wanted = AgentSettings::new(arguments.id.as_str())?.settings(settings).takeover(arguments.takeover);
+    let mut wanted =
+        AgentSettings::new(arguments.id.as_str())?.settings(settings).takeover(arguments.takeover);
     if let Some(kind) = &arguments.kind {
         wanted = wanted.kind(kind);
     }
@@ -46,7 +47,9 @@ fn finish(worked: anyhow::Result<u8>, released: Result<(), AgentError>) -> anyho
     let code = worked?;
     match released {
         Err(error) if code == exit::OK => {
-            let message = format!("the command ended well, but the agent could not be released: {error}; a sweeper cleans up once its lease is over");
+            let message = format!(
+                "the command ended well, but the agent could not be released: {error}; a sweeper cleans up once its lease is over"
+            );
             Err(Failure::new(exit::UNAVAILABLE, message).into())
         }
         Err(error) => {
@@ -73,7 +76,9 @@ async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::
         let name = task.task.clone();
         match agent.run_task(task, async |task| attempt(agent, arguments, task).await).await {
             Ok(Attempt::Recorded(outcome)) => tracing::info!(task = %name, %outcome, "attempt recorded"),
-            Ok(Attempt::TakenBack) => tracing::warn!(task = %name, "the task was taken back; its result does not count"),
+            Ok(Attempt::TakenBack) => {
+                tracing::warn!(task = %name, "the task was taken back; its result does not count");
+            }
             Ok(Attempt::Abandoned) => tracing::info!(task = %name, "handing the task back"),
             Err(AgentError::Fenced) => break,
             Err(error) => return Err(failure(&error).into()),
@@ -84,7 +89,8 @@ async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::
 
 async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> Work {
     agent.progress(format!("task {} attempt {}", task.task, task.attempt));
-    let log = match arguments.logs.as_ref().map(|folder| TaskLog::open(folder, agent.id(), task)).transpose() {
+    let log = match arguments.logs.as_ref().map(|folder| TaskLog::open(folder, agent.id(), task)).transpose()
+    {
         Ok(log) => log,
         Err(error) => return Work::Failed(format!("cannot write the task's log: {error}")),
     };
@@ -93,7 +99,9 @@ async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> 
     match supervise(agent, &line, log.as_ref(), budget).await {
         Ok(Ended::Exited(status)) if status.success() => Work::Completed("exit 0".into()),
         // It ended because we passed a signal on, or were told to stop: nobody's failure.
-        Ok(Ended::Exited(_)) if agent.stop_requested().is_some_and(|stop| stop.reason.starts_with("SIG")) => Work::Abandoned,
+        Ok(Ended::Exited(_)) if agent.stop_requested().is_some_and(|stop| stop.reason.starts_with("SIG")) => {
+            Work::Abandoned
+        }
         Ok(Ended::Stopped) => Work::Abandoned,
         Ok(ended) => Work::Failed(ended.to_string()),
         Err(error) => Work::Failed(error.to_string()),

@@ -76,7 +76,10 @@ impl fmt::Display for HoldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MassSilence { silent, fleet } => {
-                write!(f, "{silent} of {fleet} agents fell silent together, which looks like an outage and not like deaths")
+                write!(
+                    f,
+                    "{silent} of {fleet} agents fell silent together, which looks like an outage and not like deaths"
+                )
             }
             Self::Unwatched { from, to, silent } => write!(
                 f,
@@ -134,7 +137,11 @@ pub fn judge(
     let reason = if is_mass(together, fleet, brake) {
         HoldReason::MassSilence { silent: together, fleet }
     } else if !doubted.is_empty() {
-        HoldReason::Unwatched { from: contact.before.unwrap_or(0), to: contact.since, silent: doubted.len() as u64 }
+        HoldReason::Unwatched {
+            from: contact.before.unwrap_or(0),
+            to: contact.since,
+            silent: doubted.len() as u64,
+        }
     } else {
         return Verdict { believed: silent.to_vec(), ..Verdict::default() };
     };
@@ -150,7 +157,13 @@ pub fn judge(
 }
 
 /// Whether the candidate would have been heard if it were alive.
-fn is_believable(now: u64, candidate: &Candidate, contact: Contact, witnesses: &[u64], brake: &Brake) -> bool {
+fn is_believable(
+    now: u64,
+    candidate: &Candidate,
+    contact: Contact,
+    witnesses: &[u64],
+    brake: &Brake,
+) -> bool {
     let half = candidate.lease_ms(brake.default_lease_ms) / 2;
     let settle = half.min(SETTLE_MS);
     let last_beat = candidate.lease_end.saturating_sub(2 * half);
@@ -217,7 +230,12 @@ mod tests {
         }
     }
 
-    fn judge_all(seen: &Observation, candidates: &[Candidate], contact: Contact, witnesses: &[u64]) -> Verdict {
+    fn judge_all(
+        seen: &Observation,
+        candidates: &[Candidate],
+        contact: Contact,
+        witnesses: &[u64],
+    ) -> Verdict {
         let mut seen = seen.clone();
         seen.expired = candidates.len() as u64;
         seen.batch = candidates.iter().map(|c| (c.id.clone(), c.lease_end)).collect();
@@ -262,14 +280,22 @@ mod tests {
     }
 
     #[test]
-    fn anothers_beat_after_the_missed_one_proves_the_store_was_up_and_one_just_now_does_not() {
+    fn another_agents_beat_after_the_missed_one_proves_the_store_was_up_and_one_just_now_does_not() {
         let stale = Contact { since: NOW, before: Some(NOW - 600_000) };
         let one = [silent_for(30_000)];
         let fleet = seen(10, Some(NOW - 600_000));
-        assert_eq!(judge_all(&fleet, &one, stale, &[NOW - 20_000]).believed, [0], "a pass run from cron works");
+        assert_eq!(
+            judge_all(&fleet, &one, stale, &[NOW - 20_000]).believed,
+            [0],
+            "a pass run from cron works"
+        );
         assert_eq!(judge_all(&fleet, &one, stale, &[NOW - 100]).held, [0], "just back from an outage");
         let before_the_outage = NOW - 30_000 - LEASE + 29_000;
-        assert_eq!(judge_all(&fleet, &one, stale, &[before_the_outage]).held, [0], "all beats before an outage");
+        assert_eq!(
+            judge_all(&fleet, &one, stale, &[before_the_outage]).held,
+            [0],
+            "all beats before an outage"
+        );
     }
 
     #[test]

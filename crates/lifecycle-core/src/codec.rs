@@ -84,6 +84,11 @@ mod tests {
         for bytes in [&b""[..], b"{", b"\xc1", b"{\"a\":", b"\xdf\xff\xff\xff\xff", b"\x93\x01"] {
             assert!(decode::<BTreeMap<String, String>>(bytes).is_err(), "{bytes:?}");
         }
-        assert!(decode::<BTreeMap<String, String>>(&vec![b'{'; 10 << 20]).unwrap_err().0.contains("over the limit"));
+        assert!(
+            decode::<BTreeMap<String, String>>(&vec![b'{'; 10 << 20])
+                .unwrap_err()
+                .0
+                .contains("over the limit")
+        );
     }
 }

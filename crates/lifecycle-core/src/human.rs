@@ -61,8 +61,9 @@ pub mod duration {
 /// # Errors
 /// One line that says what a duration looks like.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| format!("{text:?} is not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h"))
+    humantime::parse_duration(text).map_err(|_| {
+        format!("{text:?} is not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h")
+    })
 }
 
 /// Parses a size in bytes: `2GiB` is 2·2³⁰, `100MB` is 100·10⁶.
@@ -70,8 +71,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// One line that says what a size looks like.
 pub fn parse_size(text: &str) -> Result<bytesize::ByteSize, String> {
-    text.parse()
-        .map_err(|_| format!("{text:?} is not a size: write a number with its unit, such as 512MiB, 2GiB or 100MB"))
+    text.parse().map_err(|_| {
+        format!("{text:?} is not a size: write a number with its unit, such as 512MiB, 2GiB or 100MB")
+    })
 }
 
 /// Serde for sizes as text such as `2GiB`.
@@ -81,12 +83,25 @@ pub mod size {
     use bytesize::ByteSize;
     use serde::{Deserializer, Serializer, de};
 
-    /// Writes the size with a binary unit where it is exact, else in bytes.
+    /// Writes the size with the largest unit, decimal or binary, that leaves a whole number.
     ///
     /// # Errors
     /// Those of the serializer.
     pub fn serialize<S: Serializer>(value: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}B", value.as_u64()))
+        const UNITS: [(u64, &str); 8] = [
+            (1 << 40, "TiB"),
+            (1_000_000_000_000, "TB"),
+            (1 << 30, "GiB"),
+            (1_000_000_000, "GB"),
+            (1 << 20, "MiB"),
+            (1_000_000, "MB"),
+            (1 << 10, "KiB"),
+            (1_000, "KB"),
+        ];
+        let bytes = value.as_u64();
+        let exact = UNITS.iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+        let (unit, name) = exact.copied().unwrap_or((1, "B"));
+        serializer.collect_str(&format_args!("{}{name}", bytes / unit))
     }
 
     /// Reads the size from text, or from a number of bytes.
@@ -127,6 +142,23 @@ pub mod size {
         /// When the text is no size.
         pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
             Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytesize::ByteSize;
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Holder(#[serde(with = "super::size")] ByteSize);
+
+    #[test]
+    fn a_size_is_written_as_people_write_it_and_reads_back() {
+        for (bytes, text) in [(100_000_000, "100MB"), (2 << 30, "2GiB"), (1_500, "1500B"), (0, "0B")] {
+            let written = serde_json::to_string(&Holder(ByteSize(bytes))).unwrap();
+            assert_eq!(written, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<Holder>(&written).unwrap().0.as_u64(), bytes);
         }
     }
 }

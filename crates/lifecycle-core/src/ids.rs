@@ -51,8 +51,8 @@ fn check(kind: &'static str, name: &str) -> Result<(), InvalidName> {
         return Err(InvalidName::Empty { kind });
     }
     for (index, character) in name.chars().enumerate() {
-        let allowed = character.is_ascii_alphanumeric()
-            || (index > 0 && matches!(character, '.' | '_' | '-'));
+        let allowed =
+            character.is_ascii_alphanumeric() || (index > 0 && matches!(character, '.' | '_' | '-'));
         if !allowed {
             return Err(InvalidName::Character {
                 kind,
@@ -207,11 +207,20 @@ mod tests {
 
     #[test]
     fn ids_that_could_act_as_globs_separators_or_paths_are_refused_naming_the_character() {
-        for (id, character) in
-            [("a*", '*'), ("a?", '?'), ("[ab]", '['), ("x:y", ':'), ("a\nb", '\n'), (".a", '.'), ("-a", '-'), ("é", 'é')]
-        {
+        for (id, character) in [
+            ("a*", '*'),
+            ("a?", '?'),
+            ("[ab]", '['),
+            ("x:y", ':'),
+            ("a\nb", '\n'),
+            (".a", '.'),
+            ("-a", '-'),
+            ("é", 'é'),
+        ] {
             match AgentId::new(id) {
-                Err(InvalidName::Character { character: found, .. }) => assert_eq!(found, character, "{id:?}"),
+                Err(InvalidName::Character { character: found, .. }) => {
+                    assert_eq!(found, character, "{id:?}")
+                }
                 other => panic!("{id:?}: {other:?}"),
             }
         }

@@ -7,12 +7,13 @@
 //! ```text
 //!   names        ids · keys · event · metric · codec · settings · plan
 //!   what is      record · task
-//!   decisions    liveness · contact · brake · sweep · sprint
+//!   decisions    liveness · contact · brake · sweep · sprint · restart · epic
 //! ```
 
 pub mod brake;
 pub mod codec;
 pub mod contact;
+pub mod epic;
 pub mod event;
 pub mod human;
 pub mod ids;
@@ -22,8 +23,10 @@ pub mod metric;
 pub mod plan;
 pub mod record;
 pub mod residue;
+pub mod restart;
 pub mod settings;
 pub mod shutdown;
+pub mod sprint;
 pub mod sweep;
 pub mod task;
 mod words;

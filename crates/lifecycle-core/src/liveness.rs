@@ -41,8 +41,12 @@ pub struct PlainLease {
 #[must_use]
 pub fn plain_lease(beat: &PlainBeat, now: u64, threshold: Duration) -> PlainLease {
     match beat {
-        PlainBeat::Missing | PlainBeat::Unreadable { expires_in: None } => PlainLease { end: now, last_seen: None },
-        PlainBeat::Unreadable { expires_in: Some(left) } => PlainLease { end: now + millis(*left), last_seen: None },
+        PlainBeat::Missing | PlainBeat::Unreadable { expires_in: None } => {
+            PlainLease { end: now, last_seen: None }
+        }
+        PlainBeat::Unreadable { expires_in: Some(left) } => {
+            PlainLease { end: now + millis(*left), last_seen: None }
+        }
         PlainBeat::Read(Heartbeat { timestamp: None, .. }) => PlainLease { end: now, last_seen: None },
         PlainBeat::Read(Heartbeat { timestamp: Some(timestamp), .. }) => {
             PlainLease { end: (*timestamp).min(now) + millis(threshold), last_seen: Some(*timestamp) }

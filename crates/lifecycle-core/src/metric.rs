@@ -43,9 +43,17 @@ pub enum Kind {
 
 /// Every metric with its kind and its HELP text.
 pub const ALL: &[(&str, Kind, &str)] = &[
-    (AGENT_COUNT, Kind::Gauge, "Agents whose lease runs (active) or is over (orphaned). Read with max by (state)."),
+    (
+        AGENT_COUNT,
+        Kind::Gauge,
+        "Agents whose lease runs (active) or is over (orphaned). Read with max by (state).",
+    ),
     (ORPHAN_CLEANUP, Kind::Counter, "Orphans cleaned up by this sweeper, by reason."),
-    (AGENT_MEMORY, Kind::Gauge, "Resident memory of an agent's process tree in bytes. Read with max by (agent_id)."),
+    (
+        AGENT_MEMORY,
+        Kind::Gauge,
+        "Resident memory of an agent's process tree in bytes. Read with max by (agent_id).",
+    ),
     (AGENTS_BY_STATE, Kind::Gauge, "Agents by the state they report. Read with max by (state)."),
     (SWEEP_PASSES, Kind::Counter, "Passes of this sweeper, by outcome: ok, held, failed."),
     (SWEEP_DURATION, Kind::Histogram, "Duration of a pass in seconds."),
@@ -54,7 +62,11 @@ pub const ALL: &[(&str, Kind, &str)] = &[
     (REAP_OUTCOMES, Kind::Counter, "Ends of reaps by this sweeper: cleaned, refuted, elsewhere, failed."),
     (KEYS_DELETED, Kind::Counter, "Keys removed by this sweeper."),
     (TASKS_REQUEUED, Kind::Counter, "Tasks handed back to their sprints by this sweeper."),
-    (BUS_RESYNCS, Kind::Counter, "Times an event may have been missed and the keys were read instead, by reason."),
+    (
+        BUS_RESYNCS,
+        Kind::Counter,
+        "Times an event may have been missed and the keys were read instead, by reason.",
+    ),
 ];
 
 #[cfg(test)]

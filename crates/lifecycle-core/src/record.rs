@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::words::words;
 use crate::ids::{AgentId, EpicId, Incarnation, SprintId};
-
-
+use crate::words::words;
 
 words! {
     /// Where an agent is in its life. A long model or tool call is a state (`waiting`), not silence.
@@ -77,6 +75,8 @@ pub struct Registration {
     pub pid: u32,
     /// When the process started, in the kernel's own unit: with the pid it names one process for ever.
     pub pid_start: Option<u64>,
+    /// Where that pid means something: the boot and the PID namespace. Two containers may share a host name.
+    pub place: Option<String>,
     /// Length of its lease.
     pub lease: Duration,
 }
@@ -102,6 +102,8 @@ pub struct AgentRecord {
     pub pid: Option<u32>,
     /// When that process started.
     pub pid_start: Option<u64>,
+    /// Where that pid means something.
+    pub place: Option<String>,
     /// Where it is in its life.
     pub state: AgentState,
     /// Length of its lease in ms.
@@ -132,6 +134,7 @@ impl AgentRecord {
             host: text("host").cloned().unwrap_or_default(),
             pid: number("pid").and_then(|pid| u32::try_from(pid).ok()),
             pid_start: number("pidStart"),
+            place: text("place").cloned(),
             state: text("state").and_then(|word| word.parse().ok()).unwrap_or(AgentState::Starting),
             lease_ms: number("leaseMs")?,
             registered_at: number("registeredAt").unwrap_or(0),

@@ -39,7 +39,7 @@ pub struct Settings {
 }
 
 /// `redis.*`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Redis {
     /// `redis://[user[:password]@]host[:port][/db]`, `redis+unix:///path/to.sock`, or `rediss://…` in a build with TLS.
@@ -63,6 +63,33 @@ impl Default for Redis {
             password: None,
             start_timeout: Duration::from_secs(10),
             command_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Shows everything but the password, which may also stand in the URL.
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis")
+            .field("url", &self.url_without_password())
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("start_timeout", &self.start_timeout)
+            .field("command_timeout", &self.command_timeout)
+            .finish()
+    }
+}
+
+impl Redis {
+    /// The URL as it may be shown to people.
+    #[must_use]
+    pub fn url_without_password(&self) -> String {
+        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
+        match rest.rsplit_once('@') {
+            Some((credentials, host)) => {
+                let user = credentials.split(':').next().unwrap_or_default();
+                format!("{scheme}://{user}:***@{host}")
+            }
+            None => self.url.clone(),
         }
     }
 }
@@ -151,7 +178,11 @@ pub struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { ttl: Duration::from_secs(3600), leak_window: Duration::from_secs(300), leak_threshold: ByteSize::mb(100) }
+        Self {
+            ttl: Duration::from_secs(3600),
+            leak_window: Duration::from_secs(300),
+            leak_threshold: ByteSize::mb(100),
+        }
     }
 }
 
@@ -277,7 +308,11 @@ impl Settings {
             ("memory.ttl", self.memory.ttl, Duration::from_secs(1)),
             ("heartbeat.ttl", beat.ttl, Duration::from_secs(1)),
         ] {
-            refuse(value < least, setting, format!("{} is too short: use {} or more", text(value), text(least)));
+            refuse(
+                value < least,
+                setting,
+                format!("{} is too short: use {} or more", text(value), text(least)),
+            );
         }
         refuse(
             sweep.orphan_threshold < beat.interval * 2,
@@ -314,7 +349,11 @@ impl Settings {
             "sweep.hold_fraction",
             format!("{} is no share of the fleet: use a number over 0 and up to 1", sweep.hold_fraction),
         );
-        refuse(sweep.hold_minimum == 0, "sweep.hold_minimum", "0 would hold every pass: use 1 or more".into());
+        refuse(
+            sweep.hold_minimum == 0,
+            "sweep.hold_minimum",
+            "0 would hold every pass: use 1 or more".into(),
+        );
         refuse(
             sweep.batch == 0 || sweep.batch > 10_000,
             "sweep.batch",
@@ -357,6 +396,14 @@ mod tests {
         assert_eq!(settings.sweep.orphan_threshold, Duration::from_secs(120));
         assert_eq!(settings.sweep.grace, Duration::from_millis(100));
         assert_eq!(settings.memory.leak_threshold.as_u64(), 100_000_000);
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let mut redis = Redis { url: "redis://me:s3cret@db:6379/1".into(), ..Redis::default() };
+        redis.password = Some("s3cret".into());
+        assert_eq!(redis.url_without_password(), "redis://me:***@db:6379/1");
+        assert!(!format!("{redis:?}").contains("s3cret"));
     }
 
     #[test]

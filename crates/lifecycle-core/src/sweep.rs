@@ -130,7 +130,13 @@ pub struct SweepPlan {
 /// `witnesses` are the times (ms of server time) at which other, living agents last beat: a beat that landed
 /// after the candidate had missed its own proves that the store was up.
 #[must_use]
-pub fn plan(seen: &Observation, candidates: &[Candidate], contact: Contact, witnesses: &[u64], brake: &Brake) -> SweepPlan {
+pub fn plan(
+    seen: &Observation,
+    candidates: &[Candidate],
+    contact: Contact,
+    witnesses: &[u64],
+    brake: &Brake,
+) -> SweepPlan {
     let (proven, silent): (Vec<usize>, Vec<usize>) =
         (0..candidates.len()).partition(|&index| candidates[index].is_proven());
     let verdict = brake::judge(seen, candidates, &silent, contact, witnesses, brake);

@@ -59,7 +59,14 @@ impl TaskRecord {
     /// A task nobody has begun.
     #[must_use]
     pub fn pending(max_attempts: u32) -> Self {
-        Self { state: TaskState::Pending, attempt: 0, max_attempts, agent_id: None, incarnation: None, detail: None }
+        Self {
+            state: TaskState::Pending,
+            attempt: 0,
+            max_attempts,
+            agent_id: None,
+            incarnation: None,
+            detail: None,
+        }
     }
 }
 

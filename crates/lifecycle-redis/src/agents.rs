@@ -141,8 +141,14 @@ impl Store {
         state: AgentState,
     ) -> Result<Fenced<BeatReply>, StoreError> {
         let (keys, id, settings) = (self.keys(), life.id.as_str(), self.settings());
-        let names =
-            vec![keys.leases(), keys.heartbeat(id), keys.state(id), keys.generation(), keys.command(id), keys.memory(id)];
+        let names = vec![
+            keys.leases(),
+            keys.heartbeat(id),
+            keys.state(id),
+            keys.generation(),
+            keys.command(id),
+            keys.memory(id),
+        ];
         let mut args: Vec<Value> = vec![
             id.into(),
             life.incarnation.to_string().into(),
@@ -166,9 +172,7 @@ impl Store {
             args.extend(figures.into_iter().flat_map(|(name, bytes)| [name.into(), text(bytes)]));
         }
         let mut reply = Reply::read(self.run(&self.scripts.beat, names, args).await?)?;
-        fenced(&reply)?.try_map(|| {
-            Ok(BeatReply { now: reply.number()?, order: parse_order(&reply.text()) })
-        })
+        fenced(&reply)?.try_map(|| Ok(BeatReply { now: reply.number()?, order: parse_order(&reply.text()) }))
     }
 
     /// Declares further keys as the agent's own, so that they go when it goes. The keys need not exist yet.
@@ -192,7 +196,12 @@ impl Store {
         self.change_owned(life, "disown", names).await
     }
 
-    async fn change_owned(&self, life: &Life, what: &str, names: &[String]) -> Result<Fenced<()>, StoreError> {
+    async fn change_owned(
+        &self,
+        life: &Life,
+        what: &str,
+        names: &[String],
+    ) -> Result<Fenced<()>, StoreError> {
         let key = self.keys().keys(life.id.as_str());
         self.fenced_members(&self.scripts.own, life, key, &[what], names).await
     }
@@ -217,7 +226,8 @@ impl Store {
         // Lua's unpack() ends at some thousand values.
         for chunk in names.chunks(1_000) {
             let keys = vec![self.keys().state(life.id.as_str()), self.keys().generation(), key.clone()];
-            let mut args: Vec<Value> = vec![life.incarnation.to_string().into(), life.generation.as_str().into()];
+            let mut args: Vec<Value> =
+                vec![life.incarnation.to_string().into(), life.generation.as_str().into()];
             args.extend(words.iter().map(|word| Value::from(*word)));
             args.extend(chunk.iter().map(|name| Value::from(name.as_str())));
             match fenced(&Reply::read(self.run(script, keys, args).await?)?)? {
@@ -231,7 +241,10 @@ impl Store {
 
 impl<T> Fenced<T> {
     /// Reads the payload of a write that took place.
-    pub(crate) fn try_map<U>(self, read: impl FnOnce() -> Result<U, StoreError>) -> Result<Fenced<U>, StoreError> {
+    pub(crate) fn try_map<U>(
+        self,
+        read: impl FnOnce() -> Result<U, StoreError>,
+    ) -> Result<Fenced<U>, StoreError> {
         Ok(match self {
             Self::Ok(_) => Fenced::Ok(read()?),
             Self::Fenced => Fenced::Fenced,
@@ -271,6 +284,7 @@ fn fields(registration: &Registration, state: AgentState) -> BTreeMap<&'static s
     ]);
     let optional = [
         ("pidStart", registration.pid_start.map(|start| start.to_string())),
+        ("place", registration.place.clone()),
         ("parent", registration.parent.as_ref().map(ToString::to_string)),
         ("sprint", registration.sprint.as_ref().map(ToString::to_string)),
         ("epic", registration.epic.as_ref().map(ToString::to_string)),

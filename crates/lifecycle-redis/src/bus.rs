@@ -117,7 +117,8 @@ struct Outbox {
 
 impl Outbox {
     fn say(&mut self, hint: Hint) {
-        if self.missed && self.sender.try_send(Hint::Resync("events came faster than they were read")).is_ok() {
+        if self.missed && self.sender.try_send(Hint::Resync("events came faster than they were read")).is_ok()
+        {
             self.missed = false;
         }
         self.missed |= self.sender.try_send(hint).is_err();

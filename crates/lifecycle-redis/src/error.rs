@@ -14,7 +14,9 @@ pub enum StoreError {
         problem: String,
     },
     /// No server answered within the start-up time. Nothing was written.
-    #[error("no store answered at {url} within {seconds} s: start Redis or Valkey there, or set redis.url ({detail})")]
+    #[error(
+        "no store answered at {url} within {seconds} s: start Redis or Valkey there, or set redis.url ({detail})"
+    )]
     Unreachable {
         /// The URL, without its password.
         url: String,
@@ -42,7 +44,9 @@ impl StoreError {
         match self {
             Self::Unavailable(_) | Self::Unreachable { .. } => true,
             // LOADING, BUSY, MISCONF, OOM and the like pass; a wrong password or missing right does not.
-            Self::Refused(text) => !["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| text.starts_with(code)),
+            Self::Refused(text) => {
+                !["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| text.starts_with(code))
+            }
             Self::Configuration { .. } | Self::Unexpected(_) => false,
         }
     }
@@ -52,9 +56,11 @@ impl From<fred::error::Error> for StoreError {
     fn from(error: fred::error::Error) -> Self {
         use fred::error::ErrorKind;
         match error.kind() {
-            ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Routing | ErrorKind::Backpressure => {
-                Self::Unavailable(error.details().to_string())
-            }
+            ErrorKind::IO
+            | ErrorKind::Timeout
+            | ErrorKind::Canceled
+            | ErrorKind::Routing
+            | ErrorKind::Backpressure => Self::Unavailable(error.details().to_string()),
             ErrorKind::Parse | ErrorKind::Protocol => Self::Unexpected(error.details().to_string()),
             _ => Self::Refused(error.details().to_string()),
         }

@@ -24,6 +24,7 @@ mod plain;
 mod removal;
 mod reply;
 mod scripts;
+mod seats;
 mod sprints;
 mod store;
 mod sweeping;

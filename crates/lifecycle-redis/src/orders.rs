@@ -44,8 +44,13 @@ impl Store {
         seen_by: &str,
     ) -> Result<bool, StoreError> {
         let names = vec![self.keys().leases(), self.keys().state(id)];
-        let args =
-            vec![id.into(), incarnation.to_string().into(), status.into(), seen_by.into(), self.wire.as_str().into()];
+        let args = vec![
+            id.into(),
+            incarnation.to_string().into(),
+            status.into(),
+            seen_by.into(),
+            self.wire.as_str().into(),
+        ];
         let reply = Reply::read(self.run(&self.scripts.evidence, names, args).await?)?;
         Ok(reply.word() == "ok")
     }

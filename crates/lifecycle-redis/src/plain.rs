@@ -41,7 +41,8 @@ impl Store {
     pub async fn unleased(&self, now: u64) -> Result<Unleased, StoreError> {
         let members: Value = self.client.smembers(self.keys().active()).await?;
         let members: Vec<String> = members.into_array().iter().map(reply::text).collect();
-        let (usable, unusable): (Vec<String>, Vec<String>) = members.into_iter().partition(|id| is_usable(id));
+        let (usable, unusable): (Vec<String>, Vec<String>) =
+            members.into_iter().partition(|id| is_usable(id));
         let without = self.without_lease(&usable, now).await?;
         Ok(Unleased { suspects: self.suspects(&without, now).await?, unusable })
     }

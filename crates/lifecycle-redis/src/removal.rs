@@ -115,7 +115,8 @@ impl Store {
         args.event = EventKind::AgentShutdown.as_str();
         args.process = "ended";
         args.by = life.id.as_str();
-        let removal = Removal { store: self, script: &self.scripts.release, judged: Value::from(""), extra: &[] };
+        let removal =
+            Removal { store: self, script: &self.scripts.release, judged: Value::from(""), extra: &[] };
         match removal.run(args, Some(&record)).await? {
             ReapOutcome::Reaped(removed) => Ok(Some(removed)),
             ReapOutcome::Refuted | ReapOutcome::AlreadyGone => Ok(None),
@@ -163,7 +164,8 @@ impl Store {
             event: EventKind::CleanupCompleted.as_str(),
             task_prefix: self.keys().task_prefix(id),
             has_sprint: record.is_some_and(|record| record.sprint.is_some()),
-            has_parent: record.is_some_and(|record| record.parent.as_deref().is_some_and(KeySchema::is_exact)),
+            has_parent: record
+                .is_some_and(|record| record.parent.as_deref().is_some_and(KeySchema::is_exact)),
             children_told: false,
             log_length: LOG_LENGTH,
             process: "unknown",
@@ -188,7 +190,12 @@ impl Store {
 
     /// Says that a coordinator was lost and orders its children to stop. An order is fenced by the child being
     /// this coordinator's, so a child that somebody else has adopted goes on.
-    async fn tell_children(&self, id: &str, record: &AgentRecord, incarnation: Incarnation) -> Result<(), StoreError> {
+    async fn tell_children(
+        &self,
+        id: &str,
+        record: &AgentRecord,
+        incarnation: Incarnation,
+    ) -> Result<(), StoreError> {
         let children: Vec<String> = self.client.smembers(self.keys().children(id)).await?;
         for child in &children {
             let theirs = self.record(child).await?;
@@ -270,7 +277,8 @@ impl Removal<'_> {
 fn fixed_keys(keys: &KeySchema, id: &str, record: Option<&AgentRecord>) -> Vec<String> {
     let own = keys.state(id);
     let sprint = record.and_then(|record| record.sprint.as_ref());
-    let parent = record.and_then(|record| record.parent.as_deref()).filter(|parent| KeySchema::is_exact(parent));
+    let parent =
+        record.and_then(|record| record.parent.as_deref()).filter(|parent| KeySchema::is_exact(parent));
     vec![
         keys.active(),
         keys.leases(),

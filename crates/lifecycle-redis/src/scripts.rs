@@ -14,7 +14,6 @@ const WIRE: &str = include_str!("scripts/lib/wire.lua");
 const FENCE: &str = include_str!("scripts/lib/fence.lua");
 const REMOVE: &str = include_str!("scripts/lib/remove.lua");
 
-
 // Cleaning up must work in a store that is full; Redis refuses scripts there unless they say so.
 macro_rules! flags {
     (allow_oom) => {

@@ -173,7 +173,9 @@ impl Store {
         };
         let mut records = BTreeMap::new();
         while let (Some(record), Some(task)) = (flat.pop(), flat.pop()) {
-            if let (Some(task), Some(record)) = (task.as_string(), record.as_bytes().and_then(|b| decode(b).ok())) {
+            if let (Some(task), Some(record)) =
+                (task.as_string(), record.as_bytes().and_then(|b| decode(b).ok()))
+            {
                 records.insert(task, record);
             }
         }
@@ -256,7 +258,11 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn take_requeued(&self, life: &Life, sprint: &SprintId) -> Result<Fenced<Vec<Requeued>>, StoreError> {
+    pub async fn take_requeued(
+        &self,
+        life: &Life,
+        sprint: &SprintId,
+    ) -> Result<Fenced<Vec<Requeued>>, StoreError> {
         let names = vec![
             self.keys().state(life.id.as_str()),
             self.keys().generation(),
@@ -285,8 +291,11 @@ impl Store {
         from: TaskState,
         record: &TaskRecord,
     ) -> Result<Fenced<bool>, StoreError> {
-        let names =
-            vec![self.keys().state(life.id.as_str()), self.keys().generation(), self.keys().sprint_tasks(sprint)];
+        let names = vec![
+            self.keys().state(life.id.as_str()),
+            self.keys().generation(),
+            self.keys().sprint_tasks(sprint),
+        ];
         let args = vec![
             life.incarnation.to_string().into(),
             life.generation.as_str().into(),
@@ -299,13 +308,5 @@ impl Store {
             return Ok(Fenced::Ok(false));
         }
         fenced(&reply)?.try_map(|| Ok(true))
-    }
-
-    /// Whether the agent still has the task in flight.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn has_task(&self, agent: &AgentId, task: &TaskId) -> Result<bool, StoreError> {
-        Ok(self.client.hexists(self.keys().task(agent, task), "attempt").await?)
     }
 }

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::interfaces::ClientLike;
-use fred::types::Value;
-use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig};
-use fred::types::scripts::Script;
 use fred::types::Builder;
+use fred::types::Value;
+use fred::types::config::{
+    Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
+};
+use fred::types::scripts::Script;
 use lifecycle_core::codec::Wire;
 use lifecycle_core::keys::{KeySchema, Layout};
 use lifecycle_core::settings::Settings;
@@ -79,7 +81,7 @@ impl Store {
 
     fn unreachable(&self, detail: String) -> StoreError {
         StoreError::Unreachable {
-            url: without_password(&self.settings.redis.url),
+            url: self.settings.redis.url_without_password(),
             seconds: self.settings.redis.start_timeout.as_secs(),
             detail,
         }
@@ -100,7 +102,7 @@ impl Store {
     /// The URL without its password, for people.
     #[must_use]
     pub fn url(&self) -> String {
-        without_password(&self.settings.redis.url)
+        self.settings.redis.url_without_password()
     }
 
     /// Whether a connection stands at this moment.
@@ -115,7 +117,12 @@ impl Store {
         let _ = self.client.quit().await;
     }
 
-    pub(crate) async fn run(&self, script: &Script, keys: Vec<String>, args: Vec<Value>) -> Result<Value, StoreError> {
+    pub(crate) async fn run(
+        &self,
+        script: &Script,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Value, StoreError> {
         Ok(script.evalsha_with_reload::<Value, _, _>(&self.client, keys, args).await?)
     }
 }
@@ -123,8 +130,11 @@ impl Store {
 fn builder(settings: &Settings) -> Result<Builder, StoreError> {
     let redis = &settings.redis;
     let mut config = Config::from_url(&redis.url).map_err(|error| StoreError::Configuration {
-        url: without_password(&redis.url),
-        problem: format!("{}; write redis://host:port, redis://:password@host:port/db or redis+unix:///path", error.details()),
+        url: redis.url_without_password(),
+        problem: format!(
+            "{}; write redis://host:port, redis://:password@host:port/db or redis+unix:///path",
+            error.details()
+        ),
     })?;
     // `false`: keep trying from the first attempt on. Callers bring their own start-up deadline.
     config.fail_fast = false;
@@ -147,7 +157,10 @@ fn builder(settings: &Settings) -> Result<Builder, StoreError> {
         // Default 3: a script that is not idempotent would run twice after a reconnect.
         max_command_attempts: 1,
         // Default: none, so a store that accepts and never answers would hang everything for ever.
-        unresponsive: UnresponsiveConfig { max_timeout: Some(Duration::from_secs(3)), interval: Duration::from_secs(1) },
+        unresponsive: UnresponsiveConfig {
+            max_timeout: Some(Duration::from_secs(3)),
+            interval: Duration::from_secs(1),
+        },
         reconnect_on_auth_error: true,
         // Default: unlimited, so an outage would fill the memory.
         max_command_buffer_len: 10_000,
@@ -160,26 +173,4 @@ fn builder(settings: &Settings) -> Result<Builder, StoreError> {
 /// Named arguments for a script.
 pub(crate) fn arguments<T: Serialize>(value: &T) -> Result<Value, StoreError> {
     Ok(Value::Bytes(Wire::MsgPack.encode(value)?.into()))
-}
-
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_string() };
-    match rest.rsplit_once('@') {
-        Some((credentials, host)) => {
-            let user = credentials.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***@{host}")
-        }
-        None => url.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_shown_without_its_password() {
-        assert_eq!(without_password("redis://:s3cret@db:6379/1"), "redis://:***@db:6379/1");
-        assert_eq!(without_password("redis://127.0.0.1:6379"), "redis://127.0.0.1:6379");
-    }
 }

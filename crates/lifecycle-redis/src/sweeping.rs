@@ -92,11 +92,22 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn expired(&self, now: u64, known: usize, count: usize) -> Result<Vec<(String, u64)>, StoreError> {
+    pub async fn expired(
+        &self,
+        now: u64,
+        known: usize,
+        count: usize,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
         let range = |number| i64::try_from(number).unwrap_or(i64::MAX);
         let due: Value = self
             .client
-            .zrangebyscore(self.keys().leases(), "-inf", now.to_string(), true, Some((range(known), range(count))))
+            .zrangebyscore(
+                self.keys().leases(),
+                "-inf",
+                now.to_string(),
+                true,
+                Some((range(known), range(count))),
+            )
             .await?;
         Ok(scores(flat(due)))
     }
@@ -180,7 +191,12 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn lock(&self, ids: &[&str], token: &str, steal_after: Duration) -> Result<Vec<bool>, StoreError> {
+    pub async fn lock(
+        &self,
+        ids: &[&str],
+        token: &str,
+        steal_after: Duration,
+    ) -> Result<Vec<bool>, StoreError> {
         let ttl = text(millis(self.settings().sweep.lock_ttl).max(1));
         let steal = text(millis(steal_after));
         futures_util::stream::iter(ids)
@@ -208,7 +224,11 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn end_pass(&self, by: &str, hold: Option<(&HoldReason, u64)>) -> Result<HoldChange, StoreError> {
+    pub async fn end_pass(
+        &self,
+        by: &str,
+        hold: Option<(&HoldReason, u64)>,
+    ) -> Result<HoldChange, StoreError> {
         let names = vec![self.keys().watermark(), self.keys().hold(), self.keys().generation()];
         let (why, held, name) = match hold {
             Some((reason, held)) => (reason.to_string(), held, reason.name()),

@@ -78,7 +78,11 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn restore_task(&self, life: &Life, task: &Assignment) -> Result<Fenced<TaskReply>, StoreError> {
+    pub async fn restore_task(
+        &self,
+        life: &Life,
+        task: &Assignment,
+    ) -> Result<Fenced<TaskReply>, StoreError> {
         let id = life.id.as_str();
         let names = vec![
             self.keys().state(id),

@@ -31,9 +31,14 @@ fn the_exit_code_is_the_commands_and_no_key_is_left() {
 fn an_id_outside_the_grammar_is_refused_at_registration_naming_the_character() {
     let mut fleet = Fleet::new();
     let long = "a".repeat(129);
-    for (id, named) in
-        [("a*", "'*'"), ("a?", "'?'"), ("[ab]", "'['"), ("x:y", "':'"), ("a\nb", "'\\n'"), (long.as_str(), "129")]
-    {
+    for (id, named) in [
+        ("a*", "'*'"),
+        ("a?", "'?'"),
+        ("[ab]", "'['"),
+        ("x:y", "':'"),
+        ("a\nb", "'\\n'"),
+        (long.as_str(), "129"),
+    ] {
         let mut agent = fleet.agent(id, "exit 0").spawn().unwrap();
         assert_eq!(agent.wait(SOON).unwrap().code(), Some(2), "{id:?}");
         let said = agent.stderr();
@@ -60,7 +65,8 @@ fn the_command_finds_itself_in_its_environment_and_arguments_never_meet_a_shell(
 #[test]
 fn processes_that_left_their_parent_session_and_group_end_with_the_command() {
     let fleet = Fleet::new();
-    let script = "setsid sh -c 'sleep 600 & sleep 600' & (sh -c 'sleep 600 &' &); echo up; wait_is_over=1; exit 0";
+    let script =
+        "setsid sh -c 'sleep 600 & sleep 600' & (sh -c 'sleep 600 &' &); echo up; wait_is_over=1; exit 0";
     let mut agent = fleet.agent("coder-1", script).spawn().unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(0), "{}", agent.stderr());
     no_process_left(&agent);
@@ -81,7 +87,8 @@ fn a_signal_is_passed_on_and_the_command_may_finish_its_way() {
 #[test]
 fn a_second_signal_hurries_a_command_that_ignores_the_first() {
     let mut fleet = Fleet::new();
-    let mut agent = fleet.agent("coder-1", "trap '' TERM; echo up; while :; do sleep 0.05; done").spawn().unwrap();
+    let mut agent =
+        fleet.agent("coder-1", "trap '' TERM; echo up; while :; do sleep 0.05; done").spawn().unwrap();
     agent.wait_for_line(|line| line == "up", SOON).unwrap();
     agent.signal(Signal::TERM).unwrap();
     agent.wait_for_line(|line| line.contains("passing the signal on"), SOON).unwrap();
@@ -93,8 +100,11 @@ fn a_second_signal_hurries_a_command_that_ignores_the_first() {
 
 #[test]
 fn a_command_that_ignores_its_end_is_killed_after_the_drain_timeout() {
-    let fleet = Fleet::new().set("LIFECYCLE_SHUTDOWN__DRAIN_TIMEOUT", "200ms").set("LIFECYCLE_SHUTDOWN__KILL_TIMEOUT", "100ms");
-    let mut agent = fleet.agent("coder-1", "trap '' TERM; echo up; while :; do sleep 0.05; done").spawn().unwrap();
+    let fleet = Fleet::new()
+        .set("LIFECYCLE_SHUTDOWN__DRAIN_TIMEOUT", "200ms")
+        .set("LIFECYCLE_SHUTDOWN__KILL_TIMEOUT", "100ms");
+    let mut agent =
+        fleet.agent("coder-1", "trap '' TERM; echo up; while :; do sleep 0.05; done").spawn().unwrap();
     agent.wait_for_line(|line| line == "up", SOON).unwrap();
     agent.signal(Signal::TERM).unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(143), "{}", agent.stderr());
@@ -121,6 +131,19 @@ fn a_living_id_is_refused_naming_its_holder_and_a_takeover_fences_it() {
     no_process_left(&first);
     let new = fleet.incarnation("coder-1");
     assert!(new > old, "{new:?} after {old:?}");
+}
+
+#[test]
+fn after_a_kill_9_the_same_id_may_start_at_once_on_the_same_machine() {
+    let mut fleet = Fleet::new();
+    let mut first = fleet.agent("coder-1", "sleep 600").spawn().unwrap();
+    fleet.wait_for_beat("coder-1");
+    first.kill().unwrap();
+    // Its lease runs for another two minutes, but its process is proven gone; what it left running is ended.
+    let mut second = fleet.agent("coder-1", "exit 0").spawn().unwrap();
+    assert_eq!(second.wait(SOON).unwrap().code(), Some(0), "{}", second.stderr());
+    no_process_left(&first);
+    assert_eq!(fleet.residue(), [""; 0]);
 }
 
 #[test]
@@ -195,7 +218,8 @@ fn a_missing_command_and_a_missing_sprint_are_one_line_each() {
     let mut agent = fleet.role("agent").args(["run", "--id", "a", "--", "no-such-program"]).spawn().unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(127));
     assert!(agent.stderr().contains("cannot start \"no-such-program\""), "{}", agent.stderr());
-    let mut agent = fleet.role("agent").args(["run", "--id", "a", "--sprint", "none", "--", "true"]).spawn().unwrap();
+    let mut agent =
+        fleet.role("agent").args(["run", "--id", "a", "--sprint", "none", "--", "true"]).spawn().unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(1));
     assert!(agent.stderr().contains("sprint none is not running"), "{}", agent.stderr());
     assert_eq!(fleet.residue(), [""; 0]);

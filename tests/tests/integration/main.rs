@@ -9,9 +9,9 @@
     reason = "tests say what went wrong by failing, and so do the functions they share"
 )]
 
-mod operator;
 mod agent;
 mod fleet;
+mod operator;
 mod outage;
 mod process;
 mod sdk;

@@ -165,6 +165,7 @@ fn registration(id: &str) -> Registration {
         host: "builder".into(),
         pid: PID,
         pid_start: None,
+        place: None,
         lease: LEASE,
     }
 }

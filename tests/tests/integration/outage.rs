@@ -48,7 +48,10 @@ fn a_store_that_stops_answering_for_five_leases_kills_nobody_and_the_pass_says_w
         assert!(agent.is_running().unwrap(), "{}", agent.stderr());
     }
     let said = sweeper.stderr();
-    assert!(said.contains("not watched") || said.contains("fell silent together"), "the sweeper says why:\n{said}");
+    assert!(
+        said.contains("not watched") || said.contains("fell silent together"),
+        "the sweeper says why:\n{said}"
+    );
 }
 
 #[test]

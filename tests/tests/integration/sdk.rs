@@ -31,9 +31,12 @@ fn wanted(server: &Server, id: &str) -> AgentSettings {
 async fn sprint(server: &Server) -> Agent {
     let epic = EpicId::new("e").unwrap();
     let coordinator =
-        Agent::register(wanted(server, "e.coordinator").role(Role::Coordinator).epic(epic.clone())).await.unwrap();
+        Agent::register(wanted(server, "e.coordinator").role(Role::Coordinator).epic(epic.clone()))
+            .await
+            .unwrap();
     let tasks = BTreeMap::from([(TaskId::new("t").unwrap(), TaskRecord::pending(2))]);
-    let started = coordinator.store().start_sprint(&coordinator.life(), &epic, &sprint_id(), &tasks, &[]).await;
+    let started =
+        coordinator.store().start_sprint(&coordinator.life(), &epic, &sprint_id(), &tasks, &[]).await;
     assert!(matches!(started.unwrap(), Fenced::Ok(_)));
     coordinator
 }
@@ -59,8 +62,10 @@ async fn worker(server: &Server) -> Agent {
 
 async fn assign(coordinator: &Agent, worker: &Agent, attempt: u32) -> Assignment {
     let life = worker.life();
-    let given =
-        coordinator.store().assign_task(&coordinator.life(), worker.id(), life.incarnation, &task(attempt)).await;
+    let given = coordinator
+        .store()
+        .assign_task(&coordinator.life(), worker.id(), life.incarnation, &task(attempt))
+        .await;
     assert_eq!(given.unwrap(), Fenced::Ok(Assigned::Ok));
     timeout(SOON, worker.next_task()).await.unwrap().unwrap()
 }
@@ -101,7 +106,9 @@ async fn a_task_is_recorded_once_and_a_result_of_a_reaped_life_does_not_count() 
     timeout(SOON, first.fenced()).await.unwrap();
     assert_eq!(record(&coordinator).await.state, TaskState::Assigned, "it waits in the requeue");
 
-    let Fenced::Ok(back) = coordinator.store().take_requeued(&coordinator.life(), &sprint_id()).await.unwrap() else {
+    let Fenced::Ok(back) =
+        coordinator.store().take_requeued(&coordinator.life(), &sprint_id()).await.unwrap()
+    else {
         panic!("the coordinator was fenced")
     };
     assert_eq!((back.len(), back[0].attempt), (1, 1));
@@ -110,7 +117,10 @@ async fn a_task_is_recorded_once_and_a_result_of_a_reaped_life_does_not_count() 
     let attempt = second.run_task(given, async |_| Work::Completed("in time".into())).await.unwrap();
     assert_eq!(attempt, Attempt::Recorded(Outcome::Completed));
     let settled = record(&coordinator).await;
-    assert_eq!((settled.state, settled.attempt, settled.detail.as_deref()), (TaskState::Completed, 2, Some("in time")));
+    assert_eq!(
+        (settled.state, settled.attempt, settled.detail.as_deref()),
+        (TaskState::Completed, 2, Some("in time"))
+    );
     second.shutdown("done").await.unwrap();
 }
 
@@ -152,7 +162,8 @@ async fn declared_keys_go_with_the_agent_and_those_of_others_cannot_be_claimed()
             assert!(matches!(agent.own_key("cache:z").await, Err(AgentError::Fenced)));
         }
         assert!(!client.exists("cache:x").unwrap() && client.exists("cache:y").unwrap());
-        let left: Vec<_> = client.keys().unwrap().into_iter().filter(|key| key.starts_with("agent:")).collect();
+        let left: Vec<_> =
+            client.keys().unwrap().into_iter().filter(|key| key.starts_with("agent:")).collect();
         assert_eq!(left, [""; 0]);
     }
 }
@@ -216,5 +227,10 @@ async fn losing_the_coordinator_orders_its_children_to_stop_and_takes_the_sprint
     assert_eq!((stop.urgency, stop.reason.as_str()), (Urgency::Terminate, "coordinator_lost"));
     worker.shutdown(&stop.reason).await.unwrap();
     let keys = server.client().unwrap().keys().unwrap();
-    assert!(!keys.iter().any(|key| key.starts_with("sprint:") || key.starts_with("epic:") || key.starts_with("agent:")), "{keys:?}");
+    assert!(
+        !keys
+            .iter()
+            .any(|key| key.starts_with("sprint:") || key.starts_with("epic:") || key.starts_with("agent:")),
+        "{keys:?}"
+    );
 }

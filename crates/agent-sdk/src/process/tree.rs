@@ -72,7 +72,13 @@ fn carries(pid: u32, wanted: &str) -> bool {
 #[must_use]
 pub fn rss_of(root: u32) -> u64 {
     let tree = Tree { supervisor: Some(root), token: None };
-    tree.members().into_iter().map(|process| process.pid).filter(|pid| *pid != root).chain([root]).map(rss_of_process).sum()
+    tree.members()
+        .into_iter()
+        .map(|process| process.pid)
+        .filter(|pid| *pid != root)
+        .chain([root])
+        .map(rss_of_process)
+        .sum()
 }
 
 /// Resident memory in bytes of one process; 0 once it has ended.

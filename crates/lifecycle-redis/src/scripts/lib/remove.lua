@@ -66,7 +66,8 @@ local function remove(args)
   end
   if args.token and redis.call('GET', KEYS[REMOVE.lock]) == args.token then redis.call('UNLINK', KEYS[REMOVE.lock]) end
 
-  redis.call('HINCRBY', KEYS[REMOVE.stats], 'agents', -1)
+  -- Plain agents were never counted in.
+  if not args.plain then redis.call('HINCRBY', KEYS[REMOVE.stats], 'agents', -1) end
   redis.call('HINCRBY', KEYS[REMOVE.stats], 'keysDeleted', deleted)
   redis.call('XADD', KEYS[REMOVE.log], 'MAXLEN', '~', args.logLength, '*',
     'type', args.entry, 'agentId', args.agentId, 'incarnation', args.incarnation, 'reason', args.reason,

@@ -224,6 +224,9 @@ impl Inner {
             higher
         });
         if raised {
+            // Nobody should hand out work that will not be done.
+            self.said().state = AgentState::Draining;
+            self.beat_now.notify_one();
             self.look_for_tasks.notify_one();
             if let Some(stop) = self.stop.borrow().as_ref() {
                 tracing::info!(agent = %self.registration.id, reason = stop.reason, urgency = ?stop.urgency, "stopping");

@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lifecycle_core::record::AgentState;
 use lifecycle_core::shutdown::Urgency;
 use lifecycle_redis::Removed;
 use tokio::time::{Instant, sleep};
@@ -24,7 +23,6 @@ impl Agent {
     /// long: then a sweeper cleans up once the lease is over.
     pub async fn shutdown(&self, reason: &str) -> Result<Removed, AgentError> {
         self.inner.raise(Urgency::Drain, reason);
-        self.set_state(AgentState::Draining);
         self.finish_tasks().await;
         if self.stop_requested().is_some_and(|stop| !stop.urgency.may_write()) {
             return Err(AgentError::Fenced);

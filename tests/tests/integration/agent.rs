@@ -163,14 +163,30 @@ fn an_agent_frozen_past_its_lease_and_reaped_ends_its_command_creates_no_key_and
 }
 
 #[test]
-fn a_drain_order_ends_the_agent_after_its_work_and_a_terminate_order_ends_its_work() {
+fn a_drain_order_lets_the_work_finish_and_takes_effect_before_the_next_beat_is_due() {
+    let mut fleet = Fleet::new();
+    let mut agent = fleet.agent("coder-1", "echo up; while [ ! -e gate ]; do sleep 0.05; done; exit 4").spawn().unwrap();
+    agent.wait_for_line(|line| line == "up", SOON).unwrap();
+    fleet.wait_for_beat("coder-1");
+    let mut drain = fleet.role("lifecyclectl").args(["drain", "coder-1"]).spawn().unwrap();
+    assert_eq!(drain.wait(SOON).unwrap().code(), Some(0), "{}", drain.stderr());
+    // Beats come every 30 s here: the order came with the event.
+    fleet.wait_until("the agent to drain", |client| {
+        client.text(&["HGET", "agent:state:coder-1", "state"]).unwrap().as_deref() == Some("draining")
+    });
+    std::fs::write(agent.folder().join("gate"), "").unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(4), "{}", agent.stderr());
+    assert_eq!(fleet.residue(), [""; 0]);
+}
+
+#[test]
+fn a_terminate_order_ends_the_work_at_once() {
     let mut fleet = Fleet::new();
     let mut agent = fleet.agent("coder-1", "echo up; sleep 600").spawn().unwrap();
     agent.wait_for_line(|line| line == "up", SOON).unwrap();
     fleet.wait_for_beat("coder-1");
     let mut stop = fleet.role("lifecyclectl").args(["stop", "coder-1"]).spawn().unwrap();
     assert_eq!(stop.wait(SOON).unwrap().code(), Some(0), "{}", stop.stderr());
-    // Beats come every 30 s here: the order came with the event, not with the next one.
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(143), "{}", agent.stderr());
     no_process_left(&agent);
     assert_eq!(fleet.residue(), [""; 0]);
@@ -180,21 +196,18 @@ fn a_drain_order_ends_the_agent_after_its_work_and_a_terminate_order_ends_its_wo
 fn a_tree_over_its_memory_limit_is_ended_and_an_alert_says_so() {
     let fleet = Fleet::new();
     let mut alerts = fleet.server.client().unwrap().subscribe(&["system:alerts"]).unwrap();
-    let script = "head -c 200000000 /dev/zero | tail";
+    // tail holds 200 MB for as long as nobody reads what it would write.
+    let script = "head -c 200000000 /dev/zero | tail -c 200000000 | sleep 600";
     let mut agent = fleet
         .role("agent")
         .args(["run", "--id", "hungry", "--memory-limit", "64MiB", "--", "sh", "-c", script])
         .spawn()
         .unwrap();
-    let ended = agent.wait(SOON).unwrap();
-    // tail may be done before it is looked at; then there is nothing to limit.
-    if ended.code() != Some(0) {
-        assert_eq!(ended.code(), Some(137), "{}", agent.stderr());
-        let (_, alert) = alerts.next(SOON).unwrap().unwrap();
-        let alert: lifecycle_core::event::Event = lifecycle_core::codec::decode(&alert).unwrap();
-        assert_eq!(alert.kind, lifecycle_core::event::EventKind::MemoryLimitExceeded);
-        assert_eq!(alert.limit, Some(64 << 20));
-    }
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(137), "{}", agent.stderr());
+    let (_, alert) = alerts.next(SOON).unwrap().unwrap();
+    let alert: lifecycle_core::event::Event = lifecycle_core::codec::decode(&alert).unwrap();
+    assert_eq!(alert.kind, lifecycle_core::event::EventKind::MemoryLimitExceeded);
+    assert_eq!(alert.limit, Some(64 << 20));
     no_process_left(&agent);
 }
 

@@ -14,7 +14,9 @@ use crate::command::{cargo, run as run_command};
 /// Compiles the measuring program for release and runs it with `args`.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
     let server = server_program()?;
-    eprintln!("measuring on {server}; the first time this compiles the product for release, which takes a while");
+    eprintln!(
+        "measuring on {server}; the first time this compiles the product for release, which takes a while"
+    );
     let mut bench = cargo(["bench", "--quiet", "--package", "xtask", "--bench", "costs", "--"]);
     bench.args(args).env(SERVER_VARIABLE, server.path);
     run_command(bench)

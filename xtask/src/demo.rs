@@ -71,9 +71,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let cast = Cast::choose(options.agents, options.tasks, options.crash, seed);
     println!("store        {}, private, at {}", server.program(), server.url());
     println!("seed         {seed} (run it again with --seed {seed})");
-    println!("plan         {} agents, {} tasks, {} agents to be killed", options.agents, options.tasks, cast.victims.len());
+    println!(
+        "plan         {} agents, {} tasks, {} agents to be killed",
+        options.agents,
+        options.tasks,
+        cast.victims.len()
+    );
 
-    let mut sweeper = role("sweeper", &server)?.arg("run").env("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0").spawn()?;
+    let mut sweeper =
+        role("sweeper", &server)?.arg("run").env("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0").spawn()?;
     wait_for_sweeper(&mut sweeper, &server)?;
     println!("sweeper      at work, pid {}\n", sweeper.pid());
 
@@ -110,12 +116,16 @@ fn role(name: &str, server: &Server) -> Result<lifecycle_tests::process::RoleCom
 /// The first pass leaves its watermark: from then on crashes are somebody's business.
 fn wait_for_sweeper(sweeper: &mut Role, server: &Server) -> Result<()> {
     let mut store = server.client()?;
-    lifecycle_tests::eventually::eventually(Duration::from_secs(20), "the sweeper to make its first pass", || {
-        if !sweeper.is_running()? {
-            bail!("the sweeper ended: {}", sweeper.stderr());
-        }
-        Ok(store.exists(&KeySchema::default().watermark())?.then_some(()))
-    })
+    lifecycle_tests::eventually::eventually(
+        Duration::from_secs(20),
+        "the sweeper to make its first pass",
+        || {
+            if !sweeper.is_running()? {
+                bail!("the sweeper ended: {}", sweeper.stderr());
+            }
+            Ok(store.exists(&KeySchema::default().watermark())?.then_some(()))
+        },
+    )
 }
 
 fn start_coordinator(server: &Server, cast: &Cast) -> Result<Role> {

@@ -37,6 +37,6 @@ pub use fleet::{AgentView, LogEntry};
 pub use plain::{Unleased, is_usable};
 pub use removal::{Judged, ReapOutcome, Removed, Target};
 pub use sprints::{Assigned, SprintEnded, SprintStarted};
-pub use store::Store;
+pub use store::{Store, Troubles};
 pub use sweeping::{HoldChange, Suspect};
 pub use tasks::TaskReply;

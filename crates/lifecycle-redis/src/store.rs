@@ -79,6 +79,12 @@ impl Store {
         }
     }
 
+    /// Why connections fail, as it happens: commands only say that they were not answered.
+    #[must_use]
+    pub fn troubles(&self) -> Troubles {
+        Troubles(fred::interfaces::EventInterface::error_rx(&self.client))
+    }
+
     fn unreachable(&self, detail: String) -> StoreError {
         StoreError::Unreachable {
             url: self.settings.redis.url_without_password(),
@@ -124,6 +130,24 @@ impl Store {
         args: Vec<Value>,
     ) -> Result<Value, StoreError> {
         Ok(script.evalsha_with_reload::<Value, _, _>(&self.client, keys, args).await?)
+    }
+}
+
+/// What goes wrong with a connection, one after the other.
+#[derive(Debug)]
+pub struct Troubles(tokio::sync::broadcast::Receiver<(fred::error::Error, Option<fred::types::config::Server>)>);
+
+impl Troubles {
+    /// The next one. Waits for ever when the connection was closed.
+    pub async fn next(&mut self) -> StoreError {
+        use tokio::sync::broadcast::error::RecvError;
+        loop {
+            match self.0.recv().await {
+                Ok((error, _)) => return error.into(),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
     }
 }
 

@@ -1,1 +1,32 @@
-//! x
+//! The Lifecycle Cleanup Manager: finds agents that died without cleaning up, and cleans up after them.
+//!
+//! Everything turns around one *pass*: observe → plan → announce → reap → report. The plan is made in
+//! `lifecycle-core`, where no I/O can blur it; this crate looks, waits and acts. Any number of sweepers may run
+//! on one store: locks keep them out of each other's way, and the reap script makes it harmless when they are not.
+//!
+//! ```text
+//!   hints (events) ─┐
+//!   next lease end ─┼─▶ run_loop ─▶ pass ─▶ cleanup ─▶ report ─▶ log · events · metrics
+//!   backstop timer ─┘                │
+//!   watch (TIME probes) ─ contact ───┘                 figures ─▶ http ─▶ /metrics /healthz /readyz
+//! ```
+//!
+//! Nothing here decides who is dead, and nothing here ends on an error: a pass that fails is tried again.
+
+mod cleanup;
+mod figures;
+mod health;
+mod hints;
+mod http;
+mod pass;
+mod report;
+mod run_loop;
+mod show;
+mod sweeper;
+mod watch;
+
+pub mod daemon;
+pub mod once;
+
+pub use pass::{How, Passed};
+pub use sweeper::Sweeper;

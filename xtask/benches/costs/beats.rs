@@ -43,10 +43,18 @@ pub(crate) async fn measure(
         }
         let baseline = (!theirs.is_empty()).then(|| median(theirs));
         let note = match baseline {
-            Some(_) => format!("the same script under redis-benchmark -c {connections} -P {}", LIVES / connections),
+            Some(_) => {
+                format!("the same script under redis-benchmark -c {connections} -P {}", LIVES / connections)
+            }
             None => "redis-benchmark is not on PATH, so there is no baseline".to_owned(),
         };
-        report.add(format!("heartbeats over {connections} connection(s)"), PER_SECOND, median(ours), baseline, note);
+        report.add(
+            format!("heartbeats over {connections} connection(s)"),
+            PER_SECOND,
+            median(ours),
+            baseline,
+            note,
+        );
     }
     Ok(())
 }
@@ -65,6 +73,7 @@ async fn register(settings: &Settings) -> Result<Vec<Life>> {
             host: "host-1".into(),
             pid: std::process::id(),
             pid_start: None,
+            place: None,
             lease: LEASE,
         };
         match store.register(&registration, AgentState::Running, None).await? {
@@ -170,8 +179,10 @@ fn logged_script(log: Reply) -> Option<Vec<Vec<u8>>> {
     entries.into_iter().find_map(|entry| {
         let Reply::Array(parts) = entry else { return None };
         let Reply::Array(words) = parts.into_iter().nth(3)? else { return None };
-        let words: Vec<Vec<u8>> =
-            words.into_iter().filter_map(|word| if let Reply::Bulk(bytes) = word { Some(bytes) } else { None }).collect();
+        let words: Vec<Vec<u8>> = words
+            .into_iter()
+            .filter_map(|word| if let Reply::Bulk(bytes) = word { Some(bytes) } else { None })
+            .collect();
         words.first().is_some_and(|name| name.eq_ignore_ascii_case(b"EVALSHA")).then_some(words)
     })
 }

@@ -62,15 +62,33 @@ impl Fleet {
 
     fn plant(&mut self, numbers: Range<u32>, lease_end: i64, beat: i64) -> Result<()> {
         let keys = &self.keys;
-        let prefixes =
-            [keys.state(""), keys.heartbeat(""), keys.memory(""), keys.keys(""), task_prefix(keys), keys.deps("")];
+        let prefixes = [
+            keys.state(""),
+            keys.heartbeat(""),
+            keys.memory(""),
+            keys.keys(""),
+            task_prefix(keys),
+            keys.deps(""),
+        ];
         let (active, leases) = (keys.active(), keys.leases());
         let (lease_end, beat) = (lease_end.to_string(), beat.to_string());
         let mut first = numbers.start;
         while first < numbers.end {
             let last = numbers.end.min(first + CHUNK) - 1;
             let (from, to) = (first.to_string(), last.to_string());
-            let mut call = vec!["EVAL", PLANT, "2", &active, &leases, &from, &to, &lease_end, &beat, INCARNATION, "bench"];
+            let mut call = vec![
+                "EVAL",
+                PLANT,
+                "2",
+                &active,
+                &leases,
+                &from,
+                &to,
+                &lease_end,
+                &beat,
+                INCARNATION,
+                "bench",
+            ];
             call.extend(prefixes.iter().map(String::as_str));
             let reply = self.client.command(&call.iter().map(|part| part.as_bytes()).collect::<Vec<_>>())?;
             ensure!(reply == Reply::Int(i64::from(last - first + 1)), "planting answered {reply:?}");

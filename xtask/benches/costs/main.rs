@@ -11,7 +11,6 @@
 
 mod beats;
 mod fleet;
-mod pass;
 mod report;
 mod seed;
 mod sweep;
@@ -68,7 +67,10 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(cli: &Cli) -> Result<()> {
-    anyhow::ensure!(cli.dead <= cli.agents / 2, "--dead must be at most half of --agents; nothing was measured");
+    anyhow::ensure!(
+        cli.dead <= cli.agents / 2,
+        "--dead must be at most half of --agents; nothing was measured"
+    );
     let started = Instant::now();
     let server = Server::start()?;
     let mut settings = Settings::default();

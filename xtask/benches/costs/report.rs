@@ -58,7 +58,15 @@ impl Report {
             Better::Less => baseline / ours,
             Better::More => ours / baseline,
         });
-        self.figures.push(Figure { name: name.into(), unit, better, ours, baseline, ratio, note: note.into() });
+        self.figures.push(Figure {
+            name: name.into(),
+            unit,
+            better,
+            ours,
+            baseline,
+            ratio,
+            note: note.into(),
+        });
     }
 
     pub(crate) fn table(&self) -> Table {
@@ -76,7 +84,9 @@ impl Report {
             ]);
         }
         let (server, cores, runs) = (&self.server, self.cores, self.runs);
-        table.row([format!("\nmedian of {runs} run(s), {server}, {cores} cores, client and server on one machine")]);
+        table.row([format!(
+            "\nmedian of {runs} run(s), {server}, {cores} cores, client and server on one machine"
+        )]);
         table
     }
 }
@@ -91,7 +101,8 @@ fn number(value: f64) -> String {
     };
     let text = format!("{value:.decimals$}");
     let (whole, fraction) = text.split_once('.').map_or((text.as_str(), None), |(w, f)| (w, Some(f)));
-    let groups: Vec<&str> = whole.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    let groups: Vec<&str> =
+        whole.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
     let whole = groups.join(",");
     fraction.map_or(whole.clone(), |fraction| format!("{whole}.{fraction}"))
 }

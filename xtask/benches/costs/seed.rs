@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use fred::prelude::{Builder, Client, ClientLike as _, Config, Expiration, SetOptions};
 use fred::interfaces::{HashesInterface as _, KeysInterface as _, PubsubInterface as _, SetsInterface as _};
+use fred::prelude::{Builder, Client, ClientLike as _, Config, Expiration, SetOptions};
 use lifecycle_core::event::EventKind;
 use lifecycle_core::keys::{KeySchema, LIFECYCLE_CHANNEL};
 use lifecycle_core::settings::Settings;

@@ -6,11 +6,12 @@ use anyhow::{Result, ensure};
 use lifecycle_core::settings::Settings;
 use lifecycle_redis::Store;
 use lifecycle_tests::Reply;
+use sweeper::{How, Sweeper};
 
 use crate::fleet::Fleet;
 use crate::report::{Better, Report, median};
 use crate::seed::OrphanDetector;
-use crate::{pass, step};
+use crate::step;
 
 const MS: (&str, Better) = ("ms", Better::Less);
 /// What a script may block the server for, in ms.
@@ -67,12 +68,14 @@ async fn measure_pass(
     report: &mut Report,
 ) -> Result<()> {
     let store = Store::connect(settings).await?;
+    let sweeper = Sweeper::new(store.clone());
     // The first pass loads the scripts.
-    pass::run(&store).await?;
+    sweeper.pass(How::default()).await?;
     let (mut passes, mut trips) = (Vec::new(), Vec::new());
     for _ in 0..u32::from(runs) * 10 {
-        let (cleaned, ms) = timed(pass::run(&store)).await?;
-        ensure!(cleaned == 0, "a pass over living agents reaped {cleaned}");
+        let (passed, ms) = timed(sweeper.pass(How::default())).await?;
+        let detected = passed.result.orphans_detected;
+        ensure!(detected == 0, "a pass over living agents found {detected} orphan(s)");
         passes.push(ms);
         trips.push(timed(store.server_time()).await?.1);
     }
@@ -100,12 +103,14 @@ async fn measure_reaping(
         let mut settings = settings.clone();
         settings.sweep.grace = grace;
         let store = Store::connect(&settings).await?;
-        pass::run(&store).await?;
+        let sweeper = Sweeper::new(store.clone());
+        sweeper.pass(How::default()).await?;
         let mut times = Vec::new();
         for _ in 0..runs {
             fleet.plant_dead(0..dead)?;
             fleet.client().run(&["SLOWLOG", "RESET"])?;
-            let (cleaned, ms) = timed(pass::run(&store)).await?;
+            let (passed, ms) = timed(sweeper.pass(How::default())).await?;
+            let cleaned = passed.result.orphans_cleaned;
             ensure!(cleaned == u64::from(dead), "the pass reaped {cleaned} of {dead} dead");
             times.push(ms);
             let (ms, command) = slowest(fleet)?;
@@ -115,7 +120,13 @@ async fn measure_reaping(
         }
         let theirs = seed.pass + f64::from(dead) * (seed.orphan - seed.grace + millis(grace));
         let note = format!("the document's pass + {dead} x {:.0} ms (extrapolated from {runs})", seed.orphan);
-        report.add(format!("reap {dead} of {} agents, {name}", fleet.len()), MS, median(times), Some(theirs), note);
+        report.add(
+            format!("reap {dead} of {} agents, {name}", fleet.len()),
+            MS,
+            median(times),
+            Some(theirs),
+            note,
+        );
         store.close().await;
     }
     let note = format!("what a script may take; the slowest command was {}", longest.1);

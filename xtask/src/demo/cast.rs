@@ -36,8 +36,13 @@ impl Cast {
         ids.truncate(victims as usize);
         Self {
             agents,
-            tasks: (1..=tasks).map(|number| (format!("task-{number:02}"), dice.random_range(6..=14))).collect(),
-            victims: ids.into_iter().map(|id| (id, Duration::from_millis(dice.random_range(100..400)))).collect(),
+            tasks: (1..=tasks)
+                .map(|number| (format!("task-{number:02}"), dice.random_range(6..=14)))
+                .collect(),
+            victims: ids
+                .into_iter()
+                .map(|id| (id, Duration::from_millis(dice.random_range(100..400))))
+                .collect(),
         }
     }
 

@@ -76,17 +76,23 @@ fn tasks_completed(cast: &Cast, narrator: &Narrator, summary: &Value) -> Check {
         && completed == cast.tasks.len()
         && narrator.completed.len() == cast.tasks.len()
         && twice == 0;
-    let detail = format!("{completed} of {}, {twice} twice, {} handed on", cast.tasks.len(), narrator.requeued);
+    let detail =
+        format!("{completed} of {}, {twice} twice, {} handed on", cast.tasks.len(), narrator.requeued);
     Check::new("every task completed exactly once in the record", held, detail)
 }
 
 fn everyone_cleaned(cast: &Cast, narrator: &Narrator) -> Check {
     let longest = |stage: fn(&crate::demo::narrator::Fate) -> Option<Duration>| {
-        narrator.fates.values().map(stage).try_fold(Duration::ZERO, |longest, after| Some(longest.max(after?)))
+        narrator
+            .fates
+            .values()
+            .map(stage)
+            .try_fold(Duration::ZERO, |longest, after| Some(longest.max(after?)))
     };
     let (detected, cleaned) = (longest(|fate| fate.detected), longest(|fate| fate.cleaned));
     let held = narrator.fates.len() == cast.victims.len() && detected.is_some() && cleaned.is_some();
-    let ms = |after: Option<Duration>| after.map_or("never".into(), |after| format!("{} ms", after.as_millis()));
+    let ms =
+        |after: Option<Duration>| after.map_or("never".into(), |after| format!("{} ms", after.as_millis()));
     let detail = format!(
         "{} of {} killed, detected within {}, cleaned within {}",
         narrator.fates.len(),
@@ -107,7 +113,10 @@ fn verify(server: &Server) -> Result<(bool, String)> {
 /// Everything a role starts, however far it went, carries the role's mark in its environment.
 fn no_process_left(roles: &[&mut Role]) -> Check {
     let left = || -> Vec<u32> {
-        roles.iter().flat_map(|role| processes_with_env(lifecycle_tests::process::MARKER_VARIABLE, role.marker())).collect()
+        roles
+            .iter()
+            .flat_map(|role| processes_with_env(lifecycle_tests::process::MARKER_VARIABLE, role.marker()))
+            .collect()
     };
     let gone = eventually(Duration::from_secs(5), "the last processes to vanish", || {
         Ok(left().is_empty().then_some(()))

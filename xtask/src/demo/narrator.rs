@@ -48,8 +48,12 @@ impl Narrator {
     /// Whose time has come. Each is named once.
     pub(crate) fn due(&mut self) -> Vec<String> {
         let now = Instant::now();
-        let due: Vec<String> =
-            self.schedule.iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).map(|(id, _)| id.clone()).collect();
+        let due: Vec<String> = self
+            .schedule
+            .iter()
+            .filter(|(_, at)| at.is_some_and(|at| at <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in &due {
             self.schedule.remove(id);
         }
@@ -68,12 +72,20 @@ impl Narrator {
             EventKind::TaskAssigned => self.plan_attack(agent),
             EventKind::ProcessExited => {
                 let after = self.since_death(agent, |fate| &mut fate.detected);
-                self.say("detected", agent, &format!("its process ended: {}{after}", text(event.status.as_ref())));
+                self.say(
+                    "detected",
+                    agent,
+                    &format!("its process ended: {}{after}", text(event.status.as_ref())),
+                );
             }
             EventKind::CleanupCompleted => {
                 let after = self.since_death(agent, |fate| &mut fate.cleaned);
                 let keys = event.keys_deleted.unwrap_or_default();
-                self.say("cleaned", agent, &format!("{keys} keys, reason {}{after}", text(event.reason.as_ref())));
+                self.say(
+                    "cleaned",
+                    agent,
+                    &format!("{keys} keys, reason {}{after}", text(event.reason.as_ref())),
+                );
             }
             EventKind::TaskRequeued => {
                 self.requeued += 1;
@@ -88,7 +100,10 @@ impl Narrator {
             EventKind::TaskCompleted if event.outcome.as_deref() == Some("completed") => {
                 *self.completed.entry(task.to_string()).or_default() += 1;
             }
-            EventKind::SprintStarted | EventKind::SprintCompleted | EventKind::SweepHeld | EventKind::CoordinatorLost => {
+            EventKind::SprintStarted
+            | EventKind::SprintCompleted
+            | EventKind::SweepHeld
+            | EventKind::CoordinatorLost => {
                 self.say(event.kind.as_str(), text(event.sprint.as_ref()), text(event.reason.as_ref()));
             }
             _ => {}

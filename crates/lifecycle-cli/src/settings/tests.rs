@@ -200,7 +200,7 @@ fn each_kind_of_value_is_refused_with_what_would_be_right() {
         (
             "LIFECYCLE_MEMORY__LEAK_THRESHOLD",
             "much",
-            "memory.leak_threshold (from LIFECYCLE_MEMORY__LEAK_THRESHOLD): \"much\" is not a size: write a number with its unit, such as 512MiB, 2GiB or 100MB; the default is \"100000000B\"",
+            "memory.leak_threshold (from LIFECYCLE_MEMORY__LEAK_THRESHOLD): \"much\" is not a size: write a number with its unit, such as 512MiB, 2GiB or 100MB; the default is \"100MB\"",
         ),
         (
             "LIFECYCLE_SWEEP__HOLD_FRACTION",

@@ -73,8 +73,10 @@ local function remove(args)
     'type', args.entry, 'agentId', args.agentId, 'incarnation', args.incarnation, 'reason', args.reason,
     'process', args.process or 'unknown', 'by', args.by, 'keysDeleted', deleted, 'tasksRequeued', requeued,
     'keys', table.concat(names, ' '))
+  local incarnation = args.incarnation
+  if args.plain then incarnation = nil end
   publish(args.format, args.event, {
-    agentId = args.agentId, incarnation = args.incarnation, reason = args.reason, process = args.process,
+    agentId = args.agentId, incarnation = incarnation, reason = args.reason, process = args.process,
     keysDeleted = deleted, tasksRequeued = requeued,
   })
   return {'removed', deleted, requeued}

@@ -1,0 +1,304 @@
+//! The loop: wait for a reason, take one step, again; until every sprint is over.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agent_sdk::{Agent, Stop, Urgency};
+use futures_util::FutureExt as _;
+use lifecycle_cli::exit::{self, Failure};
+use lifecycle_core::epic::{Due, Phase, due};
+use lifecycle_core::plan::Plan;
+use lifecycle_core::record::AgentState;
+use lifecycle_core::settings::Settings;
+use lifecycle_redis::{Bus, Hint};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, sleep};
+
+use crate::children::Launcher;
+use crate::desk::{Desk, News, Trouble};
+use crate::enrol::{coordinator_id, enrol};
+use crate::first_screen;
+use crate::pressure::Manner;
+use crate::progress::Progress;
+use crate::sprint::{Sprint, Stage};
+use crate::summary::{SprintSummary, Summary, TaskSummary};
+
+/// Reasons that come together are one reason.
+const COALESCE: Duration = Duration::from_millis(20);
+/// Time between two looks without any reason.
+const TICK: Duration = Duration::from_secs(1);
+/// The same while children are to start or to end, or the store is in trouble.
+const QUICK_TICK: Duration = Duration::from_millis(100);
+/// How long a coordinator that is told to stop waits for a store that is away.
+const STORE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What to run, and how.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The plan.
+    pub plan: Plan,
+    /// The settings in effect.
+    pub settings: Settings,
+    /// The settings file that was named, for the agents.
+    pub config: Option<PathBuf>,
+    /// The program that supervises agents.
+    pub agent_program: PathBuf,
+    /// Replace a coordinator of the same epic that is registered.
+    pub takeover: bool,
+}
+
+/// Runs an epic to its end and returns what came of it, with the exit code that stands for it.
+///
+/// # Errors
+/// A [`Failure`] when nothing could be started, or (code 70) when this coordinator's own life was over before the end.
+pub async fn run(order: Order) -> anyhow::Result<(Summary, u8)> {
+    let Order { plan, settings, config, agent_program, takeover } = order;
+    let parent = coordinator_id(&plan.epic)?;
+    let folder = settings.coordinator.runs_dir.join(plan.epic.as_str());
+    let agent = enrol(&plan.epic, &settings, takeover).await?;
+    let bus = agent.store().subscribe()?;
+    let (news, heard) = unbounded_channel();
+    let progress = Progress::Lines;
+    let epic = plan.epic.clone();
+    let launcher = Launcher { program: agent_program, parent, config, folder, settings };
+    let mut desk = Desk { agent, epic, launcher, progress, news, begun: Instant::now() };
+    first_screen::show(&desk, &plan).await;
+    desk.progress = Progress::new(&plan);
+    let sprints = plan.sprints.iter().cloned().enumerate().map(|(number, sprint)| Sprint::new(number, sprint));
+    let sprints = sprints.collect();
+    let mut run = Run { plan, sprints, desk, bus, heard, obeyed: None, trouble_since: None };
+    run.work().await;
+    run.desk.progress.finish();
+    run.leave().await
+}
+
+struct Run {
+    plan: Plan,
+    sprints: Vec<Sprint>,
+    desk: Desk,
+    bus: Bus,
+    heard: UnboundedReceiver<News>,
+    /// The stop that the sprints were told of.
+    obeyed: Option<Stop>,
+    trouble_since: Option<Instant>,
+}
+
+impl Run {
+    async fn work(&mut self) {
+        loop {
+            let begun = Instant::now();
+            let changed = self.step().await;
+            if self.is_over() {
+                return;
+            }
+            // A large fleet takes longer to look at, and is then looked at less often.
+            sleep(begun.elapsed().max(COALESCE)).await;
+            if changed {
+                self.catch_up();
+            } else {
+                self.wait_for_a_reason().await;
+            }
+        }
+    }
+
+    /// Local things first: a store that is away must not hold up a stop. `true` if there may be more to do at once.
+    async fn step(&mut self) -> bool {
+        self.obey();
+        self.sprints.iter_mut().for_each(|sprint| sprint.press(&self.desk));
+        if self.obeyed.as_ref().is_some_and(|stop| stop.urgency == Urgency::Fenced) {
+            return false;
+        }
+        let stepped = self.step_sprints().await;
+        let changed = matches!(stepped, Ok(true));
+        self.note(stepped.err());
+        changed
+    }
+
+    async fn step_sprints(&mut self) -> Result<bool, Trouble> {
+        let mut changed = self.start_what_is_due().await?;
+        for sprint in &mut self.sprints {
+            changed |= match sprint.stage {
+                Stage::Waiting | Stage::Over(_) => false,
+                Stage::Running => sprint.work(&self.desk).await?,
+                Stage::Winding(manner) => sprint.wind_up(&self.desk, manner).await?,
+            };
+        }
+        Ok(changed)
+    }
+
+    /// Tells the sprints of a stop that was asked for, and of one that became more urgent.
+    fn obey(&mut self) {
+        let stop = self.desk.agent.stop_requested();
+        let (Some(stop), known) = (stop, self.obeyed.as_ref().map(|stop| stop.urgency)) else { return };
+        if known == Some(stop.urgency) {
+            return;
+        }
+        let what = match stop.urgency {
+            Urgency::Drain => "stopping: no more work is handed out",
+            Urgency::Terminate | Urgency::Hurry => "stopping at once",
+            Urgency::Fenced => "this coordinator was reaped or replaced: ending its agents",
+        };
+        self.desk.progress.warn(&format!("{what} ({})", stop.reason));
+        let manner = Manner::of(&stop);
+        self.sprints.iter_mut().for_each(|sprint| sprint.interrupt(manner));
+        self.obeyed = Some(stop);
+    }
+
+    async fn start_what_is_due(&mut self) -> Result<bool, Trouble> {
+        let phases: Vec<_> = self.sprints.iter().map(|sprint| (sprint.plan.id.clone(), sprint.phase())).collect();
+        let phase = |id: &_| phases.iter().find(|(sprint, _)| sprint == id).map_or(Phase::Waiting, |(_, phase)| *phase);
+        let due = due(&self.plan, phase);
+        for due in &due {
+            let (Due::Start(id) | Due::Skip { sprint: id, .. }) = due;
+            let Some(sprint) = self.sprints.iter_mut().find(|sprint| sprint.plan.id == *id) else { continue };
+            match due {
+                Due::Skip { why, .. } => sprint.skip(&self.desk, why),
+                Due::Start(_) => sprint.start(&self.desk).await?,
+            }
+        }
+        Ok(!due.is_empty())
+    }
+
+    /// No trouble ends the loop.
+    fn note(&mut self, trouble: Option<Trouble>) {
+        match trouble {
+            None => {
+                if self.trouble_since.take().is_some() {
+                    self.desk.progress.warn("the store answers again");
+                }
+            }
+            Some(Trouble::Fenced) => self.desk.agent.request_stop(Urgency::Fenced, "fenced"),
+            // Saying something makes the heartbeat go out now, and that registers us again.
+            Some(Trouble::Unknown) => self.desk.agent.set_state(AgentState::Running),
+            Some(Trouble::Store(error)) => {
+                if self.trouble_since.is_none() {
+                    self.trouble_since = Some(Instant::now());
+                    self.desk.progress.warn(&format!("{error}; waiting for it, the agents go on meanwhile"));
+                }
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let deserted = || self.sprints.iter().all(Sprint::is_deserted);
+        match &self.obeyed {
+            Some(stop) if stop.urgency == Urgency::Fenced => deserted(),
+            // A sweeper cleans up once the lease is over.
+            Some(_) if self.trouble_since.is_some_and(|since| since.elapsed() > STORE_PATIENCE) => {
+                self.sprints.iter().all(|sprint| sprint.posts.iter().all(|post| post.child.is_none()))
+            }
+            _ => self.sprints.iter().all(|sprint| matches!(sprint.stage, Stage::Over(_))),
+        }
+    }
+
+    async fn wait_for_a_reason(&mut self) {
+        let restless = self.sprints.iter().any(Sprint::is_restless);
+        let tick = if restless || self.trouble_since.is_some() { QUICK_TICK } else { TICK };
+        let timer = sleep(tick);
+        tokio::pin!(timer);
+        loop {
+            let urgency = self.obeyed.as_ref().map(|stop| stop.urgency);
+            tokio::select! {
+                () = &mut timer => break,
+                () = more_urgent(&self.desk.agent, urgency) => break,
+                news = self.heard.recv() => if let Some(news) = news { self.take(&news); break },
+                hint = self.bus.next() => if self.hear(&hint) { break },
+            }
+        }
+        self.catch_up();
+    }
+
+    /// Takes note of everything that has come meanwhile.
+    fn catch_up(&mut self) {
+        while let Ok(news) = self.heard.try_recv() {
+            self.take(&news);
+        }
+        while let Some(hint) = self.bus.next().now_or_never() {
+            self.hear(&hint);
+        }
+    }
+
+    fn take(&mut self, news: &News) {
+        match news {
+            News::Exited { sprint, agent, status } => self.sprints[*sprint].exited(&self.desk, *agent, status),
+            News::Buried { sprint, agent, life } => self.sprints[*sprint].buried(*agent, *life),
+        }
+    }
+
+    fn hear(&mut self, hint: &Hint) -> bool {
+        match hint {
+            Hint::Event(event) => {
+                self.sprints.iter_mut().any(|sprint| sprint.hear(&self.desk, event))
+            }
+            Hint::Resync(_) => true,
+            Hint::Alert(_) | Hint::Rubbish { .. } => false,
+        }
+    }
+
+    /// The coordinator goes, with everything it owns.
+    async fn leave(self) -> anyhow::Result<(Summary, u8)> {
+        let summary = self.summary();
+        let agent = &self.desk.agent;
+        if agent.stop_requested().is_some_and(|stop| stop.urgency == Urgency::Fenced) {
+            let message = "this coordinator was reaped or replaced before the end: its agents are ended, its tasks are not done";
+            return Err(Failure::new(exit::FENCED, message).into());
+        }
+        let reason = self.obeyed.as_ref().map_or("done", |stop| stop.reason.as_str());
+        if let Err(error) = agent.shutdown(reason).await {
+            self.desk.progress.warn(&format!("not everything could be removed: {error}; a sweeper does once the lease is over"));
+        }
+        agent.store().close().await;
+        let code = code(&summary, self.obeyed.as_ref());
+        Ok((summary, code))
+    }
+
+    fn summary(&self) -> Summary {
+        let restarts = self.sprints.iter().flat_map(|sprint| &sprint.posts).map(|post| post.restarts.len() as u64).sum();
+        let sprints = self.sprints.iter().map(sprint_summary).collect();
+        let stopped = self.obeyed.as_ref().map(|stop| stop.reason.clone());
+        Summary::new(self.plan.epic.to_string(), sprints, stopped, restarts, self.desk.now())
+    }
+}
+
+/// Resolves once the stop that is asked for is more urgent than this.
+async fn more_urgent(agent: &Agent, than: Option<Urgency>) {
+    let next = match than {
+        None => Urgency::Drain,
+        Some(Urgency::Drain) => Urgency::Terminate,
+        Some(Urgency::Terminate) => Urgency::Hurry,
+        Some(Urgency::Hurry) => Urgency::Fenced,
+        Some(Urgency::Fenced) => std::future::pending().await,
+    };
+    agent.stop_at_least(next).await;
+}
+
+fn sprint_summary(sprint: &Sprint) -> SprintSummary {
+    let tasks = sprint.plan.tasks.iter().filter_map(|task| {
+        let record = sprint.records.get(&task.id)?;
+        Some(TaskSummary {
+            task_id: task.id.to_string(),
+            state: record.state,
+            attempts: record.attempt,
+            max_attempts: record.max_attempts,
+            agent_id: record.agent_id.clone(),
+            detail: record.detail.clone(),
+        })
+    });
+    let outcome = match sprint.phase() {
+        Phase::Over(outcome) => outcome,
+        Phase::Waiting | Phase::Running => sprint.outcome(),
+    };
+    SprintSummary { sprint: sprint.plan.id.to_string(), outcome, tasks: tasks.collect() }
+}
+
+/// 0 only if every task is complete; a signal shows as shells have it.
+fn code(summary: &Summary, stop: Option<&Stop>) -> u8 {
+    use lifecycle_core::epic::SprintOutcome;
+    match (summary.outcome, stop.map(|stop| stop.reason.as_str())) {
+        (SprintOutcome::Completed, _) => exit::OK,
+        (SprintOutcome::Interrupted, Some("SIGHUP")) => 129,
+        (SprintOutcome::Interrupted, Some("SIGINT")) => 130,
+        (SprintOutcome::Interrupted, Some("SIGTERM")) => 143,
+        _ => exit::FAILED,
+    }
+}

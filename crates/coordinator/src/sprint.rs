@@ -1,0 +1,267 @@
+//! What the coordinator knows of one sprint.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lifecycle_core::epic::{Phase, SprintOutcome};
+use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::ids::{Incarnation, TaskId};
+use lifecycle_core::plan::SprintPlan;
+use lifecycle_core::record::AgentRecord;
+use lifecycle_core::sprint::{Exit, Process, seat_of};
+use lifecycle_core::task::{TaskRecord, TaskState};
+use lifecycle_redis::SprintStarted;
+
+use crate::burial::{Burial, acknowledge};
+use crate::children::{Child, words};
+use crate::desk::{Desk, Trouble, written};
+use crate::pressure::Manner;
+
+/// A sprint on its way.
+#[derive(Debug)]
+pub(crate) struct Sprint {
+    /// Its position in the plan.
+    pub(crate) number: usize,
+    pub(crate) plan: SprintPlan,
+    pub(crate) stage: Stage,
+    /// The tasks' records as last seen in the store; before it starts and after it ended, as they would be.
+    pub(crate) records: BTreeMap<TaskId, TaskRecord>,
+    /// One for each agent of the plan.
+    pub(crate) posts: Vec<Post>,
+    /// Since when nobody seems to hold a task that is in flight by its record.
+    pub(crate) loose: BTreeMap<TaskId, Duration>,
+    /// Since when agents that are not ours keep it from ending.
+    pub(crate) guests_since: Option<Duration>,
+    /// Another coordinator has taken it over: its records are not ours any more.
+    pub(crate) taken: bool,
+}
+
+/// Where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Waiting,
+    Running,
+    /// Its agents are asked to end in this manner.
+    Winding(Manner),
+    Over(SprintOutcome),
+}
+
+/// The place of an agent.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) process: Process,
+    pub(crate) child: Option<Child>,
+    /// The registration as last seen.
+    pub(crate) record: Option<AgentRecord>,
+    pub(crate) missing_since: Option<Duration>,
+    /// The life that was seen to be reaped.
+    pub(crate) reaped: Option<Incarnation>,
+    /// The last life whose process has ended, and what is known of its processes.
+    pub(crate) buried: Option<(Incarnation, &'static str)>,
+    /// Whether an exit is still being dealt with.
+    pub(crate) burying: bool,
+    pub(crate) given: u64,
+    pub(crate) restarts: Vec<Duration>,
+}
+
+impl Post {
+    fn new() -> Self {
+        Self {
+            process: Process::NotStarted { since: Duration::ZERO },
+            child: None,
+            record: None,
+            missing_since: None,
+            reaped: None,
+            buried: None,
+            burying: false,
+            given: 0,
+            restarts: Vec::new(),
+        }
+    }
+
+    /// The life of the running process, once the store has shown it.
+    pub(crate) fn life(&self) -> Option<Incarnation> {
+        self.child.as_ref()?.incarnation
+    }
+}
+
+impl Sprint {
+    pub(crate) fn new(number: usize, plan: SprintPlan) -> Self {
+        let records = plan.tasks.iter().map(|task| (task.id.clone(), TaskRecord::pending(task.attempts))).collect();
+        let posts = plan.agents.iter().map(|_| Post::new()).collect();
+        let (loose, guests_since) = (BTreeMap::new(), None);
+        Self { number, plan, stage: Stage::Waiting, records, posts, loose, guests_since, taken: false }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.stage {
+            Stage::Waiting => Phase::Waiting,
+            Stage::Running | Stage::Winding(_) => Phase::Running,
+            Stage::Over(outcome) => Phase::Over(outcome),
+        }
+    }
+
+    /// Puts its records into the store.
+    pub(crate) async fn start(&mut self, desk: &Desk) -> Result<(), Trouble> {
+        if let SprintStarted::Taken(holder) = self.put_records(desk).await? {
+            self.skip(desk, &format!("not run: sprint {} is already run by {holder}", self.plan.id));
+            return Ok(());
+        }
+        let since = desk.now();
+        self.posts.iter_mut().for_each(|post| post.process = Process::NotStarted { since });
+        self.stage = Stage::Running;
+        self.say(desk, "started");
+        Ok(())
+    }
+
+    /// Writes the records as last known; what the store has already stays.
+    pub(crate) async fn put_records(&self, desk: &Desk) -> Result<SprintStarted, Trouble> {
+        let agents: Vec<_> = self.plan.agents.iter().map(|agent| agent.id.clone()).collect();
+        let (store, life) = (desk.store(), desk.life());
+        written(store.start_sprint(&life, &desk.epic, &self.plan.id, &self.records, &agents).await?)
+    }
+
+    /// It will not run: all its tasks fail.
+    pub(crate) fn skip(&mut self, desk: &Desk, why: &str) {
+        for record in self.records.values_mut() {
+            (record.state, record.detail) = (TaskState::Failed, Some(why.to_string()));
+        }
+        self.stage = Stage::Over(SprintOutcome::NotRun);
+        self.say(desk, why);
+        self.show(desk);
+    }
+
+    /// The coordinator stops.
+    pub(crate) fn interrupt(&mut self, manner: Manner) {
+        match self.stage {
+            Stage::Waiting => self.stage = Stage::Over(SprintOutcome::Interrupted),
+            Stage::Running => self.stage = Stage::Winding(manner),
+            Stage::Winding(before) => self.stage = Stage::Winding(before.max(manner)),
+            Stage::Over(_) => {}
+        }
+    }
+
+    /// Signals that are due, whatever the store does.
+    pub(crate) fn press(&mut self, desk: &Desk) {
+        let now = desk.now();
+        for child in self.posts.iter_mut().filter_map(|post| post.child.as_mut()) {
+            if let Stage::Winding(manner) = self.stage {
+                child.ask(manner, now);
+            }
+            child.press(now, desk.shutdown());
+        }
+    }
+
+    /// A child's process has ended: seen at once, told at once.
+    pub(crate) fn exited(&mut self, desk: &Desk, agent: usize, status: &std::io::Result<std::process::ExitStatus>) {
+        let Some(child) = self.posts[agent].child.take() else { return };
+        let how = match status.as_ref().ok().and_then(std::process::ExitStatus::code) {
+            Some(0) => Exit::Left,
+            Some(code) if code == i32::from(lifecycle_cli::exit::UNAVAILABLE) => Exit::NoStore,
+            _ => Exit::Crashed,
+        };
+        let id = &self.plan.agents[agent].id;
+        match how {
+            _ if matches!(self.stage, Stage::Winding(_)) => {}
+            Exit::Left => self.say(desk, &format!("{id} left")),
+            Exit::NoStore => self.say(desk, &format!("{id} found no store")),
+            Exit::Crashed => self.warn(desk, &format!("{id} lost ({})", words(status))),
+        }
+        let burial = Burial {
+            sprint: self.number,
+            agent,
+            id: id.clone(),
+            pid: child.pid,
+            incarnation: child.incarnation,
+            status: words(status),
+            forced: child.was_forced(),
+        };
+        let post = &mut self.posts[agent];
+        post.process = Process::Vacant { since: desk.now(), how };
+        post.missing_since = None;
+        post.burying = true;
+        tokio::spawn(burial.perform(desk.clone()));
+    }
+
+    pub(crate) fn buried(&mut self, agent: usize, life: Option<(Incarnation, &'static str)>) {
+        self.posts[agent].burying = false;
+        self.posts[agent].buried = life.or(self.posts[agent].buried);
+    }
+
+    /// Whether an event makes it worth looking at the keys now.
+    pub(crate) fn hear(&mut self, desk: &Desk, event: &Event) -> bool {
+        let agent = event.agent_id.as_deref().and_then(|id| seat_of(&self.plan, id));
+        let Some(agent) = agent else { return event.sprint.as_deref() == Some(self.plan.id.as_str()) };
+        let post = &mut self.posts[agent];
+        match (event.kind, event.incarnation) {
+            (EventKind::HeartbeatSent | EventKind::CleanupAcknowledged, _) => return false,
+            (EventKind::CleanupStarted, Some(life)) if post.child.is_none() => {
+                if let Some((_, process)) = post.buried.filter(|(buried, _)| *buried == life) {
+                    tokio::spawn(acknowledge(desk.clone(), self.plan.agents[agent].id.clone(), life, process));
+                }
+            }
+            (EventKind::CleanupCompleted, Some(life)) => post.reaped = Some(life),
+            _ => {}
+        }
+        true
+    }
+
+    pub(crate) fn settled(&self) -> usize {
+        self.records.values().filter(|record| record.state.is_settled()).count()
+    }
+
+    /// How it ended, by its records.
+    pub(crate) fn outcome(&self) -> SprintOutcome {
+        if self.records.values().all(|record| record.state == TaskState::Completed) {
+            SprintOutcome::Completed
+        } else if self.settled() == self.records.len() {
+            SprintOutcome::Failed
+        } else {
+            SprintOutcome::Interrupted
+        }
+    }
+
+    /// Takes over what the store says, and tells people what is new.
+    pub(crate) fn adopt(&mut self, desk: &Desk, seen: &BTreeMap<String, TaskRecord>) {
+        let mut told = Vec::new();
+        for (task, record) in &mut self.records {
+            let Some(seen) = seen.get(task.as_str()).filter(|seen| *seen != record) else { continue };
+            let was_settled = record.state.is_settled();
+            record.clone_from(seen);
+            if !was_settled && record.state.is_settled() {
+                told.push((task.clone(), record.clone()));
+            }
+        }
+        for (task, record) in told {
+            self.tell_settled(desk, &task, &record);
+        }
+        self.show(desk);
+    }
+
+    fn tell_settled(&self, desk: &Desk, task: &TaskId, record: &TaskRecord) {
+        let detail = record.detail.as_deref().unwrap_or_default();
+        if record.state == TaskState::Completed {
+            let agent = record.agent_id.as_deref().unwrap_or("somebody");
+            return self.say(desk, &format!("{task} completed by {agent}"));
+        }
+        let attempts = match record.attempt {
+            0 => String::new(),
+            1 => " after 1 attempt".into(),
+            n => format!(" after {n} attempts"),
+        };
+        self.warn(desk, &format!("{task} failed{attempts}: {detail}"));
+    }
+
+    pub(crate) fn show(&self, desk: &Desk) {
+        let at_work = self.records.values().filter(|record| record.state == TaskState::Assigned).count();
+        desk.progress.show(self.number, self.settled(), at_work);
+    }
+
+    pub(crate) fn say(&self, desk: &Desk, what: &str) {
+        desk.progress.say(&format!("{}: {what}", self.plan.id));
+    }
+
+    pub(crate) fn warn(&self, desk: &Desk, what: &str) {
+        desk.progress.warn(&format!("{}: {what}", self.plan.id));
+    }
+}

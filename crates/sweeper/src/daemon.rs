@@ -1,0 +1,140 @@
+//! `sweeper run`: everything that runs side by side, from start to stop.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifecycle_cli::exit::{self, Failure};
+use lifecycle_core::settings::Settings;
+use lifecycle_redis::{Store, StoreError, Troubles};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::figures::Figures;
+use crate::hints::{self, Wake};
+use crate::http::{self, Pages};
+use crate::run_loop::RunLoop;
+use crate::sweeper::Sweeper;
+
+/// Sweeps until SIGTERM or SIGINT. The store may come later, go and come back.
+///
+/// # Errors
+/// When nothing was started: exit code 2 for a URL that cannot be used, 1 for an address that cannot be listened on.
+pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
+    let recorder = http::install_recorder()?;
+    let listener = listen(settings).await?;
+    let store = Store::open(settings).map_err(|error| match error {
+        StoreError::Configuration { .. } => Failure::new(exit::USAGE, error.to_string()),
+        _ => Failure::new(exit::FAILED, error.to_string()),
+    })?;
+    let stop = stop_on_signal()?;
+    let bus = store.subscribe()?;
+    let sweeper = Arc::new(Sweeper::new(store.clone()));
+    let wake = Arc::new(Wake::default());
+    let figures = Arc::new(Figures::default());
+    tracing::info!(
+        store = store.url(),
+        http = %listener.local_addr()?,
+        threshold = ?settings.sweep.orphan_threshold,
+        "{} sweeps",
+        sweeper.id()
+    );
+
+    let pages = Pages::new(recorder, Arc::clone(&sweeper), bus.listening(), Arc::clone(&figures));
+    let looping = RunLoop::new(Arc::clone(&sweeper), Arc::clone(&wake), stop);
+    let background = {
+        let (sweeper, store) = (Arc::clone(&sweeper), store.clone());
+        tokio::spawn(async move {
+            let served = async {
+                if let Err(error) = http::serve(listener, pages).await {
+                    tracing::error!(%error, "the metrics endpoint ended; sweeping goes on without it");
+                }
+            };
+            tokio::join!(
+                served,
+                sweeper.watch.run(&store),
+                hints::listen(bus, &wake, &sweeper.acknowledgements),
+                figures.keep(&store, &sweeper.watch),
+                warn_of_eviction(&store),
+                tell_of_refusals(store.troubles(), &store),
+            )
+        })
+    };
+    looping.run().await;
+    background.abort();
+    if store.is_connected() {
+        store.close().await;
+    }
+    tracing::info!("{} has stopped", sweeper.id());
+    Ok(exit::OK)
+}
+
+async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
+    let address = settings.http.listen;
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = "set http.listen to a free address (port 0 takes any)";
+        Failure::new(exit::FAILED, format!("http.listen {address} cannot be used: {error}; nothing was started: {advice}"))
+            .into()
+    })
+}
+
+/// The first signal asks to stop, the second does not wait.
+fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (sender, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        loop {
+            let number = tokio::select! {
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = interrupt.recv() => SignalKind::interrupt(),
+            };
+            if sender.send_replace(true) {
+                tracing::warn!("stopped at once, on the second signal");
+                process::exit(128 + number.as_raw_value());
+            }
+            tracing::info!("stopping: the pass under way is finished first");
+        }
+    });
+    Ok(stop)
+}
+
+/// A connection that is refused is tried for ever, but a person has to put it right. Told once for each reason.
+async fn tell_of_refusals(mut troubles: Troubles, store: &Store) -> Infallible {
+    let mut told = HashSet::new();
+    loop {
+        let trouble = troubles.next().await;
+        if !trouble.is_transient() && told.insert(trouble.to_string()) {
+            tracing::error!(
+                store = store.url(),
+                "{trouble}: nobody is reaped until redis.url and redis.password are right; trying again"
+            );
+        }
+    }
+}
+
+/// A store that evicts keys throws heartbeats away first, and everything else that is not written for ever.
+pub(crate) async fn warn_of_eviction(store: &Store) {
+    loop {
+        match store.server_info("memory").await {
+            Ok(memory) => {
+                let policy = memory.get("maxmemory_policy").map_or("noeviction", String::as_str);
+                if policy != "noeviction" {
+                    tracing::warn!(
+                        policy,
+                        "THE STORE MAY EVICT KEYS when its memory is full, heartbeats and registrations among them: \
+                         set maxmemory-policy to noeviction"
+                    );
+                }
+                return;
+            }
+            Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_secs(1)).await,
+            Err(error) => {
+                tracing::debug!(%error, "the store does not say whether it evicts keys");
+                return;
+            }
+        }
+    }
+}

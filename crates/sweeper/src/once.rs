@@ -1,0 +1,63 @@
+//! `sweeper sweep`: one pass, for cron, for people and for tests.
+
+use std::time::Duration;
+
+use lifecycle_cli::exit::{self, Failure};
+use lifecycle_cli::output::Output;
+use lifecycle_core::settings::Settings;
+use lifecycle_redis::{Bus, Hint, Store, StoreError};
+
+use crate::hints::{self, Wake};
+use crate::pass::How;
+use crate::show::show;
+use crate::sweeper::Sweeper;
+
+/// How long to wait for the subscription that hears answers to the last call; a pass does without.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Makes one pass and prints what it did.
+///
+/// # Errors
+/// With exit code 69 when the store could not be reached, 2 when its URL cannot be used, else 1.
+pub async fn sweep(settings: &Settings, dry_run: bool, output: Output) -> anyhow::Result<u8> {
+    let store = Store::connect(settings).await.map_err(|error| unusable(&error))?;
+    crate::daemon::warn_of_eviction(&store).await;
+    let sweeper = Sweeper::new(store.clone());
+    let how = How { dry_run, reconcile: true };
+    let passed = if dry_run {
+        sweeper.pass(how).await
+    } else {
+        let bus = subscribed(&store).await.map_err(|error| unusable(&error))?;
+        let wake = Wake::default();
+        let probing = sweeper.watch.run(&store);
+        let listening = hints::listen(bus, &wake, &sweeper.acknowledgements);
+        tokio::select! {
+            passed = sweeper.pass(how) => passed,
+            never = probing => match never {},
+            never = listening => match never {},
+        }
+    };
+    let passed = passed.map_err(|error| unusable(&error))?;
+    show(output, &passed.result)?;
+    store.close().await;
+    Ok(exit::OK)
+}
+
+async fn subscribed(store: &Store) -> Result<Bus, StoreError> {
+    let mut bus = store.subscribe()?;
+    let heard = async { while !matches!(bus.next().await, Hint::Resync(_)) {} };
+    if tokio::time::timeout(SUBSCRIBE_TIMEOUT, heard).await.is_err() {
+        tracing::debug!("no subscription yet; answers to the last call will not be in the audit log");
+    }
+    Ok(bus)
+}
+
+fn unusable(error: &StoreError) -> anyhow::Error {
+    let code = match error {
+        StoreError::Configuration { .. } => exit::USAGE,
+        StoreError::Unreachable { .. } | StoreError::Unavailable(_) => exit::UNAVAILABLE,
+        StoreError::Refused(_) if !error.is_transient() => exit::UNAVAILABLE,
+        StoreError::Refused(_) | StoreError::Unexpected(_) => exit::FAILED,
+    };
+    Failure::new(code, error.to_string()).into()
+}

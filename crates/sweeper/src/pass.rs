@@ -1,0 +1,207 @@
+//! One pass: observe → plan → announce → reap → report.
+//!
+//! ```text
+//!   observe   the indexes, agents without a lease, every lease that is over
+//!   plan      whom to reap and why, or whom to hold and why (lifecycle-core)
+//!   announce  locks and a last call, per batch         ┐ cleanup.rs
+//!   reap      compare-and-reap, many at once           ┘
+//!   report    counts, log, events, watermark             report.rs
+//! ```
+//!
+//! The plan is made once, over everybody whose lease is over, because the brake must see all who fell silent
+//! together; only announcing and reaping go batch by batch.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use lifecycle_core::brake::HoldReason;
+use lifecycle_core::contact::Contact;
+use lifecycle_core::sweep::{self, Candidate, Observation, OrphanCleanupResult, OrphanOutcome};
+use lifecycle_redis::{StoreError, Suspect};
+
+use crate::cleanup::Doomed;
+use crate::report::Tally;
+use crate::sweeper::Sweeper;
+
+/// Leases asked for in one command: a page costs the store well under 1 ms.
+const PAGE: usize = 1_000;
+/// Most orphans one pass looks at; the next one comes at once.
+const MOST: usize = 50_000;
+/// Renewals that are on their way at once.
+const RENEWALS: usize = 64;
+/// How many beats of living agents are asked for as witnesses of the store having been up.
+const WITNESSES: i64 = 64;
+
+/// What kind of pass to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct How {
+    /// Look and plan only; nothing is written.
+    pub dry_run: bool,
+    /// Compare indexes and records even if their counts agree. Reads the name of every key.
+    pub reconcile: bool,
+}
+
+/// A pass that came to its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passed {
+    /// What it did.
+    pub result: OrphanCleanupResult,
+    /// Why some were held, if any were.
+    pub hold: Option<HoldReason>,
+    /// Server time in ms at the last look.
+    pub now: u64,
+    /// End of the next lease, in ms of server time.
+    pub next_expiry: Option<u64>,
+    /// Whether there was more than one pass looks at.
+    pub more: bool,
+}
+
+/// What observing found.
+struct Seen {
+    observation: Observation,
+    contact: Contact,
+    /// Those whose lease is over and stays so.
+    dead: Vec<Suspect>,
+    /// Agents whose lease runs.
+    healthy: u64,
+}
+
+impl Sweeper {
+    /// Makes one pass.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store could not be read, or not be told. Agents that were reaped until then are
+    /// reaped; the next pass finds the others.
+    pub async fn pass(&self, how: How) -> Result<Passed, StoreError> {
+        let started = Instant::now();
+        let seen = self.observe(how).await?;
+        let candidates: Vec<Candidate> = seen.dead.iter().map(|suspect| suspect.candidate.clone()).collect();
+        let witnesses = self.witnesses(&seen, &candidates).await?;
+        let plan = sweep::plan(&seen.observation, &candidates, seen.contact, &witnesses, &self.brake());
+
+        let now = seen.observation.now;
+        let mut tally = Tally::new(now, seen.healthy, how.dry_run);
+        for &index in &plan.held {
+            let candidate = &candidates[index];
+            tally.add(candidate, candidate.reason(), OrphanOutcome::Held);
+        }
+        let doomed = plan.reap.iter().map(|&(index, reason)| Doomed { suspect: &seen.dead[index], reason }).collect();
+        if how.dry_run {
+            self.only_name(doomed, &mut tally);
+        } else {
+            self.clean_up(doomed, seen.contact, &mut tally).await?;
+        }
+        let more = seen.observation.expired as usize > MOST;
+        let result = self.report(tally, plan.hold, started.elapsed()).await?;
+        Ok(Passed { result, hold: plan.hold, now, next_expiry: seen.observation.next_expiry, more })
+    }
+
+    fn only_name(&self, doomed: Vec<Doomed<'_>>, tally: &mut Tally) {
+        for Doomed { suspect, reason } in doomed {
+            tally.add(&suspect.candidate, reason, OrphanOutcome::Detected);
+        }
+    }
+
+    /// Looks at everything a plan needs.
+    async fn observe(&self, how: How) -> Result<Seen, StoreError> {
+        let (mut seen, mut contact) = self.look().await?;
+        let unleased = self.unleased(&seen, how).await?;
+        if !how.dry_run && !unleased.is_empty() {
+            let adopted = self.store.adopt(&unleased).await?;
+            tracing::debug!(adopted, "agents without a lease were given one");
+            (seen, contact) = self.look().await?;
+        }
+        let due = self.due(&mut seen).await?;
+        let mut found = self.store.suspects(&due, seen.now).await?;
+        let mut healthy = seen.leases.saturating_sub(seen.expired);
+        if how.dry_run {
+            // They have no lease that could run or be over, so they are judged as if they had one.
+            let (living, dead): (Vec<Suspect>, Vec<Suspect>) =
+                unleased.into_iter().partition(|suspect| suspect.candidate.record.is_some() || is_alive(suspect, seen.now));
+            healthy += living.len() as u64;
+            found.extend(dead);
+        }
+        let (living, dead): (Vec<Suspect>, Vec<Suspect>) =
+            found.into_iter().partition(|suspect| is_alive(suspect, seen.now));
+        healthy += living.len() as u64;
+        if !how.dry_run {
+            self.renew(&living, &due).await?;
+        }
+        // The brake counts who fell silent: not plain agents whose heartbeats have just renewed their leases.
+        seen.batch = dead.iter().map(|suspect| (suspect.candidate.id.clone(), suspect.candidate.lease_end)).collect();
+        seen.expired = (seen.expired.saturating_sub(due.len() as u64)) + dead.len() as u64;
+        Ok(Seen { observation: seen, contact, dead, healthy })
+    }
+
+    async fn look(&self) -> Result<(Observation, Contact), StoreError> {
+        let seen = self.store.observe(self.settings().sweep.batch).await?;
+        self.health.turned();
+        let contact = self.watch.observed(&seen);
+        Ok((seen, contact))
+    }
+
+    /// Agents that should have a lease and have none. Looked for when the counts say so, and now and then anyway.
+    async fn unleased(&self, seen: &Observation, how: How) -> Result<Vec<Suspect>, StoreError> {
+        if !how.reconcile && seen.active <= seen.leases + self.unusable.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        let mut unleased = self.store.unleased(seen.now).await?;
+        self.unusable.store(unleased.unusable.len() as u64, Ordering::Relaxed);
+        for id in &unleased.unusable {
+            self.is_cleanable(id);
+        }
+        if how.reconcile {
+            let listed: HashSet<String> =
+                unleased.suspects.iter().map(|suspect| suspect.candidate.id.clone()).collect();
+            let unlisted = self.store.unlisted(seen.now).await?;
+            unleased.suspects.extend(unlisted.into_iter().filter(|found| !listed.contains(&found.candidate.id)));
+        }
+        Ok(unleased.suspects)
+    }
+
+    /// Every lease that is over, of ids that can be cleaned up. Those that cannot are left out of the counts too.
+    async fn due(&self, seen: &mut Observation) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut due = std::mem::take(&mut seen.batch);
+        while (due.len() as u64) < seen.expired && due.len() < MOST {
+            let page = self.store.expired(seen.now, due.len(), PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            due.extend(page);
+        }
+        // Leases that were renewed meanwhile shift the pages, so one may be seen twice.
+        let mut known = HashSet::new();
+        due.retain(|(id, _)| known.insert(id.clone()));
+        let found = due.len();
+        due.retain(|(id, _)| self.is_cleanable(id));
+        seen.expired = seen.expired.saturating_sub((found - due.len()) as u64);
+        seen.leases = seen.leases.saturating_sub((found - due.len()) as u64);
+        Ok(due)
+    }
+
+    /// Renews the leases of plain agents that have beaten since.
+    async fn renew(&self, living: &[Suspect], due: &[(String, u64)]) -> Result<(), StoreError> {
+        let judged: HashMap<&str, u64> = due.iter().map(|(id, end)| (id.as_str(), *end)).collect();
+        let renewed = living.iter().filter_map(|suspect| Some((suspect, *judged.get(suspect.candidate.id.as_str())?)));
+        stream::iter(renewed)
+            .map(|(suspect, judged_end)| self.store.renew_plain(suspect, judged_end))
+            .buffer_unordered(RENEWALS)
+            .try_for_each(|_| async { Ok(()) })
+            .await
+    }
+
+    /// Beats of living agents, where the plan may need them: after a break in watching.
+    async fn witnesses(&self, seen: &Seen, candidates: &[Candidate]) -> Result<Vec<u64>, StoreError> {
+        if seen.contact.gap() == 0 || candidates.iter().all(Candidate::is_proven) {
+            return Ok(Vec::new());
+        }
+        self.store.witnesses(seen.observation.now, WITNESSES).await
+    }
+}
+
+/// Whether a plain agent's heartbeat says that it is alive although its lease is over.
+fn is_alive(suspect: &Suspect, now: u64) -> bool {
+    suspect.plain.is_some_and(|lease| lease.end > now)
+}

@@ -1,0 +1,146 @@
+//! What a pass did: counted as it happens, then told to people, to the bus, to the store and to Prometheus.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lifecycle_core::brake::HoldReason;
+use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::metric;
+use lifecycle_core::sweep::{Candidate, Orphan, OrphanCleanupResult, OrphanOutcome, Reason};
+use lifecycle_redis::{Removed, StoreError};
+
+use crate::sweeper::Sweeper;
+
+/// Most orphans listed in an event.
+const LISTED: usize = 100;
+/// Most ids in a log line.
+const NAMED: usize = 10;
+
+/// The result of a pass under way.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    now: u64,
+    result: OrphanCleanupResult,
+}
+
+impl Tally {
+    pub(crate) fn new(now: u64, healthy: u64, dry_run: bool) -> Self {
+        Self { now, result: OrphanCleanupResult { healthy_agents: healthy, dry_run, ..OrphanCleanupResult::default() } }
+    }
+
+    /// Server time in ms when the pass looked.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    pub(crate) fn add(&mut self, candidate: &Candidate, reason: Reason, outcome: OrphanOutcome) {
+        let name = match outcome {
+            OrphanOutcome::Cleaned => Some("cleaned"),
+            OrphanOutcome::Refuted => Some("refuted"),
+            OrphanOutcome::Elsewhere => Some("elsewhere"),
+            OrphanOutcome::Failed => Some("failed"),
+            OrphanOutcome::Detected | OrphanOutcome::Held => None,
+        };
+        if let Some(name) = name {
+            metrics::counter!(metric::REAP_OUTCOMES, "outcome" => name).increment(1);
+        }
+        self.result.add(Orphan::of(candidate, reason, self.now, outcome));
+    }
+
+    pub(crate) fn add_cleaned(&mut self, candidate: &Candidate, reason: Reason, removed: Removed) {
+        metrics::counter!(metric::ORPHAN_CLEANUP, "reason" => reason.as_str()).increment(1);
+        metrics::counter!(metric::KEYS_DELETED).increment(removed.keys_deleted);
+        metrics::counter!(metric::TASKS_REQUEUED).increment(removed.tasks_requeued);
+        self.result.keys_deleted += removed.keys_deleted;
+        self.result.tasks_requeued += removed.tasks_requeued;
+        self.add(candidate, reason, OrphanOutcome::Cleaned);
+    }
+}
+
+impl Sweeper {
+    /// Ends a pass: watermark and hold, `orphans_detected`, the log and the metrics.
+    pub(crate) async fn report(
+        &self,
+        tally: Tally,
+        hold: Option<HoldReason>,
+        took: Duration,
+    ) -> Result<OrphanCleanupResult, StoreError> {
+        let Tally { now, mut result } = tally;
+        result.hold = hold.map(|reason| reason.to_string());
+        if result.dry_run {
+            return Ok(result);
+        }
+        self.store.end_pass(&self.id, hold.as_ref().map(|reason| (reason, result.held))).await?;
+        let began = self.note_hold(hold, &result);
+        log(&result);
+        if began || result.orphans_detected > result.held + result.elsewhere {
+            self.say(detected(&result, now)).await;
+        }
+        measure(&result, now, took);
+        Ok(result)
+    }
+
+    /// Logs the beginning and the end of a hold. Returns whether it begins.
+    fn note_hold(&self, hold: Option<HoldReason>, result: &OrphanCleanupResult) -> bool {
+        let was = self.holding.swap(hold.is_some(), Ordering::Relaxed);
+        match (&result.hold, was) {
+            (Some(reason), false) => {
+                tracing::warn!(
+                    held = result.held,
+                    "reaping is held: {reason}; they stay until they beat, the store was watched long enough, or \
+                     sweep.hold_timeout is over; `lifecyclectl hold release` goes on at once"
+                );
+                true
+            }
+            (None, true) => {
+                tracing::info!("reaping goes on: nobody is held any more");
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+fn detected(result: &OrphanCleanupResult, now: u64) -> Event {
+    let mut event = Event::new(EventKind::OrphansDetected, now);
+    event.count = Some(result.orphans_detected);
+    event.orphans = result.orphans.iter().take(LISTED).cloned().collect();
+    event
+}
+
+fn log(result: &OrphanCleanupResult) {
+    if result.orphans_cleaned == 0 {
+        return;
+    }
+    let cleaned: Vec<String> = result
+        .orphans
+        .iter()
+        .filter(|orphan| orphan.outcome == OrphanOutcome::Cleaned)
+        .take(NAMED)
+        .map(|orphan| format!("{:?} ({})", orphan.agent_id, orphan.reason))
+        .collect();
+    let further = result.orphans_cleaned - cleaned.len() as u64;
+    let further = if further > 0 { format!(" and {further} more") } else { String::new() };
+    tracing::info!(
+        keys = result.keys_deleted,
+        tasks = result.tasks_requeued,
+        healthy = result.healthy_agents,
+        "cleaned up {} orphan(s): {}{further}",
+        result.orphans_cleaned,
+        cleaned.join(", ")
+    );
+}
+
+#[allow(clippy::cast_precision_loss)] // Counts and ms of server time are far below 2^52.
+fn measure(result: &OrphanCleanupResult, now: u64, took: Duration) {
+    let outcome = if result.hold.is_some() { "held" } else { "ok" };
+    metrics::counter!(metric::SWEEP_PASSES, "outcome" => outcome).increment(1);
+    metrics::histogram!(metric::SWEEP_DURATION).record(took.as_secs_f64());
+    metrics::gauge!(metric::SWEEP_HELD).set(result.held as f64);
+    if result.hold.is_none() {
+        metrics::gauge!(metric::SWEEP_LAST_GOOD).set(now as f64 / 1_000.0);
+    }
+    let orphaned = result.orphans_detected - result.orphans_cleaned - result.refuted;
+    metrics::gauge!(metric::AGENT_COUNT, "state" => "active").set((result.healthy_agents + result.refuted) as f64);
+    metrics::gauge!(metric::AGENT_COUNT, "state" => "orphaned").set(orphaned as f64);
+}

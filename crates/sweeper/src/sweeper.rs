@@ -1,0 +1,88 @@
+//! One sweeper: its name, its connection, and what it remembers between passes.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lifecycle_core::brake::Brake;
+use lifecycle_core::ids::AgentId;
+use lifecycle_core::liveness::millis;
+use lifecycle_core::settings::Settings;
+use lifecycle_redis::{Store, is_usable};
+
+use crate::health::Health;
+use crate::hints::Acknowledgements;
+use crate::watch::Watch;
+
+/// Most strange ids that are remembered, so that a flood of them costs no memory.
+const REMEMBERED: usize = 1_000;
+
+/// A sweeper. It remembers little, and nothing that another one would have to know.
+#[derive(Debug)]
+pub struct Sweeper {
+    pub(crate) store: Store,
+    pub(crate) id: String,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) acknowledgements: Arc<Acknowledgements>,
+    pub(crate) health: Arc<Health>,
+    /// Members of `agents:active` that can have no lease, as of the last time they were looked through.
+    pub(crate) unusable: AtomicU64,
+    /// Whether the last pass held anybody.
+    pub(crate) holding: AtomicBool,
+    strange: Mutex<HashSet<String>>,
+}
+
+impl Sweeper {
+    /// A sweeper on this connection, named after host and process.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        let watch = Arc::new(Watch::new(store.settings().sweep.orphan_threshold));
+        Self {
+            store,
+            id: format!("sweeper-{}-{}", host(), std::process::id()),
+            watch,
+            acknowledgements: Arc::default(),
+            health: Arc::default(),
+            unusable: AtomicU64::new(0),
+            holding: AtomicBool::new(false),
+            strange: Mutex::default(),
+        }
+    }
+
+    /// Its name, as it stands in the audit log and in locks.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        self.store.settings()
+    }
+
+    pub(crate) fn brake(&self) -> Brake {
+        let sweep = &self.settings().sweep;
+        Brake {
+            fraction: sweep.hold_fraction,
+            minimum: sweep.hold_minimum.into(),
+            timeout_ms: millis(sweep.hold_timeout),
+            default_lease_ms: millis(sweep.orphan_threshold),
+        }
+    }
+
+    /// Whether an id found in the store can be cleaned up. One that no agent of ours could have is reported, once.
+    pub(crate) fn is_cleanable(&self, id: &str) -> bool {
+        let usable = is_usable(id);
+        if let Err(problem) = AgentId::new(id) {
+            let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);
+            if strange.len() < REMEMBERED && strange.insert(id.to_string()) {
+                let effect = if usable { "only its exact keys are touched" } else { "it is left alone" };
+                tracing::warn!(%problem, "an id in the store was not written by us: {effect}");
+            }
+        }
+        usable
+    }
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -133,7 +133,7 @@ fn start_coordinator(server: &Server, cast: &Cast) -> Result<Role> {
     let folder = server.folder().join("demo");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("plan.toml"), cast.plan())?;
-    Ok(command.in_folder(folder).args(["run", "plan.toml", "--output", "json"]).spawn()?)
+    command.in_folder(folder).args(["run", "plan.toml", "--output", "json"]).spawn()
 }
 
 /// SIGKILL to the supervisor of an agent, which can therefore tell nobody. `None` if the agent is not there.

@@ -251,7 +251,8 @@ async fn begin_life(store: &Store, registration: &Registration, takeover: bool) 
         match store.register(registration, AgentState::Starting, None).await? {
             Registered::Ok(life) => return Ok(life),
             Registered::Held { .. } if takeover => clean_up(store, id, Reason::Operator, true).await?,
-            Registered::Held { incarnation: Some(incarnation), .. } if bears_witness(store, id, incarnation).await? => {}
+            Registered::Held { incarnation: Some(incarnation), .. }
+                if bears_witness(store, id, incarnation).await? => {}
             Registered::Held { incarnation, host, pid, lease_left_ms } => {
                 return Err(AgentError::Held { id: id.into(), incarnation, host, pid, lease_left_ms });
             }

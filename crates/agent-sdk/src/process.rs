@@ -67,7 +67,9 @@ pub fn place() -> Option<String> {
 /// any more. `false` whenever it cannot be told.
 #[must_use]
 pub fn is_proven_gone(record: &AgentRecord) -> bool {
-    let (Some(pid), Some(start), Some(theirs)) = (record.pid, record.pid_start, &record.place) else { return false };
+    let (Some(pid), Some(start), Some(theirs)) = (record.pid, record.pid_start, &record.place) else {
+        return false;
+    };
     place().as_ref() == Some(theirs) && !ProcessId { pid, start }.is_alive()
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct RunArguments {
     /// The agent's id: 1 to 128 of A-Z a-z 0-9 . _ -
     #[arg(long)]
     id: AgentId,
-    /// What the agent is alike to; agents of one kind share a memory prior [default: the id without -<number>]
+    /// What the agent is alike to; agents of one kind share a memory prior [default: the id without its number]
     #[arg(long)]
     kind: Option<String>,
     /// Work for this sprint: the command runs once for every task assigned to the agent
@@ -72,7 +72,7 @@ pub(crate) struct RunArguments {
     /// Fence a living agent of the same id instead of being refused
     #[arg(long)]
     takeover: bool,
-    /// With --sprint: append each task's output to DIR/<task>.log instead of printing it
+    /// With --sprint: append each task's output to DIR/TASK.log instead of printing it
     #[arg(long, value_name = "DIR", requires = "sprint")]
     logs: Option<PathBuf>,
     /// Standard input is a pipe from the parent, and its end means that the parent died

@@ -68,7 +68,13 @@ impl Sprint {
         }
     }
 
-    async fn assign(&mut self, desk: &Desk, task: &TaskId, agent: usize, life: Incarnation) -> Result<(), Trouble> {
+    async fn assign(
+        &mut self,
+        desk: &Desk,
+        task: &TaskId,
+        agent: usize,
+        life: Incarnation,
+    ) -> Result<(), Trouble> {
         let Some(planned) = self.plan.tasks.iter().find(|planned| planned.id == *task) else { return Ok(()) };
         let Some(record) = self.records.get_mut(task) else { return Ok(()) };
         let post = &self.plan.agents[agent];
@@ -92,7 +98,13 @@ impl Sprint {
         Ok(())
     }
 
-    async fn settle(&mut self, desk: &Desk, task: &TaskId, from: TaskState, to: TaskRecord) -> Result<(), Trouble> {
+    async fn settle(
+        &mut self,
+        desk: &Desk,
+        task: &TaskId,
+        from: TaskState,
+        to: TaskRecord,
+    ) -> Result<(), Trouble> {
         let reply = desk.store().settle_task(&desk.life(), &self.plan.id, task, from, &to).await?;
         if written(reply)? && !to.state.is_settled() {
             let detail = to.detail.as_deref().unwrap_or_default();
@@ -173,6 +185,12 @@ impl Sprint {
         self.posts[agent].process = Process::GivenUp { since };
         let id = &self.plan.agents[agent].id;
         let log = desk.launcher.agent_log(&self.plan.id, id);
-        self.warn(desk, &format!("{id} is given up, it ended as often as it was started; its own words are in {}", log.display()));
+        self.warn(
+            desk,
+            &format!(
+                "{id} is given up, it ended as often as it was started; its own words are in {}",
+                log.display()
+            ),
+        );
     }
 }

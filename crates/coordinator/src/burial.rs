@@ -57,7 +57,9 @@ impl Burial {
         loop {
             match desk.store().record(self.id.as_str()).await {
                 Ok(record) => {
-                    let own = |record: &AgentRecord| record.pid == Some(self.pid) && record.host == agent_sdk::host();
+                    let own = |record: &AgentRecord| {
+                        record.pid == Some(self.pid) && record.host == agent_sdk::host()
+                    };
                     return record.filter(own).map(|record| record.incarnation);
                 }
                 Err(error) => may_try_again(desk, &error).await.then_some(())?,

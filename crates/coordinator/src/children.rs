@@ -159,7 +159,9 @@ impl Child {
 
 fn handle(pid: u32) -> Option<OwnedFd> {
     let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    pidfd_open(pid, PidfdFlags::empty()).inspect_err(|error| tracing::warn!(%error, "no handle on a child")).ok()
+    pidfd_open(pid, PidfdFlags::empty())
+        .inspect_err(|error| tracing::warn!(%error, "no handle on a child"))
+        .ok()
 }
 
 fn append(path: &Path) -> io::Result<File> {
@@ -167,7 +169,9 @@ fn append(path: &Path) -> io::Result<File> {
         .parent()
         .map_or(Ok(()), std::fs::create_dir_all)
         .and_then(|()| OpenOptions::new().create(true).append(true).open(path));
-    opened.map_err(|error| io::Error::new(error.kind(), format!("{} cannot be written: {error}", path.display())))
+    opened.map_err(|error| {
+        io::Error::new(error.kind(), format!("{} cannot be written: {error}", path.display()))
+    })
 }
 
 /// An exit status as the records have it: `exit 1`, `signal 9`.

@@ -17,10 +17,12 @@ pub(crate) fn coordinator_id(epic: &EpicId) -> Result<AgentId, InvalidName> {
 /// # Errors
 /// A [`Failure`] with its exit code: 69 when no store answers, 1 when the epic has a coordinator.
 pub(crate) async fn enrol(epic: &EpicId, settings: &Settings, takeover: bool) -> Result<Agent, Failure> {
-    let usage = |error: InvalidName| Failure::new(exit::USAGE, format!("{error}: give the epic a shorter id"));
+    let usage =
+        |error: InvalidName| Failure::new(exit::USAGE, format!("{error}: give the epic a shorter id"));
     let id = coordinator_id(epic).map_err(usage)?;
     let wanted = AgentSettings::new(id.as_str()).map_err(usage)?;
-    let wanted = wanted.settings(settings.clone()).role(Role::Coordinator).kind("coordinator").epic(epic.clone());
+    let wanted =
+        wanted.settings(settings.clone()).role(Role::Coordinator).kind("coordinator").epic(epic.clone());
     Agent::register(wanted.takeover(takeover)).await.map_err(|error| refused(epic, &error))
 }
 

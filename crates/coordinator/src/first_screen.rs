@@ -47,9 +47,14 @@ fn counted(count: usize, what: &str) -> String {
 /// The warning, if nobody has swept for twice the interval.
 fn no_sweeper(seen: &Observation, interval_ms: u64) -> Option<String> {
     let last = match &seen.watermark {
-        Some(watermark) if seen.now.saturating_sub(watermark.at) <= interval_ms.saturating_mul(2) => return None,
+        Some(watermark) if seen.now.saturating_sub(watermark.at) <= interval_ms.saturating_mul(2) => {
+            return None;
+        }
         Some(watermark) => {
-            format!("the last pass was {} ago", lifecycle_cli::output::age(seen.now.saturating_sub(watermark.at)))
+            format!(
+                "the last pass was {} ago",
+                lifecycle_cli::output::age(seen.now.saturating_sub(watermark.at))
+            )
         }
         None => "there was never a pass".into(),
     };

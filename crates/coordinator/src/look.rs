@@ -54,11 +54,15 @@ impl Sprint {
     }
 
     fn tell_returned(&self, desk: &Desk, entry: &Requeued) {
-        let record = self.records.iter().find(|(task, _)| task.as_str() == entry.task_id).map(|(_, record)| record);
+        let record =
+            self.records.iter().find(|(task, _)| task.as_str() == entry.task_id).map(|(_, record)| record);
         let Some(record) = record.filter(|record| !record.state.is_settled()) else { return };
         let Requeued { task_id, attempt, agent_id, reason } = entry;
         let of = record.max_attempts;
-        self.warn(desk, &format!("{task_id} comes back from {agent_id} ({reason}), {attempt} of {of} attempts used"));
+        self.warn(
+            desk,
+            &format!("{task_id} comes back from {agent_id} ({reason}), {attempt} of {of} attempts used"),
+        );
     }
 
     async fn look_at_agents(&mut self, desk: &Desk) -> Result<(), Trouble> {
@@ -82,7 +86,9 @@ impl Sprint {
         let mut doubtful: BTreeMap<TaskId, bool> = BTreeMap::new();
         let mut claims: Vec<(&AgentId, &TaskId)> = Vec::new();
         for (task, record) in self.records.iter().filter(|(_, record)| record.state == TaskState::Assigned) {
-            let Some(agent) = record.agent_id.as_deref().and_then(|id| seat_of(&self.plan, id)) else { continue };
+            let Some(agent) = record.agent_id.as_deref().and_then(|id| seat_of(&self.plan, id)) else {
+                continue;
+            };
             let post = &self.posts[agent];
             let registered = post.record.as_ref().filter(|seen| Some(seen.incarnation) == record.incarnation);
             match registered {
@@ -97,7 +103,9 @@ impl Sprint {
             }
         }
         let held = desk.store().have_tasks(&claims).await?;
-        doubtful.extend(claims.iter().zip(held).filter(|(_, held)| !held).map(|((_, task), _)| ((*task).clone(), false)));
+        doubtful.extend(
+            claims.iter().zip(held).filter(|(_, held)| !held).map(|((_, task), _)| ((*task).clone(), false)),
+        );
         let now = desk.now();
         self.loose.retain(|task, _| doubtful.contains_key(task));
         let grips = doubtful.into_iter().map(|(task, gone)| {

@@ -105,7 +105,8 @@ fn start(global: &GlobalArgs) -> anyhow::Result<Settings> {
 
 /// Everything that can be known to be wrong before anything is started.
 fn ready(path: &std::path::Path, settings: &Settings) -> Result<(Plan, PathBuf), Vec<String>> {
-    let plan = plan_file::read(path).map_err(|refused| refused.to_string().lines().map(str::to_owned).collect::<Vec<_>>())?;
+    let plan = plan_file::read(path)
+        .map_err(|refused| refused.to_string().lines().map(str::to_owned).collect::<Vec<_>>())?;
     let mut problems: Vec<String> =
         programs::missing(&plan).into_iter().map(|line| format!("{}: {line}", path.display())).collect();
     match programs::agent_program(settings) {
@@ -190,7 +191,8 @@ impl Intent {
     }
 
     fn text(&self) -> String {
-        let mut lines = vec![format!("epic {}: would run on {}, output to {}", self.epic, self.store, self.output)];
+        let mut lines =
+            vec![format!("epic {}: would run on {}, output to {}", self.epic, self.store, self.output)];
         for sprint in &self.sprints {
             let after = listed("after", &sprint.after);
             lines.push(format!("sprint {}{after}", sprint.sprint));

@@ -15,7 +15,8 @@ const AGENT: &str = "agent";
 /// One line for each command of the plan whose program is not there.
 #[must_use]
 pub fn missing(plan: &Plan) -> Vec<String> {
-    let agents = plan.sprints.iter().flat_map(|sprint| sprint.agents.iter().map(move |agent| (sprint, agent)));
+    let agents =
+        plan.sprints.iter().flat_map(|sprint| sprint.agents.iter().map(move |agent| (sprint, agent)));
     let lines: BTreeSet<String> = agents
         .filter(|(_, agent)| find_for(agent).is_none())
         .map(|(sprint, agent)| {
@@ -60,7 +61,10 @@ fn is_executable(file: &Path) -> bool {
 pub fn agent_program(settings: &Settings) -> Result<PathBuf, String> {
     if let Some(program) = &settings.coordinator.agent_program {
         return find(&program.to_string_lossy(), env::var_os("PATH").as_deref()).ok_or_else(|| {
-            format!("coordinator.agent_program {:?} is no executable file: name the `agent` program", program.display())
+            format!(
+                "coordinator.agent_program {:?} is no executable file: name the `agent` program",
+                program.display()
+            )
         });
     }
     let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join(AGENT)));

@@ -64,7 +64,8 @@ pub async fn run(order: Order) -> anyhow::Result<(Summary, u8)> {
     let mut desk = Desk { agent, epic, launcher, progress, news, begun: Instant::now() };
     first_screen::show(&desk, &plan).await;
     desk.progress = Progress::new(&plan);
-    let sprints = plan.sprints.iter().cloned().enumerate().map(|(number, sprint)| Sprint::new(number, sprint));
+    let sprints =
+        plan.sprints.iter().cloned().enumerate().map(|(number, sprint)| Sprint::new(number, sprint));
     let sprints = sprints.collect();
     let mut run = Run { plan, sprints, desk, bus, heard, obeyed: None, trouble_since: None };
     run.work().await;
@@ -145,8 +146,11 @@ impl Run {
     }
 
     async fn start_what_is_due(&mut self) -> Result<bool, Trouble> {
-        let phases: Vec<_> = self.sprints.iter().map(|sprint| (sprint.plan.id.clone(), sprint.phase())).collect();
-        let phase = |id: &_| phases.iter().find(|(sprint, _)| sprint == id).map_or(Phase::Waiting, |(_, phase)| *phase);
+        let phases: Vec<_> =
+            self.sprints.iter().map(|sprint| (sprint.plan.id.clone(), sprint.phase())).collect();
+        let phase = |id: &_| {
+            phases.iter().find(|(sprint, _)| sprint == id).map_or(Phase::Waiting, |(_, phase)| *phase)
+        };
         let due = due(&self.plan, phase);
         for due in &due {
             let (Due::Start(id) | Due::Skip { sprint: id, .. }) = due;
@@ -220,16 +224,16 @@ impl Run {
 
     fn take(&mut self, news: &News) {
         match news {
-            News::Exited { sprint, agent, status } => self.sprints[*sprint].exited(&self.desk, *agent, status),
+            News::Exited { sprint, agent, status } => {
+                self.sprints[*sprint].exited(&self.desk, *agent, status)
+            }
             News::Buried { sprint, agent, life } => self.sprints[*sprint].buried(*agent, *life),
         }
     }
 
     fn hear(&mut self, hint: &Hint) -> bool {
         match hint {
-            Hint::Event(event) => {
-                self.sprints.iter_mut().any(|sprint| sprint.hear(&self.desk, event))
-            }
+            Hint::Event(event) => self.sprints.iter_mut().any(|sprint| sprint.hear(&self.desk, event)),
             Hint::Resync(_) => true,
             Hint::Alert(_) | Hint::Rubbish { .. } => false,
         }
@@ -245,7 +249,9 @@ impl Run {
         }
         let reason = self.obeyed.as_ref().map_or("done", |stop| stop.reason.as_str());
         if let Err(error) = agent.shutdown(reason).await {
-            self.desk.progress.warn(&format!("not everything could be removed: {error}; a sweeper does once the lease is over"));
+            self.desk.progress.warn(&format!(
+                "not everything could be removed: {error}; a sweeper does once the lease is over"
+            ));
         }
         agent.store().close().await;
         let code = code(&summary, self.obeyed.as_ref());
@@ -253,7 +259,8 @@ impl Run {
     }
 
     fn summary(&self) -> Summary {
-        let restarts = self.sprints.iter().flat_map(|sprint| &sprint.posts).map(|post| post.restarts.len() as u64).sum();
+        let restarts =
+            self.sprints.iter().flat_map(|sprint| &sprint.posts).map(|post| post.restarts.len() as u64).sum();
         let sprints = self.sprints.iter().map(sprint_summary).collect();
         let stopped = self.obeyed.as_ref().map(|stop| stop.reason.clone());
         Summary::new(self.plan.epic.to_string(), sprints, stopped, restarts, self.desk.now())

@@ -87,7 +87,8 @@ impl Post {
 
 impl Sprint {
     pub(crate) fn new(number: usize, plan: SprintPlan) -> Self {
-        let records = plan.tasks.iter().map(|task| (task.id.clone(), TaskRecord::pending(task.attempts))).collect();
+        let records =
+            plan.tasks.iter().map(|task| (task.id.clone(), TaskRecord::pending(task.attempts))).collect();
         let posts = plan.agents.iter().map(|_| Post::new()).collect();
         let (loose, guests_since) = (BTreeMap::new(), None);
         Self { number, plan, stage: Stage::Waiting, records, posts, loose, guests_since, taken: false }
@@ -153,7 +154,12 @@ impl Sprint {
     }
 
     /// A child's process has ended: seen at once, told at once.
-    pub(crate) fn exited(&mut self, desk: &Desk, agent: usize, status: &std::io::Result<std::process::ExitStatus>) {
+    pub(crate) fn exited(
+        &mut self,
+        desk: &Desk,
+        agent: usize,
+        status: &std::io::Result<std::process::ExitStatus>,
+    ) {
         let Some(child) = self.posts[agent].child.take() else { return };
         let how = match status.as_ref().ok().and_then(std::process::ExitStatus::code) {
             Some(0) => Exit::Left,
@@ -197,7 +203,12 @@ impl Sprint {
             (EventKind::HeartbeatSent | EventKind::CleanupAcknowledged, _) => return false,
             (EventKind::CleanupStarted, Some(life)) if post.child.is_none() => {
                 if let Some((_, process)) = post.buried.filter(|(buried, _)| *buried == life) {
-                    tokio::spawn(acknowledge(desk.clone(), self.plan.agents[agent].id.clone(), life, process));
+                    tokio::spawn(acknowledge(
+                        desk.clone(),
+                        self.plan.agents[agent].id.clone(),
+                        life,
+                        process,
+                    ));
                 }
             }
             (EventKind::CleanupCompleted, Some(life)) => post.reaped = Some(life),

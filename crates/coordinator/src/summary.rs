@@ -65,7 +65,13 @@ pub struct TaskSummary {
 impl Summary {
     /// Counts up what the sprints say.
     #[must_use]
-    pub fn new(epic: String, sprints: Vec<SprintSummary>, stopped: Option<String>, restarts: u64, took: Duration) -> Self {
+    pub fn new(
+        epic: String,
+        sprints: Vec<SprintSummary>,
+        stopped: Option<String>,
+        restarts: u64,
+        took: Duration,
+    ) -> Self {
         let count = |wanted: &[TaskState]| {
             let tasks = sprints.iter().flat_map(|sprint| &sprint.tasks);
             tasks.filter(|task| wanted.contains(&task.state)).count() as u64
@@ -79,7 +85,17 @@ impl Summary {
         };
         let elapsed_ms = millis(took);
         let agent_restarts = restarts;
-        Self { epic, outcome, stopped, tasks_completed, tasks_failed, tasks_left, agent_restarts, elapsed_ms, sprints }
+        Self {
+            epic,
+            outcome,
+            stopped,
+            tasks_completed,
+            tasks_failed,
+            tasks_left,
+            agent_restarts,
+            elapsed_ms,
+            sprints,
+        }
     }
 
     /// Prints it on stdout.
@@ -141,19 +157,29 @@ mod tests {
             agent_id: Some("coder-1".into()),
             detail: Some("exit 0".into()),
         });
-        let sprint = SprintSummary { sprint: "api".into(), outcome: SprintOutcome::Completed, tasks: tasks.collect() };
+        let sprint =
+            SprintSummary { sprint: "api".into(), outcome: SprintOutcome::Completed, tasks: tasks.collect() };
         Summary::new("shop".into(), vec![sprint], stopped.map(Into::into), 0, Duration::from_secs(12))
     }
 
     #[test]
     fn the_outcome_is_the_worst_and_the_totals_say_only_what_there_is() {
         let all = summary(&[TaskState::Completed; 2], None);
-        assert_eq!((all.outcome, all.totals().as_str()), (SprintOutcome::Completed, "shop: 2 of 2 tasks completed, in 12s"));
+        assert_eq!(
+            (all.outcome, all.totals().as_str()),
+            (SprintOutcome::Completed, "shop: 2 of 2 tasks completed, in 12s")
+        );
         let some = summary(&[TaskState::Completed, TaskState::Failed], None);
-        assert_eq!((some.outcome, some.totals().as_str()), (SprintOutcome::Failed, "shop: 1 of 2 tasks completed, 1 failed, in 12s"));
+        assert_eq!(
+            (some.outcome, some.totals().as_str()),
+            (SprintOutcome::Failed, "shop: 1 of 2 tasks completed, 1 failed, in 12s")
+        );
         let stopped = summary(&[TaskState::Failed, TaskState::Pending], Some("SIGINT"));
         assert_eq!(stopped.outcome, SprintOutcome::Interrupted);
-        assert_eq!(stopped.totals(), "shop: 0 of 2 tasks completed, 1 failed, 1 left, in 12s (interrupted: SIGINT)");
+        assert_eq!(
+            stopped.totals(),
+            "shop: 0 of 2 tasks completed, 1 failed, 1 left, in 12s (interrupted: SIGINT)"
+        );
     }
 
     #[test]
@@ -161,6 +187,9 @@ mod tests {
         let json = serde_json::to_value(summary(&[TaskState::Completed], None)).unwrap();
         assert_eq!((&json["outcome"], &json["tasksCompleted"]), (&"completed".into(), &1.into()));
         let task = &json["sprints"][0]["tasks"][0];
-        assert_eq!((&task["taskId"], &task["state"], &task["agentId"]), (&"t0".into(), &"completed".into(), &"coder-1".into()));
+        assert_eq!(
+            (&task["taskId"], &task["state"], &task["agentId"]),
+            (&"t0".into(), &"completed".into(), &"coder-1".into())
+        );
     }
 }

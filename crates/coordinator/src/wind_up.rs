@@ -34,7 +34,9 @@ impl Sprint {
                 self.send_guests_away(desk, &ids).await?;
                 return Ok(false);
             }
-            SprintEnded::Ok { keys_deleted } => tracing::debug!(sprint = %self.plan.id, keys_deleted, "sprint removed"),
+            SprintEnded::Ok { keys_deleted } => {
+                tracing::debug!(sprint = %self.plan.id, keys_deleted, "sprint removed")
+            }
         }
         self.stage = Stage::Over(outcome);
         self.say(desk, &format!("{outcome}, {} of {} tasks settled", self.settled(), self.records.len()));
@@ -64,10 +66,15 @@ impl Sprint {
         // Some may have registered only now.
         let ids: Vec<_> = self.plan.agents.iter().map(|agent| &agent.id).collect();
         let records = desk.store().records(&ids).await?;
-        let why = if manner == Manner::Finished { Reason::SprintCompleted.as_str() } else { "coordinator_stopping" };
+        let why = if manner == Manner::Finished {
+            Reason::SprintCompleted.as_str()
+        } else {
+            "coordinator_stopping"
+        };
         for ((post, agent), record) in self.posts.iter_mut().zip(&self.plan.agents).zip(records) {
             let Post { child: Some(child), .. } = post else { continue };
-            let own = record.filter(|record| record.pid == Some(child.pid) && record.host == agent_sdk::host());
+            let own =
+                record.filter(|record| record.pid == Some(child.pid) && record.host == agent_sdk::host());
             let Some(record) = own else { continue };
             child.incarnation = Some(record.incarnation);
             let Some(order) = child.order_due().and_then(Manner::order) else { continue };
@@ -89,7 +96,9 @@ impl Sprint {
                 self.reap(desk, id, record.incarnation, Reason::ProcessExited).await?;
             } else if first {
                 self.say(desk, &format!("{id}, which is not of this plan, is told to leave"));
-                desk.store().order(id, Some(record.incarnation), Order::Drain, Reason::SprintCompleted.as_str()).await?;
+                desk.store()
+                    .order(id, Some(record.incarnation), Order::Drain, Reason::SprintCompleted.as_str())
+                    .await?;
             } else if now.saturating_sub(since) >= patience {
                 self.reap(desk, id, record.incarnation, Reason::SprintCompleted).await?;
             }
@@ -98,7 +107,9 @@ impl Sprint {
     }
 
     fn is_over(&self, id: &str, life: Incarnation) -> bool {
-        seat_of(&self.plan, id).and_then(|seat| self.posts[seat].buried).is_some_and(|(buried, _)| buried == life)
+        seat_of(&self.plan, id)
+            .and_then(|seat| self.posts[seat].buried)
+            .is_some_and(|(buried, _)| buried == life)
     }
 
     /// Whether something is due that nobody will tell us of: a pause that ends, a signal.

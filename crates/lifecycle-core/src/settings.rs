@@ -4,7 +4,7 @@
 //! the command lines; [`Settings::contradictions`] reports all mistakes at once, by setting name, so that
 //! the loader can add the source of each.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 

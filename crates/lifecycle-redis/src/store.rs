@@ -135,7 +135,9 @@ impl Store {
 
 /// What goes wrong with a connection, one after the other.
 #[derive(Debug)]
-pub struct Troubles(tokio::sync::broadcast::Receiver<(fred::error::Error, Option<fred::types::config::Server>)>);
+pub struct Troubles(
+    tokio::sync::broadcast::Receiver<(fred::error::Error, Option<fred::types::config::Server>)>,
+);
 
 impl Troubles {
     /// The next one. Waits for ever when the connection was closed.

@@ -81,7 +81,10 @@ impl Sweeper {
         if let Some(contact) = last_call
             && !self.last_call(&locked, contact).await?
         {
-            tracing::info!(agents = locked.len(), "the store was away during the last call: nobody was reaped, the next pass judges anew");
+            tracing::info!(
+                agents = locked.len(),
+                "the store was away during the last call: nobody was reaped, the next pass judges anew"
+            );
             for doomed in locked {
                 self.unlock(&doomed, &token).await;
                 self.acknowledgements.take(doomed.id());
@@ -147,7 +150,12 @@ impl Sweeper {
         self.store.left_behind(&plain).await
     }
 
-    async fn reap(&self, doomed: Doomed<'_>, left_behind: &[String], token: &str) -> Result<ReapOutcome, StoreError> {
+    async fn reap(
+        &self,
+        doomed: Doomed<'_>,
+        left_behind: &[String],
+        token: &str,
+    ) -> Result<ReapOutcome, StoreError> {
         let seen_to_end = doomed.reason == Reason::ProcessExited;
         let process = self.acknowledgements.take(doomed.id());
         let target = Target {

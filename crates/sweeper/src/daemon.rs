@@ -76,8 +76,11 @@ async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
     let address = settings.http.listen;
     TcpListener::bind(address).await.map_err(|error| {
         let advice = "set http.listen to a free address (port 0 takes any)";
-        Failure::new(exit::FAILED, format!("http.listen {address} cannot be used: {error}; nothing was started: {advice}"))
-            .into()
+        Failure::new(
+            exit::FAILED,
+            format!("http.listen {address} cannot be used: {error}; nothing was started: {advice}"),
+        )
+        .into()
     })
 }
 

@@ -85,7 +85,8 @@ async fn read(store: &Store) -> Result<Reading, StoreError> {
         return Ok(Reading::default());
     }
     let fleet = store.fleet().await?;
-    let mut states: BTreeMap<&'static str, u64> = AgentState::ALL.iter().map(|state| (state.as_str(), 0)).collect();
+    let mut states: BTreeMap<&'static str, u64> =
+        AgentState::ALL.iter().map(|state| (state.as_str(), 0)).collect();
     for agent in &fleet {
         let state = agent.record.as_ref().map_or("plain", |record| record.state.as_str());
         *states.entry(state).or_default() += 1;
@@ -95,7 +96,8 @@ async fn read(store: &Store) -> Result<Reading, StoreError> {
 
 /// From the beat, or from the record that plain agents keep apart.
 async fn memory(store: &Store, fleet: &[AgentView]) -> Result<Vec<(String, u64)>, StoreError> {
-    let in_beat = |agent: &AgentView| agent.beat.as_ref().and_then(|beat| beat.memory_usage).map(|usage| usage.rss);
+    let in_beat =
+        |agent: &AgentView| agent.beat.as_ref().and_then(|beat| beat.memory_usage).map(|usage| usage.rss);
     let silent: Vec<&str> =
         fleet.iter().filter(|agent| in_beat(agent).is_none()).map(|agent| agent.id.as_str()).collect();
     let mut memory: Vec<(String, u64)> =
@@ -130,8 +132,9 @@ mod tests {
         figures.lock().memory = vec![("coder-1".into(), 9)];
         let text = figures.render();
         assert!(text.starts_with("# HELP agent_memory_usage_bytes "), "{text}");
-        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(), [
-            "agent_memory_usage_bytes{agent_id=\"coder-1\"} 9"
-        ]);
+        assert_eq!(
+            text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>(),
+            ["agent_memory_usage_bytes{agent_id=\"coder-1\"} 9"]
+        );
     }
 }

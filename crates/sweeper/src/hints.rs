@@ -77,7 +77,11 @@ pub(crate) async fn listen(mut bus: Bus, wake: &Wake, acknowledgements: &Acknowl
             Hint::Rubbish { channel, problem } => {
                 rubbish += 1;
                 if rubbish == 1 {
-                    tracing::warn!(channel, problem, "a message is no event of ours; this and further ones are dropped");
+                    tracing::warn!(
+                        channel,
+                        problem,
+                        "a message is no event of ours; this and further ones are dropped"
+                    );
                 }
             }
         }

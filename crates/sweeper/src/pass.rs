@@ -87,7 +87,8 @@ impl Sweeper {
             let candidate = &candidates[index];
             tally.add(candidate, candidate.reason(), OrphanOutcome::Held);
         }
-        let doomed = plan.reap.iter().map(|&(index, reason)| Doomed { suspect: &seen.dead[index], reason }).collect();
+        let doomed =
+            plan.reap.iter().map(|&(index, reason)| Doomed { suspect: &seen.dead[index], reason }).collect();
         if how.dry_run {
             self.only_name(doomed, &mut tally);
         } else {
@@ -118,8 +119,9 @@ impl Sweeper {
         let mut healthy = seen.leases.saturating_sub(seen.expired);
         if how.dry_run {
             // They have no lease that could run or be over, so they are judged as if they had one.
-            let (living, dead): (Vec<Suspect>, Vec<Suspect>) =
-                unleased.into_iter().partition(|suspect| suspect.candidate.record.is_some() || is_alive(suspect, seen.now));
+            let (living, dead): (Vec<Suspect>, Vec<Suspect>) = unleased
+                .into_iter()
+                .partition(|suspect| suspect.candidate.record.is_some() || is_alive(suspect, seen.now));
             healthy += living.len() as u64;
             found.extend(dead);
         }
@@ -130,7 +132,8 @@ impl Sweeper {
             self.renew(&living, &due).await?;
         }
         // The brake counts who fell silent: not plain agents whose heartbeats have just renewed their leases.
-        seen.batch = dead.iter().map(|suspect| (suspect.candidate.id.clone(), suspect.candidate.lease_end)).collect();
+        seen.batch =
+            dead.iter().map(|suspect| (suspect.candidate.id.clone(), suspect.candidate.lease_end)).collect();
         seen.expired = (seen.expired.saturating_sub(due.len() as u64)) + dead.len() as u64;
         Ok(Seen { observation: seen, contact, dead, healthy })
     }
@@ -156,7 +159,9 @@ impl Sweeper {
             let listed: HashSet<String> =
                 unleased.suspects.iter().map(|suspect| suspect.candidate.id.clone()).collect();
             let unlisted = self.store.unlisted(seen.now).await?;
-            unleased.suspects.extend(unlisted.into_iter().filter(|found| !listed.contains(&found.candidate.id)));
+            unleased
+                .suspects
+                .extend(unlisted.into_iter().filter(|found| !listed.contains(&found.candidate.id)));
         }
         Ok(unleased.suspects)
     }
@@ -184,7 +189,8 @@ impl Sweeper {
     /// Renews the leases of plain agents that have beaten since.
     async fn renew(&self, living: &[Suspect], due: &[(String, u64)]) -> Result<(), StoreError> {
         let judged: HashMap<&str, u64> = due.iter().map(|(id, end)| (id.as_str(), *end)).collect();
-        let renewed = living.iter().filter_map(|suspect| Some((suspect, *judged.get(suspect.candidate.id.as_str())?)));
+        let renewed =
+            living.iter().filter_map(|suspect| Some((suspect, *judged.get(suspect.candidate.id.as_str())?)));
         stream::iter(renewed)
             .map(|(suspect, judged_end)| self.store.renew_plain(suspect, judged_end))
             .buffer_unordered(RENEWALS)

@@ -25,7 +25,14 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(now: u64, healthy: u64, dry_run: bool) -> Self {
-        Self { now, result: OrphanCleanupResult { healthy_agents: healthy, dry_run, ..OrphanCleanupResult::default() } }
+        Self {
+            now,
+            result: OrphanCleanupResult {
+                healthy_agents: healthy,
+                dry_run,
+                ..OrphanCleanupResult::default()
+            },
+        }
     }
 
     /// Server time in ms when the pass looked.
@@ -141,6 +148,7 @@ fn measure(result: &OrphanCleanupResult, now: u64, took: Duration) {
         metrics::gauge!(metric::SWEEP_LAST_GOOD).set(now as f64 / 1_000.0);
     }
     let orphaned = result.orphans_detected - result.orphans_cleaned - result.refuted;
-    metrics::gauge!(metric::AGENT_COUNT, "state" => "active").set((result.healthy_agents + result.refuted) as f64);
+    metrics::gauge!(metric::AGENT_COUNT, "state" => "active")
+        .set((result.healthy_agents + result.refuted) as f64);
     metrics::gauge!(metric::AGENT_COUNT, "state" => "orphaned").set(orphaned as f64);
 }

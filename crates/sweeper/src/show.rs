@@ -42,7 +42,8 @@ fn outcome(outcome: OrphanOutcome) -> &'static str {
 }
 
 fn summary(result: &OrphanCleanupResult) -> String {
-    let mut line = format!("{} orphan(s), {} healthy agent(s)", result.orphans_detected, result.healthy_agents);
+    let mut line =
+        format!("{} orphan(s), {} healthy agent(s)", result.orphans_detected, result.healthy_agents);
     if result.dry_run {
         line.push_str("; a dry run, nothing was touched");
     } else {
@@ -64,7 +65,12 @@ mod tests {
 
     #[test]
     fn the_summary_tells_a_dry_run_from_a_cleanup_and_says_why_reaping_is_held() {
-        let mut result = OrphanCleanupResult { orphans_detected: 2, healthy_agents: 9, dry_run: true, ..Default::default() };
+        let mut result = OrphanCleanupResult {
+            orphans_detected: 2,
+            healthy_agents: 9,
+            dry_run: true,
+            ..Default::default()
+        };
         assert_eq!(summary(&result), "2 orphan(s), 9 healthy agent(s); a dry run, nothing was touched\n");
         result.dry_run = false;
         result.orphans_cleaned = 1;

@@ -75,7 +75,9 @@ impl Watch {
         if let (Some(then), Some(now)) = (known.watermark, watermark)
             && now < then
         {
-            tracing::warn!("the store went back in time (a restored or lagging copy): silence proves nothing for now");
+            tracing::warn!(
+                "the store went back in time (a restored or lagging copy): silence proves nothing for now"
+            );
             contact.lost_memory(seen.now, now);
         }
         known.watermark = watermark;

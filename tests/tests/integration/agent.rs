@@ -165,7 +165,8 @@ fn an_agent_frozen_past_its_lease_and_reaped_ends_its_command_creates_no_key_and
 #[test]
 fn a_drain_order_lets_the_work_finish_and_takes_effect_before_the_next_beat_is_due() {
     let mut fleet = Fleet::new();
-    let mut agent = fleet.agent("coder-1", "echo up; while [ ! -e gate ]; do sleep 0.05; done; exit 4").spawn().unwrap();
+    let mut agent =
+        fleet.agent("coder-1", "echo up; while [ ! -e gate ]; do sleep 0.05; done; exit 4").spawn().unwrap();
     agent.wait_for_line(|line| line == "up", SOON).unwrap();
     fleet.wait_for_beat("coder-1");
     let mut drain = fleet.role("lifecyclectl").args(["drain", "coder-1"]).spawn().unwrap();

@@ -16,3 +16,5 @@ mod outage;
 mod process;
 mod sdk;
 mod server;
+mod sprint;
+mod sweeping;

@@ -58,7 +58,8 @@ fn a_pass_after_an_outage_holds_says_why_and_releases_the_hold_once_the_agents_a
     fleet.server.pause().unwrap();
     agents[0].wait(LEASE * 5).expect_err("it is stopped");
     fleet.server.resume().unwrap();
-    let held = sweeper.wait_for_line(|line| line.contains("12 of 12 agents fell silent together"), SOON).unwrap();
+    let held =
+        sweeper.wait_for_line(|line| line.contains("12 of 12 agents fell silent together"), SOON).unwrap();
     assert!(held.contains("WARN"), "{held}");
     let hold = fleet.client.text(&["HGET", "sweep:hold", "agents"]).unwrap();
     assert_eq!(hold.as_deref(), Some("12"));

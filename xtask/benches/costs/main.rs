@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use lifecycle_cli::output::Output;
+use lifecycle_cli::output::{Output, print_stdout};
 use lifecycle_core::settings::Settings;
 use lifecycle_tests::Server;
 
@@ -85,6 +85,9 @@ async fn run(cli: &Cli) -> Result<()> {
 
     step(&format!("done in {:.0} s", started.elapsed().as_secs_f64()));
     cli.output.show(&report, Report::table)?;
+    if cli.output == Output::Table {
+        print_stdout(&report.origin())?;
+    }
     Ok(())
 }
 

@@ -83,11 +83,13 @@ impl Report {
                 figure.note.clone(),
             ]);
         }
-        let (server, cores, runs) = (&self.server, self.cores, self.runs);
-        table.row([format!(
-            "\nmedian of {runs} run(s), {server}, {cores} cores, client and server on one machine"
-        )]);
         table
+    }
+
+    /// Where the figures come from, for below the table.
+    pub(crate) fn origin(&self) -> String {
+        let (server, cores, runs) = (&self.server, self.cores, self.runs);
+        format!("Median of {runs} run(s); {server}; server and client share {cores} core(s).\n")
     }
 }
 

@@ -1,0 +1,202 @@
+//! What a sweeper finds, cleans up and leaves alone, on a real store.
+
+mod daemon;
+mod neighbours;
+mod races;
+mod replicas;
+mod rubbish;
+mod seed;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use lifecycle_core::ids::AgentId;
+use lifecycle_core::record::{AgentState, Heartbeat, MemoryUsage, Registration, Role as AgentRole};
+use lifecycle_core::settings::Settings;
+use lifecycle_redis::{BeatReply, Fenced, Life, Registered, Store};
+use lifecycle_tests::process::RoleCommand;
+use lifecycle_tests::{PlainClient, Role, Server, eventually};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+const SOON: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(600);
+/// Longer than any threshold in these tests.
+const LONG_AGO_MS: i64 = 700_000;
+
+/// A store, and what is done to it by hand.
+struct Site {
+    server: Server,
+    runtime: Runtime,
+    store: Store,
+    client: PlainClient,
+}
+
+impl Site {
+    fn start() -> Self {
+        let server = Server::start().unwrap();
+        let mut settings = Settings::default();
+        settings.redis.url = server.url();
+        let runtime = Runtime::new().unwrap();
+        let store = runtime.block_on(Store::connect(&settings)).unwrap();
+        let client = server.client().unwrap();
+        Self { server, runtime, store, client }
+    }
+
+    fn role(&self, args: &[&str]) -> RoleCommand {
+        let command = Role::command("sweeper").unwrap().args(args.iter().copied());
+        command
+            .env("LIFECYCLE_REDIS__URL", self.server.url())
+            .env("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0")
+            .env("LIFECYCLE_SWEEP__GRACE", "20ms")
+    }
+
+    fn sweep_command(&self) -> RoleCommand {
+        self.role(&["sweep", "--output", "json"])
+    }
+
+    /// One pass by `sweeper sweep`.
+    fn sweep(&self) -> Value {
+        result(&mut self.sweep_command().spawn().unwrap())
+    }
+
+    fn daemon(&self) -> Daemon {
+        Daemon::from(self.role(&["run"]))
+    }
+
+    // An agent on the seed's plain protocol.
+
+    fn plain(&mut self, id: &str, beat_ago_ms: i64) {
+        let timestamp = self.client.now_ms().unwrap() - beat_ago_ms;
+        let beat = format!(r#"{{"agentId":"{id}","timestamp":{timestamp},"pid":1,"state":"busy"}}"#);
+        self.client.run(&["SETEX", &format!("agent:heartbeat:{id}"), "180", &beat]).unwrap();
+        self.client.run(&["SADD", "agents:active", id]).unwrap();
+    }
+
+    // A registered agent.
+
+    fn register(&self, id: &str) -> Life {
+        self.register_as(&registration(id))
+    }
+
+    fn register_as(&self, registration: &Registration) -> Life {
+        match self.runtime.block_on(self.store.register(registration, AgentState::Running, None)).unwrap() {
+            Registered::Ok(life) => life,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn beat(&self, life: &Life) -> Fenced<BeatReply> {
+        self.runtime.block_on(beat(&self.store, life, LEASE)).unwrap()
+    }
+
+    fn own(&self, life: &Life, names: &[String]) {
+        assert_eq!(self.runtime.block_on(self.store.own_keys(life, names)).unwrap(), Fenced::Ok(()));
+    }
+
+    /// Makes a lease have ended some time ago.
+    fn expire(&mut self, id: &str) {
+        let end = (self.client.now_ms().unwrap() - LONG_AGO_MS).to_string();
+        self.client.run(&["ZADD", "agents:leases", "XX", &end, id]).unwrap();
+    }
+
+    /// Every key but the fleet's own records.
+    fn keys(&mut self) -> Vec<String> {
+        let fleets = ["agents:", "lifecycle:", "memory:", "sweep:"];
+        let keys = self.client.keys().unwrap();
+        keys.into_iter().filter(|key| !fleets.iter().any(|prefix| key.starts_with(prefix))).collect()
+    }
+
+    fn active(&mut self) -> Vec<String> {
+        self.client.texts(&["SMEMBERS", "agents:active"]).unwrap()
+    }
+
+    /// The audit entries, newest first.
+    fn log(&self) -> Vec<std::collections::HashMap<String, String>> {
+        let entries = self.runtime.block_on(self.store.log(10_000)).unwrap();
+        entries.into_iter().map(|entry| entry.fields).collect()
+    }
+
+    fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&mut PlainClient) -> bool) {
+        let client = &mut self.client;
+        eventually(SOON, what, || Ok(holds(client).then_some(()))).unwrap();
+    }
+}
+
+fn registration(id: &str) -> Registration {
+    Registration {
+        id: AgentId::new(id).unwrap(),
+        role: AgentRole::Worker,
+        kind: "coder".into(),
+        parent: None,
+        sprint: None,
+        epic: None,
+        host: "builder".into(),
+        pid: 4242,
+        pid_start: None,
+        place: None,
+        lease: LEASE,
+    }
+}
+
+async fn beat(
+    store: &Store,
+    life: &Life,
+    lease: Duration,
+) -> Result<Fenced<BeatReply>, lifecycle_redis::StoreError> {
+    let beat = Heartbeat {
+        agent_id: life.id.to_string(),
+        incarnation: Some(life.incarnation),
+        timestamp: Some(1),
+        memory_usage: Some(MemoryUsage { rss: 7_000_000, ..MemoryUsage::default() }),
+        ..Heartbeat::default()
+    };
+    store.beat(life, u64::try_from(lease.as_millis()).unwrap(), &beat, AgentState::Busy).await
+}
+
+/// What `sweeper sweep --output json` printed.
+fn result(sweep: &mut Role) -> Value {
+    let status = sweep.wait(SOON).unwrap();
+    assert_eq!(status.code(), Some(0), "{}", sweep.stderr());
+    serde_json::from_str(&sweep.stdout()).unwrap_or_else(|error| panic!("{error}: {}", sweep.stdout()))
+}
+
+fn count(result: &Value, name: &str) -> u64 {
+    result[name].as_u64().unwrap_or_else(|| panic!("{name} in {result}"))
+}
+
+/// A `sweeper run` and its pages.
+struct Daemon {
+    role: Role,
+    address: String,
+}
+
+impl Daemon {
+    fn from(command: RoleCommand) -> Self {
+        let role = command.spawn().unwrap();
+        let line = role.wait_for_line(|line| line.contains("http="), SOON).unwrap();
+        let address = line.split("http=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+        Self { role, address }
+    }
+
+    /// Status and text of a page.
+    fn page(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: sweeper\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn wait_until_ready(&self) {
+        eventually(SOON, "the sweeper to be ready", || Ok((self.page("/readyz").0 == 200).then_some(()))).unwrap();
+    }
+
+    fn metric(&self, series: &str) -> Option<f64> {
+        let (_, text) = self.page("/metrics");
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+}

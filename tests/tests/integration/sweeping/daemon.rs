@@ -1,0 +1,213 @@
+//! `sweeper run`: when it looks, what it holds, what it says of itself.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lifecycle_core::record::AgentState;
+use lifecycle_redis::{Fenced, Life, Registered, Store};
+
+use super::{Daemon, SOON, Site, beat, registration};
+
+#[test]
+fn it_starts_before_the_store_says_so_and_becomes_ready_when_it_comes() {
+    let mut site = Site::start();
+    site.server.kill().unwrap();
+    let daemon = site.daemon();
+    daemon.role.wait_for_line(|line| line.contains("no pass could be made"), SOON).unwrap();
+    let (code, why) = daemon.page("/readyz");
+    assert_eq!((code, why.lines().count()), (503, 1), "{why}");
+    assert!(why.contains("does not answer"), "{why}");
+    assert_eq!(daemon.page("/healthz").0, 200, "it is alive, there is only nothing to sweep");
+
+    site.server.restart().unwrap();
+    daemon.wait_until_ready();
+    site.client = site.server.client().unwrap();
+    assert!(site.client.exists("sweep:watermark").unwrap());
+    let complaints = daemon.role.stderr().lines().filter(|line| line.contains("WARN")).count();
+    assert_eq!(complaints, 1, "one line for the outage:\n{}", daemon.role.stderr());
+
+    site.server.pause().unwrap();
+    site.wait_until_unready(&daemon);
+    site.server.resume().unwrap();
+    daemon.wait_until_ready();
+}
+
+#[test]
+fn evidence_of_exit_is_acted_on_at_once_and_not_at_the_next_timer() {
+    let mut site = Site::start();
+    let daemon = site.daemon();
+    daemon.wait_until_ready();
+    let life = site.register("crashed");
+    let exited = site.store.process_exited("crashed", life.incarnation, "signal 9", "test");
+    assert!(site.runtime.block_on(exited).unwrap());
+    // The lease had 600 s to go and the backstop comes every 60 s.
+    site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
+    let entry = &site.log()[0];
+    assert_eq!((entry["reason"].as_str(), entry["process"].as_str()), ("process_exited", "dead"));
+    site.wait_until("the metric", |_| {
+        daemon.metric("agent_orphan_cleanup_count{reason=\"process_exited\"}") == Some(1.0)
+    });
+}
+
+#[test]
+fn it_wakes_for_the_next_lease_to_end_even_of_an_agent_that_registered_later() {
+    let mut site = Site::start();
+    let daemon = site.daemon();
+    daemon.wait_until_ready();
+    let mut short = registration("short");
+    short.lease = Duration::from_millis(1_500);
+    site.register_as(&short);
+    // The backstop comes every 60 s.
+    site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
+    assert_eq!(site.log()[0]["reason"], "missing_heartbeat");
+}
+
+#[test]
+fn the_pages_tell_the_truth_about_the_fleet() {
+    let mut site = Site::start();
+    for id in ["one", "two"] {
+        let life = site.register(id);
+        assert!(matches!(site.beat(&life), Fenced::Ok(_)));
+    }
+    site.plain("three", 0);
+    site.client.run(&["HSET", "agent:memory:three", "rss", "9000000"]).unwrap();
+    let daemon = site.daemon();
+    daemon.wait_until_ready();
+    site.wait_until("the figures", |_| daemon.metric("agent_memory_usage_bytes{agent_id=\"one\"}").is_some());
+    for (series, value) in [
+        ("agent_count_total{state=\"active\"}", 3.0),
+        ("agent_count_total{state=\"orphaned\"}", 0.0),
+        ("agent_memory_usage_bytes{agent_id=\"two\"}", 7_000_000.0),
+        ("agent_memory_usage_bytes{agent_id=\"three\"}", 9_000_000.0),
+        ("lifecycle_agents{state=\"busy\"}", 2.0),
+        ("lifecycle_agents{state=\"plain\"}", 1.0),
+        ("agent_orphan_cleanup_count{reason=\"stale_heartbeat\"}", 0.0),
+        ("lifecycle_sweep_held_agents", 0.0),
+    ] {
+        assert_eq!(daemon.metric(series), Some(value), "{series}\n{}", daemon.page("/metrics").1);
+    }
+    let now = site.client.now_ms().unwrap() as f64 / 1_000.0;
+    let good = daemon.metric("lifecycle_sweep_last_good_timestamp_seconds").unwrap();
+    assert!((now - good).abs() < 60.0, "{good} at {now}");
+    let (_, text) = daemon.page("/metrics");
+    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let name = line.split(' ').nth(2).unwrap();
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_one_line_naming_the_setting_and_exit_1() {
+    let site = Site::start();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut sweeper = site.role(&["run", "--listen", &address]).spawn().unwrap();
+    assert_eq!(sweeper.wait(SOON).unwrap().code(), Some(1));
+    assert_eq!(sweeper.stderr().lines().count(), 1, "{}", sweeper.stderr());
+    assert!(sweeper.stderr().contains("http.listen") && sweeper.stderr().contains(&address), "{}", sweeper.stderr());
+}
+
+const OUTAGE_LEASE: Duration = Duration::from_secs(1);
+const AGENTS: usize = 12;
+
+/// Agents that beat five times per lease, unless they are told that the store is away.
+async fn keep_beating(store: Store, lives: Vec<Life>, away: Arc<AtomicBool>) {
+    let mut ticks = tokio::time::interval(OUTAGE_LEASE / 5);
+    loop {
+        ticks.tick().await;
+        for life in &lives {
+            if !away.load(Ordering::Relaxed) {
+                let _ = beat(&store, life, OUTAGE_LEASE).await;
+            }
+        }
+    }
+}
+
+fn short_leases(site: &Site) -> Daemon {
+    Daemon::from(
+        site.role(&["run"])
+            .env("LIFECYCLE_SWEEP__ORPHAN_THRESHOLD", "1s")
+            .env("LIFECYCLE_HEARTBEAT__INTERVAL", "200ms")
+            .env("LIFECYCLE_SWEEP__INTERVAL", "1s"),
+    )
+}
+
+fn register_short(site: &Site) -> Vec<Life> {
+    (0..AGENTS)
+        .map(|n| {
+            let mut agent = registration(&format!("agent-{n}"));
+            agent.lease = OUTAGE_LEASE;
+            match site.runtime.block_on(site.store.register(&agent, AgentState::Running, None)).unwrap() {
+                Registered::Ok(life) => life,
+                other => panic!("{other:?}"),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn after_an_outage_of_five_leases_nobody_is_reaped_and_the_reason_is_said() {
+    let mut site = Site::start();
+    let away = Arc::new(AtomicBool::new(false));
+    let lives = register_short(&site);
+    site.runtime.spawn(keep_beating(site.store.clone(), lives.clone(), Arc::clone(&away)));
+    let mut daemon = short_leases(&site);
+    daemon.wait_until_ready();
+    let good = site.client.text(&["HGET", "sweep:watermark", "good"]).unwrap();
+    site.wait_until("a pass over the living", |client| {
+        client.text(&["HGET", "sweep:watermark", "good"]).unwrap() > good
+    });
+
+    site.server.pause().unwrap();
+    away.store(true, Ordering::Relaxed);
+    // Time has to pass here: the server's own clock is what runs on.
+    daemon.role.wait(OUTAGE_LEASE * 5).expect_err("the sweeper does not exit");
+    site.server.resume().unwrap();
+
+    // Nobody beats until the sweeper has looked: the worst case.
+    let held = daemon.role.wait_for_line(|line| line.contains("reaping is held"), SOON).unwrap();
+    assert!(held.contains("fell silent together") || held.contains("was not watched"), "{held}");
+    site.wait_until("the hold", |client| client.exists("sweep:hold").unwrap());
+    away.store(false, Ordering::Relaxed);
+    daemon.role.wait_for_line(|line| line.contains("reaping goes on"), SOON).unwrap();
+    assert_eq!(site.client.int(&["XLEN", "agents:log"]).unwrap(), 0, "nobody was reaped");
+    assert_eq!(site.active().len(), AGENTS);
+    for life in &lives {
+        assert!(matches!(site.beat(life), Fenced::Ok(_)));
+    }
+}
+
+#[test]
+fn what_is_held_is_not_reaped_until_an_operator_says_so() {
+    let mut site = Site::start();
+    let lives = register_short(&site);
+    let away = Arc::new(AtomicBool::new(false));
+    let beating = site.runtime.spawn(keep_beating(site.store.clone(), lives.clone(), Arc::clone(&away)));
+    let daemon = short_leases(&site);
+    daemon.wait_until_ready();
+    away.store(true, Ordering::Relaxed);
+    beating.abort();
+    daemon.role.wait_for_line(|line| line.contains("reaping is held"), SOON).unwrap();
+    let crashed = &lives[0];
+    let exited = site.store.process_exited(crashed.id.as_str(), crashed.incarnation, "signal 9", "test");
+    assert!(site.runtime.block_on(exited).unwrap());
+    site.wait_until("the one whose end is proven", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
+    assert_eq!(site.log()[0]["agentId"], crashed.id.as_str());
+    site.wait_until("the metric", |_| daemon.metric("lifecycle_sweep_held_agents") == Some(AGENTS as f64 - 1.0));
+
+    let released = site.runtime.block_on(site.store.release_hold(Duration::from_secs(60))).unwrap();
+    assert!(released.is_some());
+    site.wait_until("the rest", |client| client.int(&["XLEN", "agents:log"]).unwrap() == AGENTS as i64);
+}
+
+impl Site {
+    fn wait_until_unready(&mut self, daemon: &Daemon) {
+        self.wait_for("the sweeper not to be ready", || daemon.page("/readyz").0 == 503);
+    }
+
+    fn wait_for(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        lifecycle_tests::eventually(SOON, what, || Ok(holds().then_some(()))).unwrap();
+    }
+}

@@ -1,0 +1,114 @@
+//! A cleanup removes exactly what is the dead agent's own.
+
+use super::{LONG_AGO_MS, Site, count};
+
+fn fleet() -> Vec<String> {
+    (0..=20).map(|n| format!("agent-{n}")).collect()
+}
+
+fn is_of_agent_1(key: &str) -> bool {
+    key.split(':').any(|part| part == "agent-1")
+}
+
+#[test]
+fn reaping_agent_1_of_21_plain_agents_removes_exactly_its_own_keys() {
+    let mut site = Site::start();
+    for id in fleet() {
+        site.plain(&id, if id == "agent-1" { 180_000 } else { 0 });
+        site.client.run(&["SET", &format!("agent:task:{id}"), "in flight"]).unwrap();
+        site.client.run(&["HSET", &format!("agent:task:{id}:t1"), "task", "t1"]).unwrap();
+        site.client.run(&["SADD", &format!("agent:deps:{id}"), "a"]).unwrap();
+        site.client.run(&["RPUSH", &format!("agent:deps:{id}:late"), "b"]).unwrap();
+        site.client.run(&["SET", &format!("agent:state:{id}"), "busy"]).unwrap();
+        site.client.run(&["HSET", &format!("agent:memory:{id}"), "rss", "1"]).unwrap();
+    }
+    let expected: Vec<String> = site.keys().into_iter().filter(|key| !is_of_agent_1(key)).collect();
+
+    let result = site.sweep();
+
+    assert_eq!((count(&result, "orphansCleaned"), count(&result, "healthyAgents")), (1, 20));
+    assert_eq!(count(&result, "keysDeleted"), 7, "heartbeat, two tasks, two deps, state, memory");
+    assert_eq!(site.keys(), expected);
+}
+
+#[test]
+fn reaping_agent_1_of_21_registered_agents_removes_exactly_its_own_keys() {
+    let mut site = Site::start();
+    for id in fleet() {
+        let life = site.register(&id);
+        site.beat(&life);
+        let own = [format!("cache:{id}"), format!("cache:{id}:x")];
+        site.own(&life, &own);
+        for key in &own {
+            site.client.run(&["SET", key, "1"]).unwrap();
+        }
+        let depends = site.store.depend_on(&life, &["schema".to_owned()]);
+        site.runtime.block_on(depends).unwrap();
+    }
+    site.client.run(&["SET", "cache:agent-1:not-declared", "1"]).unwrap();
+    site.expire("agent-1");
+    let mut expected: Vec<String> = site.keys().into_iter().filter(|key| !is_of_agent_1(key)).collect();
+    expected.push("cache:agent-1:not-declared".into());
+    expected.sort();
+
+    let result = site.sweep();
+
+    assert_eq!((count(&result, "orphansCleaned"), count(&result, "healthyAgents")), (1, 20));
+    assert_eq!(site.keys(), expected);
+    let entry = &site.log()[0];
+    assert_eq!((entry["agentId"].as_str(), entry["reason"].as_str()), ("agent-1", "stale_heartbeat"));
+    assert!(entry["keys"].contains("cache:agent-1:x") && !entry["keys"].contains("agent-10"), "{entry:?}");
+}
+
+#[test]
+fn strange_ids_in_the_index_harm_nobody() {
+    let mut site = Site::start();
+    for id in ["a", "a1", "ab", "b", "x", "n", "l"] {
+        site.plain(id, 0);
+        site.client.run(&["SET", &format!("agent:task:{id}"), "1"]).unwrap();
+        site.client.run(&["SET", &format!("agent:task:{id}:y"), "1"]).unwrap();
+        site.client.run(&["SET", &format!("agent:deps:{id}:y"), "1"]).unwrap();
+    }
+    let neighbours = site.keys();
+    let long = "z".repeat(129);
+    let strange = ["a*", "a?", "[ab]", "*", "x:y", "n\nl", long.as_str(), ""];
+    for id in strange {
+        site.client.run(&["SADD", "agents:active", id]).unwrap();
+        site.client.run(&["SET", &format!("agent:memory:{id}"), "1"]).unwrap();
+    }
+    site.client.command(&[b"SADD", b"agents:active", b"bad-\xff\xfe"]).unwrap();
+
+    let first = site.sweep();
+    let second = site.sweep();
+
+    assert_eq!(count(&first, "healthyAgents"), 7, "{first}");
+    assert_eq!(count(&first, "orphansCleaned"), 6, "all but the two that could be mistaken, and the unreadable one");
+    assert_eq!(count(&second, "orphansDetected"), 0, "{second}");
+    let left: Vec<String> = site.keys().into_iter().filter(|key| !neighbours.contains(key)).collect();
+    assert_eq!(left, ["agent:memory:", "agent:memory:x:y"], "left alone, as nobody can say whose they are");
+    assert!(neighbours.iter().all(|key| site.client.exists(key).unwrap()));
+}
+
+#[test]
+fn a_registered_agent_that_the_index_lost_is_found_again_and_judged_by_a_whole_lease() {
+    let mut site = Site::start();
+    let life = site.register("lost");
+    site.client.run(&["DEL", "agents:leases", "agents:active"]).unwrap();
+    let result = site.sweep();
+    assert_eq!((count(&result, "healthyAgents"), count(&result, "orphansDetected")), (1, 0));
+    assert_eq!(site.active(), ["lost"]);
+    assert!(matches!(site.beat(&life), lifecycle_redis::Fenced::Ok(_)));
+    site.expire("lost");
+    assert_eq!(count(&site.sweep(), "orphansCleaned"), 1);
+    assert_eq!(site.keys(), [""; 0]);
+}
+
+#[test]
+fn a_task_of_a_dead_agent_without_a_sprint_goes_with_it() {
+    let mut site = Site::start();
+    site.plain("alone", LONG_AGO_MS);
+    site.client.run(&["HSET", "agent:task:alone:t", "task", "t"]).unwrap();
+    let result = site.sweep();
+    assert_eq!((count(&result, "orphansCleaned"), count(&result, "tasksRequeued")), (1, 0));
+    assert_eq!(site.keys(), [""; 0]);
+}

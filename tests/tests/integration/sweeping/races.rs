@@ -1,0 +1,149 @@
+//! Observe, then reap: what comes in between counts.
+
+use std::time::Duration;
+
+use lifecycle_core::codec::decode;
+use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::sweep::Reason;
+use lifecycle_redis::{Fenced, ReapOutcome, Suspect, Target};
+use lifecycle_tests::plain::Subscription;
+
+use super::{SOON, Site, count, result};
+
+fn suspect(site: &Site) -> Suspect {
+    let suspects = site.runtime.block_on(async {
+        let seen = site.store.observe(10).await.unwrap();
+        let unleased = site.store.unleased(seen.now).await.unwrap();
+        site.store.adopt(&unleased.suspects).await.unwrap();
+        let seen = site.store.observe(10).await.unwrap();
+        site.store.suspects(&seen.batch, seen.now).await.unwrap()
+    });
+    assert_eq!(suspects.len(), 1);
+    suspects.into_iter().next().unwrap()
+}
+
+fn reap(site: &Site, suspect: &Suspect) -> ReapOutcome {
+    let target = Target {
+        id: &suspect.candidate.id,
+        record: suspect.candidate.record.as_ref(),
+        judged: suspect.judged(),
+        left_behind: &[],
+        reason: Reason::StaleHeartbeat,
+        force: false,
+        token: None,
+        by: "test",
+        process: "unknown",
+    };
+    site.runtime.block_on(site.store.reap(&target)).unwrap()
+}
+
+#[test]
+fn a_beat_between_observe_and_reap_saves_the_agent() {
+    let mut site = Site::start();
+    let life = site.register("late");
+    site.expire("late");
+    let suspect = suspect(&site);
+    assert!(matches!(site.beat(&life), Fenced::Ok(_)));
+    assert_eq!(reap(&site, &suspect), ReapOutcome::Refuted);
+    assert!(site.client.exists("agent:state:late").unwrap());
+    assert!(matches!(site.beat(&life), Fenced::Ok(_)));
+}
+
+#[test]
+fn a_plain_heartbeat_between_observe_and_reap_saves_the_agent() {
+    let mut site = Site::start();
+    site.plain("late", 180_000);
+    let suspect = suspect(&site);
+    site.plain("late", 0);
+    assert_eq!(reap(&site, &suspect), ReapOutcome::Refuted);
+    assert_eq!(site.active(), ["late"]);
+}
+
+#[test]
+fn a_beat_after_the_reap_is_fenced_and_creates_no_key() {
+    let mut site = Site::start();
+    let life = site.register("dead");
+    site.expire("dead");
+    let suspect = suspect(&site);
+    assert!(matches!(reap(&site, &suspect), ReapOutcome::Reaped(_)));
+    assert_eq!(reap(&site, &suspect), ReapOutcome::AlreadyGone, "twice does nothing twice");
+    let before = site.client.keys().unwrap();
+    assert_eq!(site.beat(&life), Fenced::Fenced);
+    assert_eq!(site.client.keys().unwrap(), before);
+    assert_eq!(site.keys(), [""; 0]);
+}
+
+#[test]
+fn a_reap_judged_by_an_earlier_life_does_not_touch_the_next_one() {
+    let mut site = Site::start();
+    site.register("again");
+    site.expire("again");
+    let suspect = suspect(&site);
+    assert!(matches!(reap(&site, &suspect), ReapOutcome::Reaped(_)));
+    let second = site.register("again");
+    site.expire("again");
+    assert_eq!(reap(&site, &suspect), ReapOutcome::AlreadyGone);
+    assert!(matches!(site.beat(&second), Fenced::Ok(_)));
+}
+
+fn next(subscription: &mut Subscription, kind: EventKind) -> Event {
+    loop {
+        let (_, payload) = subscription.next(SOON).unwrap().unwrap_or_else(|| panic!("no {kind:?}"));
+        match decode::<Event>(&payload) {
+            Ok(event) if event.kind == kind => return event,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_answers_the_last_call_with_a_beat_stays() {
+    let mut site = Site::start();
+    let life = site.register("called");
+    site.expire("called");
+    let mut heard = site.server.client().unwrap().subscribe(&["agent:lifecycle"]).unwrap();
+    let mut sweep = site.sweep_command().env("LIFECYCLE_SWEEP__GRACE", "2s").spawn().unwrap();
+
+    let call = next(&mut heard, EventKind::CleanupStarted);
+    assert_eq!((call.agent_id.as_deref(), call.incarnation), (Some("called"), Some(life.incarnation)));
+    assert!(matches!(site.beat(&life), Fenced::Ok(_)));
+
+    let swept = result(&mut sweep);
+    assert_eq!((count(&swept, "refuted"), count(&swept, "orphansCleaned")), (1, 0), "{swept}");
+    assert_eq!(next(&mut heard, EventKind::CleanupAborted).agent_id.as_deref(), Some("called"));
+    assert!(!site.client.exists("cleanup:lock:called").unwrap(), "the lock was given back");
+}
+
+#[test]
+fn what_became_of_the_process_is_in_the_audit_entry_if_somebody_answers() {
+    let mut site = Site::start();
+    let life = site.register("hung");
+    site.expire("hung");
+    let mut heard = site.server.client().unwrap().subscribe(&["agent:lifecycle"]).unwrap();
+    let mut sweep = site.sweep_command().env("LIFECYCLE_SWEEP__GRACE", "2s").spawn().unwrap();
+    next(&mut heard, EventKind::CleanupStarted);
+    let answer = site.store.announce(EventKind::CleanupAcknowledged, |event| {
+        event.agent_id = Some("hung".into());
+        event.incarnation = Some(life.incarnation);
+        event.process = Some("killed".into());
+    });
+    site.runtime.block_on(answer).unwrap();
+    assert_eq!(count(&result(&mut sweep), "orphansCleaned"), 1);
+    assert_eq!(site.log()[0]["process"], "killed");
+    let completed = next(&mut heard, EventKind::CleanupCompleted);
+    assert_eq!(completed.process.as_deref(), Some("killed"));
+}
+
+#[test]
+fn the_seeds_events_are_published_for_a_plain_agent_too() {
+    let mut site = Site::start();
+    site.plain("gone", 180_000);
+    let mut heard = site.server.client().unwrap().subscribe(&["agent:lifecycle"]).unwrap();
+    site.sweep();
+    assert_eq!(next(&mut heard, EventKind::CleanupStarted).reason.as_deref(), Some("stale_heartbeat"));
+    let completed = next(&mut heard, EventKind::CleanupCompleted);
+    assert_eq!((completed.agent_id.as_deref(), completed.keys_deleted), (Some("gone"), Some(1)));
+    let detected = next(&mut heard, EventKind::OrphansDetected);
+    assert_eq!((detected.count, detected.orphans[0].agent_id.as_str()), (Some(1), "gone"));
+    assert_eq!(heard.next(Duration::from_millis(1)).unwrap(), None);
+}

@@ -1,0 +1,94 @@
+//! Several sweepers on one store.
+
+use std::collections::HashSet;
+
+use lifecycle_core::record::AgentState;
+
+use super::{LONG_AGO_MS, SOON, Site, count, registration, result};
+
+const ORPHANS: usize = 500;
+const SWEEPERS: usize = 4;
+
+/// Half of them registered with a key of their own, half on the plain protocol with a task.
+fn plant(site: &mut Site) {
+    site.runtime.block_on(async {
+        for n in 0..ORPHANS / 2 {
+            let agent = registration(&format!("registered-{n}"));
+            site.store.register(&agent, AgentState::Running, None).await.unwrap();
+        }
+    });
+    for n in 0..ORPHANS / 2 {
+        site.expire(&format!("registered-{n}"));
+        site.plain(&format!("plain-{n}"), LONG_AGO_MS);
+        site.client.run(&["SET", &format!("agent:task:plain-{n}:t"), "1"]).unwrap();
+    }
+}
+
+#[test]
+fn four_sweepers_clean_500_orphans_once_each_and_their_counts_add_up() {
+    let mut site = Site::start();
+    plant(&mut site);
+    let mut sweeps: Vec<_> = (0..SWEEPERS).map(|_| site.sweep_command().spawn().unwrap()).collect();
+    let results: Vec<_> = sweeps.iter_mut().map(result).collect();
+
+    for result in &results {
+        let parts = ["orphansCleaned", "refuted", "held", "elsewhere", "failed"];
+        let sum: u64 = parts.iter().map(|name| count(result, name)).sum();
+        assert_eq!(count(result, "orphansDetected"), sum);
+        assert_eq!((count(result, "refuted"), count(result, "failed")), (0, 0));
+    }
+    let cleaned: u64 = results.iter().map(|result| count(result, "orphansCleaned")).sum();
+    assert_eq!(cleaned, ORPHANS as u64);
+    let keys: u64 = results.iter().map(|result| count(result, "keysDeleted")).sum();
+    assert_eq!(keys, ORPHANS as u64 / 2 * 3, "a record each, or a heartbeat and a task each");
+    let log = site.log();
+    let ids: HashSet<&String> = log.iter().map(|entry| &entry["agentId"]).collect();
+    assert_eq!((log.len(), ids.len()), (ORPHANS, ORPHANS), "one audit entry each");
+    assert_eq!(site.keys(), [""; 0]);
+    assert_eq!(site.active(), [""; 0]);
+}
+
+#[test]
+fn a_sweeper_killed_while_it_holds_locks_blocks_nobody_for_long() {
+    let mut site = Site::start();
+    site.plain("one", LONG_AGO_MS);
+    site.register("two");
+    site.expire("two");
+    let mut victim = site.sweep_command().env("LIFECYCLE_SWEEP__GRACE", "60s").spawn().unwrap();
+    site.wait_until("the locks", |client| {
+        client.exists("cleanup:lock:one").unwrap() && client.exists("cleanup:lock:two").unwrap()
+    });
+    victim.kill().unwrap();
+
+    assert_eq!(count(&site.sweep(), "elsewhere"), 2, "for a moment they count as somebody else's work");
+    // As if 11 s had gone by since: far less than the 300 s that the locks last.
+    for id in ["one", "two"] {
+        site.client.run(&["PEXPIRE", &format!("cleanup:lock:{id}"), "289000"]).unwrap();
+    }
+    assert_eq!(count(&site.sweep(), "orphansCleaned"), 2);
+    assert_eq!(site.keys(), [""; 0], "the locks are gone too");
+}
+
+#[test]
+fn a_daemon_takes_over_from_a_sweeper_that_was_killed() {
+    let mut site = Site::start();
+    site.plain("one", LONG_AGO_MS);
+    let mut victim = site.sweep_command().env("LIFECYCLE_SWEEP__GRACE", "60s").spawn().unwrap();
+    site.wait_until("the lock", |client| client.exists("cleanup:lock:one").unwrap());
+    victim.kill().unwrap();
+    let daemon = site.daemon();
+    daemon.wait_until_ready();
+    site.client.run(&["PEXPIRE", "cleanup:lock:one", "289000"]).unwrap();
+    site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
+    assert!(daemon.role.stderr().contains("cleaned up 1 orphan"), "{}", daemon.role.stderr());
+}
+
+#[test]
+fn a_stopped_daemon_ends_with_0_and_leaves_no_lock() {
+    let mut site = Site::start();
+    site.plain("one", LONG_AGO_MS);
+    let mut daemon = site.daemon();
+    daemon.wait_until_ready();
+    assert_eq!(daemon.role.stop(SOON).unwrap().code(), Some(0), "{}", daemon.role.stderr());
+    assert_eq!(site.keys(), [""; 0]);
+}

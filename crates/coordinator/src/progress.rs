@@ -59,12 +59,12 @@ impl Progress {
         }
     }
 
-    /// Where a sprint stands.
-    pub(crate) fn show(&self, sprint: usize, settled: usize, at_work: usize) {
+    /// Where a sprint stands, in figures and a few words.
+    pub(crate) fn show(&self, sprint: usize, settled: usize, words: String) {
         let Self::Bars { bars, .. } = self else { return };
         if let Some(bar) = bars.get(sprint) {
             bar.set_position(settled as u64);
-            bar.set_message(if at_work > 0 { format!("{at_work} at work") } else { String::new() });
+            bar.set_message(words);
         }
     }
 

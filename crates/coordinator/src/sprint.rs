@@ -265,7 +265,12 @@ impl Sprint {
 
     pub(crate) fn show(&self, desk: &Desk) {
         let at_work = self.records.values().filter(|record| record.state == TaskState::Assigned).count();
-        desk.progress.show(self.number, self.settled(), at_work);
+        let words = match self.stage {
+            Stage::Over(outcome) => outcome.to_string().replace('_', " "),
+            _ if at_work > 0 => format!("{at_work} at work"),
+            _ => String::new(),
+        };
+        desk.progress.show(self.number, self.settled(), words);
     }
 
     pub(crate) fn say(&self, desk: &Desk, what: &str) {

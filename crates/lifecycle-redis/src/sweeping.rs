@@ -99,15 +99,11 @@ impl Store {
         count: usize,
     ) -> Result<Vec<(String, u64)>, StoreError> {
         let range = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        // As a number: fred takes text for a bound of names, which the server refuses among scores.
+        let until = i64::try_from(now).unwrap_or(i64::MAX);
         let due: Value = self
             .client
-            .zrangebyscore(
-                self.keys().leases(),
-                "-inf",
-                now.to_string(),
-                true,
-                Some((range(known), range(count))),
-            )
+            .zrangebyscore(self.keys().leases(), "-inf", until, true, Some((range(known), range(count))))
             .await?;
         Ok(scores(flat(due)))
     }

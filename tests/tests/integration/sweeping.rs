@@ -192,7 +192,8 @@ impl Daemon {
     }
 
     fn wait_until_ready(&self) {
-        eventually(SOON, "the sweeper to be ready", || Ok((self.page("/readyz").0 == 200).then_some(()))).unwrap();
+        eventually(SOON, "the sweeper to be ready", || Ok((self.page("/readyz").0 == 200).then_some(())))
+            .unwrap();
     }
 
     fn metric(&self, series: &str) -> Option<f64> {

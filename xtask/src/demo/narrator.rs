@@ -12,6 +12,8 @@ use crate::demo::cast::Cast;
 pub(crate) struct Fate {
     /// When.
     killed: Option<Instant>,
+    /// Whether somebody said what became of its processes.
+    verified: bool,
     /// How long until its end was known.
     pub(crate) detected: Option<Duration>,
     /// How long until all it owned was gone.
@@ -94,7 +96,7 @@ impl Narrator {
             EventKind::AgentRegistered if self.fates.contains_key(agent) => {
                 self.say("restarted", agent, "a new life of the same id");
             }
-            EventKind::CleanupAcknowledged => {
+            EventKind::CleanupAcknowledged if self.is_first_word(agent) => {
                 self.say("verified", agent, &format!("process tree: {}", text(event.process.as_ref())));
             }
             EventKind::TaskCompleted if event.outcome.as_deref() == Some("completed") => {
@@ -121,6 +123,11 @@ impl Narrator {
         let Some(killed) = fate.killed else { return String::new() };
         let after = *stage(fate).get_or_insert_with(|| killed.elapsed());
         format!(", {} ms after the kill", after.as_millis())
+    }
+
+    /// The coordinator says what became of a process to whoever asks; once is enough for the reader.
+    fn is_first_word(&mut self, agent: &str) -> bool {
+        self.fates.get_mut(agent).is_none_or(|fate| !std::mem::replace(&mut fate.verified, true))
     }
 
     fn say(&self, what: &str, who: &str, how: &str) {

@@ -106,7 +106,11 @@ fn a_port_that_is_taken_is_one_line_naming_the_setting_and_exit_1() {
     let mut sweeper = site.role(&["run", "--listen", &address]).spawn().unwrap();
     assert_eq!(sweeper.wait(SOON).unwrap().code(), Some(1));
     assert_eq!(sweeper.stderr().lines().count(), 1, "{}", sweeper.stderr());
-    assert!(sweeper.stderr().contains("http.listen") && sweeper.stderr().contains(&address), "{}", sweeper.stderr());
+    assert!(
+        sweeper.stderr().contains("http.listen") && sweeper.stderr().contains(&address),
+        "{}",
+        sweeper.stderr()
+    );
 }
 
 const OUTAGE_LEASE: Duration = Duration::from_secs(1);
@@ -193,9 +197,13 @@ fn what_is_held_is_not_reaped_until_an_operator_says_so() {
     let crashed = &lives[0];
     let exited = site.store.process_exited(crashed.id.as_str(), crashed.incarnation, "signal 9", "test");
     assert!(site.runtime.block_on(exited).unwrap());
-    site.wait_until("the one whose end is proven", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
+    site.wait_until("the one whose end is proven", |client| {
+        client.int(&["XLEN", "agents:log"]).unwrap() == 1
+    });
     assert_eq!(site.log()[0]["agentId"], crashed.id.as_str());
-    site.wait_until("the metric", |_| daemon.metric("lifecycle_sweep_held_agents") == Some(AGENTS as f64 - 1.0));
+    site.wait_until("the metric", |_| {
+        daemon.metric("lifecycle_sweep_held_agents") == Some(AGENTS as f64 - 1.0)
+    });
 
     let released = site.runtime.block_on(site.store.release_hold(Duration::from_secs(60))).unwrap();
     assert!(released.is_some());

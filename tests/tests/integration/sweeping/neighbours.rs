@@ -42,8 +42,7 @@ fn reaping_agent_1_of_21_registered_agents_removes_exactly_its_own_keys() {
         for key in &own {
             site.client.run(&["SET", key, "1"]).unwrap();
         }
-        let depends = site.store.depend_on(&life, &["schema".to_owned()]);
-        site.runtime.block_on(depends).unwrap();
+        site.runtime.block_on(site.store.depend_on(&life, &["schema".to_owned()])).unwrap();
     }
     site.client.run(&["SET", "cache:agent-1:not-declared", "1"]).unwrap();
     site.expire("agent-1");
@@ -82,7 +81,11 @@ fn strange_ids_in_the_index_harm_nobody() {
     let second = site.sweep();
 
     assert_eq!(count(&first, "healthyAgents"), 7, "{first}");
-    assert_eq!(count(&first, "orphansCleaned"), 6, "all but the two that could be mistaken, and the unreadable one");
+    assert_eq!(
+        count(&first, "orphansCleaned"),
+        6,
+        "all but the two that could be mistaken, and the unreadable one"
+    );
     assert_eq!(count(&second, "orphansDetected"), 0, "{second}");
     let left: Vec<String> = site.keys().into_iter().filter(|key| !neighbours.contains(key)).collect();
     assert_eq!(left, ["agent:memory:", "agent:memory:x:y"], "left alone, as nobody can say whose they are");

@@ -17,7 +17,9 @@ fn rubbish_in_the_store_and_on_the_channel_does_not_stop_the_daemon() {
     client.run(&["SETEX", "agent:state:string", "180", "busy"]).unwrap();
     client.run(&["RPUSH", "agent:command:string", "x"]).unwrap();
     client.run(&["SADD", "agents:active", "huge", "json", "msgpack", "list", "string"]).unwrap();
-    for message in [&b"rubbish"[..], b"\xc1\xff", b"", b"{\"type\":\"agent_promoted\",\"agentId\":7}", b"{}", &huge] {
+    for message in
+        [&b"rubbish"[..], b"\xc1\xff", b"", b"{\"type\":\"agent_promoted\",\"agentId\":7}", b"{}", &huge]
+    {
         client.command(&[b"PUBLISH", b"agent:lifecycle", message]).unwrap();
         client.command(&[b"PUBLISH", b"system:alerts", message]).unwrap();
     }
@@ -56,7 +58,10 @@ fn an_index_of_another_type_is_an_error_of_one_pass_and_not_the_end_of_the_loop(
     site.client.run(&["DEL", "agents:active"]).unwrap();
     site.client.run(&["SET", "agents:active", "broken"]).unwrap();
     site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
-    daemon.role.wait_for_line(|line| line.contains("no pass could be made") && line.contains("WRONGTYPE"), SOON).unwrap();
+    daemon
+        .role
+        .wait_for_line(|line| line.contains("no pass could be made") && line.contains("WRONGTYPE"), SOON)
+        .unwrap();
     site.client.run(&["DEL", "agents:active"]).unwrap();
     site.plain("gone", LONG_AGO_MS);
     site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);

@@ -46,7 +46,10 @@ fn an_agent_without_a_heartbeat_was_never_seen() {
     site.client.run(&["SADD", "agents:active", "silent-agent"]).unwrap();
     let result = site.sweep();
     let orphan = &result["orphans"][0];
-    assert_eq!((&orphan["reason"], &orphan["lastSeen"]), (&"missing_heartbeat".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&orphan["reason"], &orphan["lastSeen"]),
+        (&"missing_heartbeat".into(), &serde_json::Value::Null)
+    );
     assert_eq!(site.active(), [""; 0]);
 }
 

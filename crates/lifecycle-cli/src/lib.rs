@@ -39,5 +39,4 @@ pub mod logging;
 mod mistake;
 pub mod output;
 pub mod settings;
-mod spelling;
 mod toml_lines;

@@ -7,7 +7,7 @@ use figment::error::{Actual, Kind};
 use lifecycle_core::settings::Settings;
 
 use crate::output::printable;
-use crate::spelling;
+use lifecycle_core::spelling;
 
 /// Prefix of the environment variables that hold settings.
 pub(crate) const VARIABLE_PREFIX: &str = "LIFECYCLE_";
@@ -155,11 +155,11 @@ fn unknown(setting: &str, origin: &Origin, known: &[&'static str]) -> String {
     let (what, suggestion) = match key {
         Some(key) if section_is_known => (
             format!("there is no setting {key:?} in {section}"),
-            spelling::nearest(key, known).map(|meant| origin.spell(section, Some(meant))),
+            spelling::nearest(key, known.iter().copied()).map(|meant| origin.spell(section, Some(meant))),
         ),
         _ => (
             format!("there is no section {section:?}"),
-            spelling::nearest(section, known).map(|meant| origin.spell(meant, key)),
+            spelling::nearest(section, known.iter().copied()).map(|meant| origin.spell(meant, key)),
         ),
     };
     match suggestion {

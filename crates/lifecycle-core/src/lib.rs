@@ -28,5 +28,6 @@ pub mod settings;
 pub mod shutdown;
 pub mod sprint;
 pub mod sweep;
+pub mod spelling;
 pub mod task;
 mod words;

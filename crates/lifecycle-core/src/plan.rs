@@ -39,7 +39,6 @@
 
 mod agents;
 mod check;
-mod nearest;
 mod order;
 mod waits;
 mod written;

@@ -43,6 +43,8 @@ pub struct SprintView<'a> {
     pub grips: &'a BTreeMap<TaskId, Grip>,
     /// One seat for each agent of the plan, in its order.
     pub seats: &'a [Seat],
+    /// Tasks whose last attempt may have left processes running. They wait until these have ended.
+    pub occupied: &'a HashSet<TaskId>,
     /// No more work is handed out and nobody is started.
     pub stopping: bool,
     /// How often agents are started again.
@@ -313,6 +315,7 @@ fn assign(view: &SprintView<'_>, doomed: &HashSet<TaskId>, actions: &mut Vec<Act
     let is_ready = |task: &&TaskPlan| {
         view.state(&task.id) == TaskState::Pending
             && !doomed.contains(&task.id)
+            && !view.occupied.contains(&task.id)
             && task.needs.iter().all(completed)
     };
     let ready = view.plan.tasks.iter().filter(is_ready);

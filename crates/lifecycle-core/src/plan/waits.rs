@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use toml::Spanned;
 
 use super::check::{Check, label, shown};
-use super::nearest::nearest;
+use crate::spelling::nearest;
 use super::order;
 
 /// A sprint or task, and whom it waits for.

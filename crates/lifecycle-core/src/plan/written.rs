@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::nearest::nearest;
+use crate::spelling::nearest;
 use super::{PlanErrors, PlanProblem};
 
 #[derive(Deserialize)]

@@ -180,6 +180,7 @@ impl World {
             records,
             grips: &grips,
             seats: &seats,
+            occupied: &HashSet::new(),
             stopping: false,
             restart: RULES,
             lease: LEASE,

@@ -55,13 +55,21 @@ struct World {
     records: BTreeMap<TaskId, TaskRecord>,
     grips: BTreeMap<TaskId, Grip>,
     seats: Vec<Seat>,
+    occupied: HashSet<TaskId>,
     stopping: bool,
 }
 
 impl World {
     fn new(seats: Vec<Seat>, tasks: &[(&str, &[&str], u32)]) -> Self {
         let plan = plan(seats.len(), tasks);
-        Self { plan, records: BTreeMap::new(), grips: BTreeMap::new(), seats, stopping: false }
+        Self {
+            plan,
+            records: BTreeMap::new(),
+            grips: BTreeMap::new(),
+            seats,
+            occupied: HashSet::new(),
+            stopping: false,
+        }
     }
 
     fn with(mut self, id: &str, record: TaskRecord) -> Self {
@@ -71,8 +79,17 @@ impl World {
 
     fn decide(&self, now: Duration) -> Vec<Action> {
         let (plan, records, grips, seats) = (&self.plan, &self.records, &self.grips, &self.seats);
-        let stopping = self.stopping;
-        let view = SprintView { plan, records, grips, seats, stopping, restart: RULES, lease: at(120_000) };
+        let (occupied, stopping) = (&self.occupied, self.stopping);
+        let view = SprintView {
+            plan,
+            records,
+            grips,
+            seats,
+            occupied,
+            stopping,
+            restart: RULES,
+            lease: at(120_000),
+        };
         decide(&view, now)
     }
 }
@@ -113,6 +130,13 @@ fn only_a_registered_life_of_the_running_process_that_takes_work_is_given_any() 
         change(&mut world.seats[0]);
         assert_eq!(world.decide(at(0)), []);
     }
+}
+
+#[test]
+fn a_task_does_not_begin_again_beside_what_its_last_attempt_left_running() {
+    let mut world = World::new(vec![ready(1)], &[("a", &[], 3), ("b", &[], 3)]);
+    world.occupied.insert(task("a"));
+    assert_eq!(world.decide(at(0)), [assign("b", 0, 1)]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use crate::ids::MAX_NAME_LEN;
 
 /// The known name nearest to `word`, if it is near enough that a person could have meant it.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > MAX_NAME_LEN {
         return None;
     }

@@ -4,7 +4,6 @@ use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Urgency, Work};
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::task::Assignment;
-use lifecycle_redis::StoreError;
 
 use crate::RunArguments;
 use crate::command::{CommandLine, StartError};
@@ -114,8 +113,8 @@ fn start_failure(error: &StartError) -> Failure {
 
 fn failure(error: &AgentError) -> Failure {
     let code = match error {
-        AgentError::Name(_) | AgentError::Store(StoreError::Configuration { .. }) => exit::USAGE,
-        AgentError::Store(StoreError::Unreachable { .. } | StoreError::Unavailable(_)) => exit::UNAVAILABLE,
+        AgentError::Name(_) => exit::USAGE,
+        AgentError::Store(error) => exit::of_store(error),
         AgentError::Fenced => exit::FENCED,
         _ => exit::FAILED,
     };

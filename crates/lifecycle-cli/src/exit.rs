@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use lifecycle_redis::StoreError;
+
 use crate::mistake::SettingsError;
 use crate::output::printable;
 
@@ -17,6 +19,18 @@ pub const USAGE: u8 = 2;
 pub const UNAVAILABLE: u8 = 69;
 /// This agent was reaped or replaced and had to stop (`EX_SOFTWARE` of sysexits.h).
 pub const FENCED: u8 = 70;
+
+/// The exit code that an error of the store stands for.
+#[must_use]
+pub fn of_store(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Configuration { .. } => USAGE,
+        StoreError::Unreachable { .. } | StoreError::Unavailable(_) => UNAVAILABLE,
+        // It is there but not for us: a wrong password, a missing right.
+        StoreError::Refused(_) if !error.is_transient() => UNAVAILABLE,
+        StoreError::Refused(_) | StoreError::Unexpected(_) => FAILED,
+    }
+}
 
 /// An error that knows the exit code of the process. Further context may be put around it.
 #[derive(Debug, Clone, PartialEq, Eq)]

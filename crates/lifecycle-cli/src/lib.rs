@@ -30,7 +30,7 @@
 //! }
 //! ```
 //!
-//! Logs go to stderr and data to stdout, always. This crate does not know about Redis or tokio.
+//! Logs go to stderr and data to stdout, always. This crate issues no Redis command and starts no runtime.
 
 pub mod arguments;
 pub mod exit;

@@ -8,11 +8,8 @@ use crate::phrase;
 
 /// Gives an error that comes from the store its exit code; others keep theirs.
 pub(crate) fn with_code(error: anyhow::Error) -> anyhow::Error {
-    let code = match error.chain().find_map(|cause| cause.downcast_ref::<StoreError>()) {
-        Some(StoreError::Unreachable { .. } | StoreError::Unavailable(_)) => exit::UNAVAILABLE,
-        Some(StoreError::Configuration { .. }) => exit::USAGE,
-        Some(StoreError::Refused(_) | StoreError::Unexpected(_)) | None => return error,
-    };
+    let Some(cause) = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>()) else { return error };
+    let code = exit::of_store(cause);
     Err::<(), _>(error).exit_with(code).err().unwrap_or_else(|| anyhow!("the store did not answer"))
 }
 

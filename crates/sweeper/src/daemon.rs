@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
-use lifecycle_redis::{Store, StoreError, Troubles};
+use lifecycle_redis::{Store, Troubles};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -26,10 +26,7 @@ use crate::sweeper::Sweeper;
 pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
     let recorder = http::install_recorder()?;
     let listener = listen(settings).await?;
-    let store = Store::open(settings).map_err(|error| match error {
-        StoreError::Configuration { .. } => Failure::new(exit::USAGE, error.to_string()),
-        _ => Failure::new(exit::FAILED, error.to_string()),
-    })?;
+    let store = Store::open(settings).map_err(|error| Failure::new(exit::of_store(&error), error.to_string()))?;
     let stop = stop_on_signal()?;
     let bus = store.subscribe()?;
     let sweeper = Arc::new(Sweeper::new(store.clone()));

@@ -53,11 +53,5 @@ async fn subscribed(store: &Store) -> Result<Bus, StoreError> {
 }
 
 fn unusable(error: &StoreError) -> anyhow::Error {
-    let code = match error {
-        StoreError::Configuration { .. } => exit::USAGE,
-        StoreError::Unreachable { .. } | StoreError::Unavailable(_) => exit::UNAVAILABLE,
-        StoreError::Refused(_) if !error.is_transient() => exit::UNAVAILABLE,
-        StoreError::Refused(_) | StoreError::Unexpected(_) => exit::FAILED,
-    };
-    Failure::new(code, error.to_string()).into()
+    Failure::new(exit::of_store(error), error.to_string()).into()
 }

@@ -20,11 +20,13 @@ impl Sprint {
         if self.stage != Stage::Running {
             return Ok(true);
         }
+        let occupied = self.posts.iter().flat_map(|post| post.occupied.iter().cloned()).collect();
         let view = SprintView {
             plan: &self.plan,
             records: &self.records,
             grips: &grips,
             seats: &seats,
+            occupied: &occupied,
             stopping: desk.urgency().is_some(),
             restart: desk.restart_policy(),
             lease: desk.settings().sweep.orphan_threshold,

@@ -5,7 +5,6 @@ use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::ids::{AgentId, EpicId, InvalidName};
 use lifecycle_core::record::Role;
 use lifecycle_core::settings::Settings;
-use lifecycle_redis::StoreError;
 
 /// The id under which an epic is coordinated.
 pub(crate) fn coordinator_id(epic: &EpicId) -> Result<AgentId, InvalidName> {
@@ -36,12 +35,8 @@ fn refused(epic: &EpicId, error: &AgentError) -> Failure {
                 lease_left_ms.div_ceil(1_000)
             ),
         ),
-        AgentError::Store(StoreError::Unreachable { .. } | StoreError::Unavailable(_)) => {
-            Failure::new(exit::UNAVAILABLE, error.to_string())
-        }
-        AgentError::Store(StoreError::Configuration { .. }) | AgentError::Name(_) => {
-            Failure::new(exit::USAGE, error.to_string())
-        }
+        AgentError::Store(store) => Failure::new(exit::of_store(store), error.to_string()),
+        AgentError::Name(_) => Failure::new(exit::USAGE, error.to_string()),
         _ => Failure::new(exit::FAILED, error.to_string()),
     }
 }

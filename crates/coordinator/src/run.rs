@@ -21,7 +21,7 @@ use crate::first_screen;
 use crate::pressure::Manner;
 use crate::progress::Progress;
 use crate::sprint::{Sprint, Stage};
-use crate::summary::{SprintSummary, Summary, TaskSummary};
+use crate::summary::{SprintSummary, Summary};
 
 /// Reasons that come together are one reason.
 const COALESCE: Duration = Duration::from_millis(20);
@@ -93,7 +93,7 @@ impl Run {
                 return;
             }
             // A large fleet takes longer to look at, and is then looked at less often.
-            sleep(begun.elapsed().max(COALESCE)).await;
+            self.rest(begun.elapsed().max(COALESCE)).await;
             if changed {
                 self.catch_up();
             } else {
@@ -195,6 +195,18 @@ impl Run {
         }
     }
 
+    /// A pause between two steps. Exits do not wait for its end.
+    async fn rest(&mut self, pause: Duration) {
+        let timer = sleep(pause);
+        tokio::pin!(timer);
+        loop {
+            tokio::select! {
+                () = &mut timer => return,
+                news = self.heard.recv() => if let Some(news) = news { self.take(&news) },
+            }
+        }
+    }
+
     async fn wait_for_a_reason(&mut self) {
         let restless = self.sprints.iter().any(Sprint::is_restless);
         let tick = if restless || self.trouble_since.is_some() { QUICK_TICK } else { TICK };
@@ -261,7 +273,7 @@ impl Run {
     fn summary(&self) -> Summary {
         let restarts =
             self.sprints.iter().flat_map(|sprint| &sprint.posts).map(|post| post.restarts.len() as u64).sum();
-        let sprints = self.sprints.iter().map(sprint_summary).collect();
+        let sprints = self.sprints.iter().map(SprintSummary::of).collect();
         let stopped = self.obeyed.as_ref().map(|stop| stop.reason.clone());
         Summary::new(self.plan.epic.to_string(), sprints, stopped, restarts, self.desk.now())
     }
@@ -277,25 +289,6 @@ async fn more_urgent(agent: &Agent, than: Option<Urgency>) {
         Some(Urgency::Fenced) => std::future::pending().await,
     };
     agent.stop_at_least(next).await;
-}
-
-fn sprint_summary(sprint: &Sprint) -> SprintSummary {
-    let tasks = sprint.plan.tasks.iter().filter_map(|task| {
-        let record = sprint.records.get(&task.id)?;
-        Some(TaskSummary {
-            task_id: task.id.to_string(),
-            state: record.state,
-            attempts: record.attempt,
-            max_attempts: record.max_attempts,
-            agent_id: record.agent_id.clone(),
-            detail: record.detail.clone(),
-        })
-    });
-    let outcome = match sprint.phase() {
-        Phase::Over(outcome) => outcome,
-        Phase::Waiting | Phase::Running => sprint.outcome(),
-    };
-    SprintSummary { sprint: sprint.plan.id.to_string(), outcome, tasks: tasks.collect() }
 }
 
 /// 0 only if every task is complete; a signal shows as shells have it.

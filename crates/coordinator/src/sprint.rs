@@ -60,6 +60,8 @@ pub(crate) struct Post {
     pub(crate) buried: Option<(Incarnation, &'static str)>,
     /// Whether an exit is still being dealt with.
     pub(crate) burying: bool,
+    /// The tasks it had in flight when it ended: what it left running may still be at them.
+    pub(crate) occupied: Vec<TaskId>,
     pub(crate) given: u64,
     pub(crate) restarts: Vec<Duration>,
 }
@@ -74,6 +76,7 @@ impl Post {
             reaped: None,
             buried: None,
             burying: false,
+            occupied: Vec::new(),
             given: 0,
             restarts: Vec::new(),
         }
@@ -182,7 +185,13 @@ impl Sprint {
             status: words(status),
             forced: child.was_forced(),
         };
+        let mine = |record: &TaskRecord| {
+            record.state == TaskState::Assigned && record.agent_id.as_deref() == Some(id.as_str())
+        };
+        let occupied =
+            self.records.iter().filter(|(_, record)| mine(record)).map(|(task, _)| task.clone()).collect();
         let post = &mut self.posts[agent];
+        post.occupied = occupied;
         post.process = Process::Vacant { since: desk.now(), how };
         post.missing_since = None;
         post.burying = true;
@@ -190,8 +199,10 @@ impl Sprint {
     }
 
     pub(crate) fn buried(&mut self, agent: usize, life: Option<(Incarnation, &'static str)>) {
-        self.posts[agent].burying = false;
-        self.posts[agent].buried = life.or(self.posts[agent].buried);
+        let post = &mut self.posts[agent];
+        post.burying = false;
+        post.occupied.clear();
+        post.buried = life.or(post.buried);
     }
 
     /// Whether an event makes it worth looking at the keys now.

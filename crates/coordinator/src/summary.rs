@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use lifecycle_cli::output::{Output, Stdout, Table, age};
-use lifecycle_core::epic::SprintOutcome;
+use lifecycle_core::epic::{Phase, SprintOutcome};
 use lifecycle_core::liveness::millis;
 use lifecycle_core::task::TaskState;
 use serde::Serialize;
+
+use crate::sprint::Sprint;
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -141,6 +143,27 @@ impl Summary {
         }
         let stopped = self.stopped.as_ref().map(|why| format!(" (interrupted: {why})")).unwrap_or_default();
         format!("{}: {}, in {}{stopped}", self.epic, parts.join(", "), age(self.elapsed_ms))
+    }
+}
+
+impl SprintSummary {
+    pub(crate) fn of(sprint: &Sprint) -> Self {
+        let tasks = sprint.plan.tasks.iter().filter_map(|task| {
+            let record = sprint.records.get(&task.id)?;
+            Some(TaskSummary {
+                task_id: task.id.to_string(),
+                state: record.state,
+                attempts: record.attempt,
+                max_attempts: record.max_attempts,
+                agent_id: record.agent_id.clone(),
+                detail: record.detail.clone(),
+            })
+        });
+        let outcome = match sprint.phase() {
+            Phase::Over(outcome) => outcome,
+            Phase::Waiting | Phase::Running => sprint.outcome(),
+        };
+        Self { sprint: sprint.plan.id.to_string(), outcome, tasks: tasks.collect() }
     }
 }
 

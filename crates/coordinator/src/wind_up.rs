@@ -34,8 +34,10 @@ impl Sprint {
                 self.send_guests_away(desk, &ids).await?;
                 return Ok(false);
             }
+            // Its records are that one's business now.
+            SprintEnded::Taken(holder) => self.warn(desk, &format!("it is now run by {holder}")),
             SprintEnded::Ok { keys_deleted } => {
-                tracing::debug!(sprint = %self.plan.id, keys_deleted, "sprint removed")
+                tracing::debug!(sprint = %self.plan.id, keys_deleted, "sprint removed");
             }
         }
         self.stage = Stage::Over(outcome);

@@ -69,7 +69,8 @@ impl Contact {
     /// as part of that break.
     fn begin_again(&mut self, now: u64, last: u64) {
         let stretch = last.saturating_sub(self.since);
-        let before = if stretch < self.gap() { self.before } else { Some(last) };
+        let earlier = self.before.filter(|_| stretch < self.gap());
+        let before = Some(earlier.map_or(last, |before| before.min(last)));
         *self = Self { since: now, before };
     }
 

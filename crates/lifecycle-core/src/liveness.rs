@@ -54,6 +54,20 @@ pub fn plain_lease(beat: &PlainBeat, now: u64, threshold: Duration) -> PlainLeas
     }
 }
 
+/// When a plain agent last beat, if that can be relied on as proof that the store was up then.
+///
+/// Its timestamp is by the agent's own clock, which proves nothing alone. But the key's remaining time is by the
+/// server's: if it was written with the usual lifetime, it says when, too. Only if both say the same, it is so.
+#[must_use]
+pub fn plain_witness(beat: &Heartbeat, expires_in: Duration, ttl: Duration, now: u64) -> Option<u64> {
+    let by_agent = beat.timestamp?;
+    let by_server = now.checked_sub(millis(ttl.checked_sub(expires_in)?))?;
+    (by_agent.abs_diff(by_server) <= WITNESS_TOLERANCE_MS).then(|| by_agent.max(by_server))
+}
+
+/// How far the two clocks of a plain beat may be apart: its way to the store.
+const WITNESS_TOLERANCE_MS: u64 = 1_000;
+
 /// A duration in whole ms, saturating.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
@@ -81,6 +95,19 @@ mod tests {
     fn a_missing_beat_is_over_at_once_and_a_clock_ahead_makes_nobody_immortal() {
         assert_eq!(plain_lease(&PlainBeat::Missing, NOW, THRESHOLD).end, NOW);
         assert_eq!(plain_lease(&beat(NOW + 86_400_000), NOW, THRESHOLD).end, NOW + 120_000);
+    }
+
+    #[test]
+    fn a_plain_beat_is_a_witness_only_if_the_servers_clock_agrees() {
+        let ttl = Duration::from_secs(180);
+        let witness = |timestamp, left: u64| {
+            let beat = Heartbeat { timestamp: Some(timestamp), ..Heartbeat::default() };
+            plain_witness(&beat, Duration::from_secs(left), ttl, NOW)
+        };
+        assert_eq!(witness(NOW - 20_300, 160), Some(NOW - 20_000));
+        assert_eq!(witness(NOW - 20_000, 100), None, "a clock ahead, or a beat dated forward");
+        assert_eq!(witness(NOW - 90_000, 180), None, "a beat dated back");
+        assert_eq!(witness(NOW, 200), None, "another lifetime");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::task::{TaskRecord, TaskState};
 pub const LOST_AFTER: Duration = Duration::from_secs(3);
 /// How long a dead agent's registration waits for a sweeper before the coordinator removes it itself.
 pub const REAP_AFTER: Duration = Duration::from_secs(2);
-/// How long the agents of an earlier run may take to leave before theirs ids are taken anyway (which is refused, with
+/// How long the agents of an earlier run may take to leave before their ids are taken anyway (which is refused, with
 /// a reason, while they live).
 pub const LEAVE_AFTER: Duration = Duration::from_secs(10);
 
@@ -178,7 +178,7 @@ pub enum Action {
 /// What to do now, `now` by the clock of the view.
 #[must_use]
 pub fn decide(view: &SprintView<'_>, now: Duration) -> Vec<Action> {
-    if view.plan.tasks.iter().all(|task| view.record(&task.id).state.is_settled()) {
+    if view.plan.tasks.iter().all(|task| view.state(&task.id).is_settled()) {
         return vec![Action::Complete];
     }
     let mut actions = Vec::new();

@@ -34,7 +34,7 @@ pub use agents::{BeatReply, Fenced, Life, Registered};
 pub use bus::{Bus, Hint, Listening};
 pub use error::StoreError;
 pub use fleet::{AgentView, LogEntry};
-pub use plain::{Unleased, is_usable};
+pub use plain::{Differences, is_usable};
 pub use removal::{Judged, ReapOutcome, Removed, Target};
 pub use sprints::{Assigned, SprintEnded, SprintStarted};
 pub use store::{Store, Troubles};

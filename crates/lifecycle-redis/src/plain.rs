@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use fred::interfaces::{ClientLike, KeysInterface, SetsInterface};
+use fred::interfaces::{ClientLike, KeysInterface, SetsInterface, SortedSetsInterface};
 use fred::types::Value;
 use fred::types::scan::ScanType;
 use futures_util::StreamExt as _;
@@ -24,27 +24,48 @@ use crate::reply::{self, number};
 use crate::store::Store;
 use crate::sweeping::{IN_FLIGHT, PIPELINED, RawBeat, Suspect};
 
-/// Agents that are listed but have no lease.
+/// Where the two indexes, `agents:active` and `agents:leases`, do not agree.
 #[derive(Debug, Clone, Default)]
-pub struct Unleased {
-    /// Those that can be judged, by the heartbeat of this moment.
-    pub suspects: Vec<Suspect>,
+pub struct Differences {
+    /// Listed without a lease (or, if registered, the other way round), judged by the heartbeat of this moment.
+    pub unleased: Vec<Suspect>,
+    /// Plain agents that left and still have a lease.
+    pub left: Vec<Suspect>,
     /// Ids that cannot stand in a key name without meaning somebody else's; they can only be reported.
     pub unusable: Vec<String>,
 }
 
 impl Store {
-    /// The members of `agents:active` that have no lease. Reads only.
+    /// Compares the indexes with each other. Reads only.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn unleased(&self, now: u64) -> Result<Unleased, StoreError> {
+    pub async fn compare_indexes(&self, now: u64) -> Result<Differences, StoreError> {
         let members: Value = self.client.smembers(self.keys().active()).await?;
-        let members: Vec<String> = members.into_array().iter().map(reply::text).collect();
-        let (usable, unusable): (Vec<String>, Vec<String>) =
-            members.into_iter().partition(|id| is_usable(id));
-        let without = self.without_lease(&usable, now).await?;
-        Ok(Unleased { suspects: self.suspects(&without, now).await?, unusable })
+        let members: HashSet<String> = members.into_array().iter().map(reply::text).collect();
+        let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
+        let leases: HashSet<String> = leases.into_array().iter().map(reply::text).collect();
+        let differing = members.symmetric_difference(&leases).cloned();
+        let (usable, unusable): (Vec<String>, Vec<String>) = differing.partition(|id| is_usable(id));
+        let usable: Vec<(String, u64)> = usable.into_iter().map(|id| (id, now)).collect();
+        let suspects = self.suspects(&usable, now).await?;
+        let (left, others): (Vec<Suspect>, Vec<Suspect>) = suspects.into_iter().partition(Suspect::has_left);
+        // One that is leased, not listed and beats is about to list itself.
+        let unleased =
+            others.into_iter().filter(|suspect| suspect.listed || suspect.plain.is_none()).collect();
+        Ok(Differences { unleased, left, unusable })
+    }
+
+    /// Takes a plain agent that left off the leases, and removes what it left behind (as found by
+    /// [`Store::left_behind`]). Returns how many keys; `None` if it is back.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn forget(&self, id: &str, left_behind: &[String]) -> Result<Option<u64>, StoreError> {
+        let keys = self.keys();
+        let fixed = [keys.active(), keys.leases(), keys.state(id), keys.heartbeat(id), keys.memory(id)];
+        let names = fixed.into_iter().chain(left_behind.iter().cloned()).collect();
+        Ok(number(&self.run(&self.scripts.forget, names, vec![id.into()]).await?))
     }
 
     /// Registered agents that have a record and no lease, wherever the index lost them. Reads the name of every
@@ -126,10 +147,11 @@ impl Store {
         &self,
         mut candidate: Candidate,
         length: u64,
+        listed: bool,
         now: u64,
     ) -> Result<Suspect, StoreError> {
         if candidate.record.is_some() {
-            return Ok(Suspect { candidate, plain: None, beat: RawBeat::Missing });
+            return Ok(Suspect { candidate, plain: None, listed, beat: RawBeat::Missing });
         }
         let (beat, raw) = self.plain_beat(&candidate.id, length).await?;
         let lease = plain_lease(&beat, now, self.settings().sweep.orphan_threshold);
@@ -138,7 +160,7 @@ impl Store {
         if beat != PlainBeat::Missing {
             candidate.lease_end = lease.end.min(now);
         }
-        Ok(Suspect { candidate, plain: Some(lease), beat: raw })
+        Ok(Suspect { candidate, plain: Some(lease), listed, beat: raw })
     }
 
     async fn plain_beat(&self, id: &str, length: u64) -> Result<(PlainBeat, RawBeat), StoreError> {

@@ -51,6 +51,7 @@ scripts! {
     observe: [],
     adopt: [],
     restore: [],
+    forget: allow_oom [],
     lock: allow_oom [],
     unlock: allow_oom [],
     watermark: allow_oom [],

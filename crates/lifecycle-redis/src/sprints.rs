@@ -35,6 +35,8 @@ pub enum SprintEnded {
         /// Keys removed.
         keys_deleted: u64,
     },
+    /// Refused: this coordinator runs it now.
+    Taken(String),
     /// Refused: these agents are still registered for it.
     AgentsLeft(Vec<String>),
 }
@@ -155,6 +157,9 @@ impl Store {
             self.wire.as_str().into(),
         ];
         let mut reply = Reply::read(self.run(&self.scripts.sprint_complete, names, args).await?)?;
+        if reply.word() == "taken" {
+            return Ok(Fenced::Ok(SprintEnded::Taken(reply.text())));
+        }
         if reply.word() == "agents" {
             return Ok(Fenced::Ok(SprintEnded::AgentsLeft(reply.texts())));
         }

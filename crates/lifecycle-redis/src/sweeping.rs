@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
+use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface, SortedSetsInterface};
 use fred::types::Value;
 use futures_util::StreamExt as _;
 use futures_util::stream::TryStreamExt as _;
 use lifecycle_core::brake::{Hold, HoldReason};
-use lifecycle_core::liveness::{PlainLease, millis};
+use lifecycle_core::codec::{self, MAX_DECODED_LEN};
+use lifecycle_core::liveness::{PlainLease, millis, plain_witness};
 use lifecycle_core::record::AgentRecord;
 use lifecycle_core::sweep::{Candidate, Observation, Watermark};
 
@@ -26,6 +27,8 @@ pub struct Suspect {
     pub candidate: Candidate,
     /// For a plain agent: the lease its heartbeat amounts to.
     pub plain: Option<PlainLease>,
+    /// Whether it is a member of `agents:active`.
+    pub listed: bool,
     pub(crate) beat: RawBeat,
 }
 
@@ -38,6 +41,13 @@ pub(crate) enum RawBeat {
 }
 
 impl Suspect {
+    /// Whether this is a plain agent that took itself off the list, as the seed's shutdown does, and beats no more.
+    /// It left; it did not fall silent.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.plain.is_some() && !self.listed && !self.candidate.has_heartbeat
+    }
+
     /// The heartbeat it was judged by, for the reap script to compare.
     #[must_use]
     pub fn judged(&self) -> Judged<'_> {
@@ -117,7 +127,7 @@ impl Store {
         for chunk in due.chunks(PIPELINED) {
             let found = self.candidates(chunk).await?;
             let judged: Vec<Suspect> = futures_util::stream::iter(found)
-                .map(|(candidate, length)| self.suspect(candidate, length, now))
+                .map(|(candidate, length, listed)| self.suspect(candidate, length, listed, now))
                 .buffered(IN_FLIGHT)
                 .try_collect()
                 .await?;
@@ -126,18 +136,19 @@ impl Store {
         Ok(suspects)
     }
 
-    /// Each with the length of its heartbeat.
-    async fn candidates(&self, due: &[(String, u64)]) -> Result<Vec<(Candidate, u64)>, StoreError> {
+    /// Each with the length of its heartbeat, and whether it is listed.
+    async fn candidates(&self, due: &[(String, u64)]) -> Result<Vec<(Candidate, u64, bool)>, StoreError> {
         let pipeline = self.client.pipeline();
         for (id, _) in due {
             let () = pipeline.hgetall(self.keys().state(id)).await?;
             let () = pipeline.strlen(self.keys().heartbeat(id)).await?;
             let () = pipeline.get(self.keys().command(id)).await?;
+            let () = pipeline.sismember(self.keys().active(), id.as_str()).await?;
         }
-        let replies = all(pipeline.try_all::<Value>().await, due.len() * 3)?;
+        let replies = all(pipeline.try_all::<Value>().await, due.len() * 4)?;
         let mut candidates = Vec::with_capacity(due.len());
-        for ((id, lease_end), reply) in due.iter().zip(replies.chunks(3)) {
-            let [state, beat, order] = reply else { continue };
+        for ((id, lease_end), reply) in due.iter().zip(replies.chunks(4)) {
+            let [state, beat, order, listed] = reply else { continue };
             let record = match value(state)? {
                 Some(state) => AgentRecord::from_fields(&fields(state)),
                 None => None,
@@ -153,7 +164,8 @@ impl Store {
                 record,
                 order,
             };
-            candidates.push((candidate, length));
+            let listed = value(listed)?.is_some_and(|listed| number(&listed) == Some(1));
+            candidates.push((candidate, length, listed));
         }
         Ok(candidates)
     }
@@ -174,11 +186,18 @@ impl Store {
         let pipeline = self.client.pipeline();
         for (id, _) in &living {
             let () = pipeline.hget(self.keys().state(id), "leaseMs").await?;
+            let () = pipeline.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
+            let () = pipeline.pttl(self.keys().heartbeat(id)).await?;
         }
-        let lengths = all(pipeline.try_all::<Value>().await, living.len())?;
-        let beats = living.iter().zip(lengths).filter_map(|((_, end), length)| {
-            // No length: a plain agent, whose own clock is no witness.
-            Some(end.saturating_sub(number(&length.ok()?)?))
+        let replies = all(pipeline.try_all::<Value>().await, living.len() * 3)?;
+        let ttl = self.settings().heartbeat.ttl;
+        let beats = living.iter().zip(replies.chunks(3)).filter_map(|((_, end), replies)| {
+            let [length, beat, left] = replies else { return None };
+            if let Some(length) = length.as_ref().ok().and_then(number) {
+                return Some(end.saturating_sub(length));
+            }
+            let beat = codec::decode(beat.as_ref().ok()?.as_bytes()?).ok()?;
+            plain_witness(&beat, Duration::from_millis(number(left.as_ref().ok()?)?), ttl, now)
         });
         Ok(beats.collect())
     }

@@ -8,7 +8,9 @@ use crate::phrase;
 
 /// Gives an error that comes from the store its exit code; others keep theirs.
 pub(crate) fn with_code(error: anyhow::Error) -> anyhow::Error {
-    let Some(cause) = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>()) else { return error };
+    let Some(cause) = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>()) else {
+        return error;
+    };
     let code = exit::of_store(cause);
     Err::<(), _>(error).exit_with(code).err().unwrap_or_else(|| anyhow!("the store did not answer"))
 }

@@ -26,7 +26,8 @@ use crate::sweeper::Sweeper;
 pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
     let recorder = http::install_recorder()?;
     let listener = listen(settings).await?;
-    let store = Store::open(settings).map_err(|error| Failure::new(exit::of_store(&error), error.to_string()))?;
+    let store =
+        Store::open(settings).map_err(|error| Failure::new(exit::of_store(&error), error.to_string()))?;
     let stop = stop_on_signal()?;
     let bus = store.subscribe()?;
     let sweeper = Arc::new(Sweeper::new(store.clone()));
@@ -54,6 +55,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
                 served,
                 sweeper.watch.run(&store),
                 hints::listen(bus, &wake, &sweeper.acknowledgements),
+                sweeper.keep_reconciled(&wake),
                 figures.keep(&store, &sweeper.watch),
                 warn_of_eviction(&store),
                 tell_of_refusals(store.troubles(), &store),

@@ -18,6 +18,7 @@ mod figures;
 mod health;
 mod hints;
 mod http;
+mod indexes;
 mod pass;
 mod report;
 mod run_loop;

@@ -48,6 +48,10 @@ struct Sweep {
     /// Look and plan only: nothing is touched
     #[arg(long)]
     dry_run: bool,
+
+    /// Also look for registered agents that the indexes lost: reads the name of every key
+    #[arg(long, conflicts_with = "dry_run")]
+    reconcile: bool,
 }
 
 fn main() -> ExitCode {
@@ -59,7 +63,8 @@ fn main() -> ExitCode {
         }
         Command::Sweep(sweep) => {
             let settings = cli.global.start()?;
-            runtime()?.block_on(sweeper::once::sweep(&settings, sweep.dry_run, cli.global.output))
+            let how = sweeper::once::Sweep { dry_run: sweep.dry_run, reconcile: sweep.reconcile };
+            runtime()?.block_on(sweeper::once::sweep(&settings, how, cli.global.output))
         }
         Command::Completions(completions) => completions.print::<Cli>(),
     })

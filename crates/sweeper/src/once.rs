@@ -15,18 +15,31 @@ use crate::sweeper::Sweeper;
 /// How long to wait for the subscription that hears answers to the last call; a pass does without.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What to do besides a plain pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sweep {
+    /// Look and plan only; nothing is written.
+    pub dry_run: bool,
+    /// Look for registered agents that the indexes lost. Reads the name of every key; not in a dry run.
+    pub reconcile: bool,
+}
+
 /// Makes one pass and prints what it did.
 ///
 /// # Errors
 /// With exit code 69 when the store could not be reached, 2 when its URL cannot be used, else 1.
-pub async fn sweep(settings: &Settings, dry_run: bool, output: Output) -> anyhow::Result<u8> {
+pub async fn sweep(settings: &Settings, how: Sweep, output: Output) -> anyhow::Result<u8> {
     let store = Store::connect(settings).await.map_err(|error| unusable(&error))?;
     crate::daemon::warn_of_eviction(&store).await;
     let sweeper = Sweeper::new(store.clone());
-    let how = How { dry_run, reconcile: true };
+    let Sweep { dry_run, reconcile } = how;
+    let how = How { dry_run, compare: true };
     let passed = if dry_run {
         sweeper.pass(how).await
     } else {
+        if reconcile {
+            sweeper.reconcile().await.map_err(|error| unusable(&error))?;
+        }
         let bus = subscribed(&store).await.map_err(|error| unusable(&error))?;
         let wake = Wake::default();
         let probing = sweeper.watch.run(&store);

@@ -12,14 +12,13 @@
 //! together; only announcing and reaping go batch by batch.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lifecycle_core::brake::HoldReason;
 use lifecycle_core::contact::Contact;
 use lifecycle_core::sweep::{self, Candidate, Observation, OrphanCleanupResult, OrphanOutcome};
-use lifecycle_redis::{StoreError, Suspect};
+use lifecycle_redis::{Differences, StoreError, Suspect};
 
 use crate::cleanup::Doomed;
 use crate::report::Tally;
@@ -39,8 +38,8 @@ const WITNESSES: i64 = 64;
 pub struct How {
     /// Look and plan only; nothing is written.
     pub dry_run: bool,
-    /// Compare indexes and records even if their counts agree. Reads the name of every key.
-    pub reconcile: bool,
+    /// Compare the indexes with each other even if their counts agree.
+    pub compare: bool,
 }
 
 /// A pass that came to its end.
@@ -66,6 +65,8 @@ struct Seen {
     dead: Vec<Suspect>,
     /// Agents whose lease runs.
     healthy: u64,
+    /// Keys removed of plain agents that left by themselves.
+    forgotten: u64,
 }
 
 impl Sweeper {
@@ -82,7 +83,7 @@ impl Sweeper {
         let plan = sweep::plan(&seen.observation, &candidates, seen.contact, &witnesses, &self.brake());
 
         let now = seen.observation.now;
-        let mut tally = Tally::new(now, seen.healthy, how.dry_run);
+        let mut tally = Tally::new(now, seen.healthy, seen.forgotten, how.dry_run);
         for &index in &plan.held {
             let candidate = &candidates[index];
             tally.add(candidate, candidate.reason(), OrphanOutcome::Held);
@@ -108,11 +109,15 @@ impl Sweeper {
     /// Looks at everything a plan needs.
     async fn observe(&self, how: How) -> Result<Seen, StoreError> {
         let (mut seen, mut contact) = self.look().await?;
-        let unleased = self.unleased(&seen, how).await?;
-        if !how.dry_run && !unleased.is_empty() {
-            let adopted = self.store.adopt(&unleased).await?;
-            tracing::debug!(adopted, "agents without a lease were given one");
+        let Differences { unleased, left, .. } = self.differences(&seen, how).await?;
+        let mut forgotten = 0;
+        if how.dry_run {
+            seen.leases = seen.leases.saturating_sub(left.len() as u64);
+        } else if !(unleased.is_empty() && left.is_empty()) {
+            self.store.adopt(&unleased).await?;
+            forgotten += self.forget(&left).await?;
             (seen, contact) = self.look().await?;
+            self.accept(&seen);
         }
         let due = self.due(&mut seen).await?;
         let mut found = self.store.suspects(&due, seen.now).await?;
@@ -128,42 +133,23 @@ impl Sweeper {
         let (living, dead): (Vec<Suspect>, Vec<Suspect>) =
             found.into_iter().partition(|suspect| is_alive(suspect, seen.now));
         healthy += living.len() as u64;
+        let (left, dead): (Vec<Suspect>, Vec<Suspect>) = dead.into_iter().partition(Suspect::has_left);
         if !how.dry_run {
             self.renew(&living, &due).await?;
+            forgotten += self.forget(&left).await?;
         }
         // The brake counts who fell silent: not plain agents whose heartbeats have just renewed their leases.
         seen.batch =
             dead.iter().map(|suspect| (suspect.candidate.id.clone(), suspect.candidate.lease_end)).collect();
         seen.expired = (seen.expired.saturating_sub(due.len() as u64)) + dead.len() as u64;
-        Ok(Seen { observation: seen, contact, dead, healthy })
+        Ok(Seen { observation: seen, contact, dead, healthy, forgotten })
     }
 
-    async fn look(&self) -> Result<(Observation, Contact), StoreError> {
+    pub(crate) async fn look(&self) -> Result<(Observation, Contact), StoreError> {
         let seen = self.store.observe(self.settings().sweep.batch).await?;
         self.health.turned();
         let contact = self.watch.observed(&seen);
         Ok((seen, contact))
-    }
-
-    /// Agents that should have a lease and have none. Looked for when the counts say so, and now and then anyway.
-    async fn unleased(&self, seen: &Observation, how: How) -> Result<Vec<Suspect>, StoreError> {
-        if !how.reconcile && seen.active <= seen.leases + self.unusable.load(Ordering::Relaxed) {
-            return Ok(Vec::new());
-        }
-        let mut unleased = self.store.unleased(seen.now).await?;
-        self.unusable.store(unleased.unusable.len() as u64, Ordering::Relaxed);
-        for id in &unleased.unusable {
-            self.is_cleanable(id);
-        }
-        if how.reconcile {
-            let listed: HashSet<String> =
-                unleased.suspects.iter().map(|suspect| suspect.candidate.id.clone()).collect();
-            let unlisted = self.store.unlisted(seen.now).await?;
-            unleased
-                .suspects
-                .extend(unlisted.into_iter().filter(|found| !listed.contains(&found.candidate.id)));
-        }
-        Ok(unleased.suspects)
     }
 
     /// Every lease that is over, of ids that can be cleaned up. Those that cannot are left out of the counts too.

@@ -24,11 +24,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(now: u64, healthy: u64, dry_run: bool) -> Self {
+    pub(crate) fn new(now: u64, healthy: u64, forgotten: u64, dry_run: bool) -> Self {
+        metrics::counter!(metric::KEYS_DELETED).increment(forgotten);
         Self {
             now,
             result: OrphanCleanupResult {
                 healthy_agents: healthy,
+                keys_deleted: forgotten,
                 dry_run,
                 ..OrphanCleanupResult::default()
             },

@@ -34,7 +34,7 @@ pub(crate) struct RunLoop {
     sweeper: Arc<Sweeper>,
     wake: Arc<Wake>,
     stop: watch::Receiver<bool>,
-    reconciled: Option<Instant>,
+    compared: Option<Instant>,
     outage: Option<Outage>,
     tries: u32,
 }
@@ -46,7 +46,7 @@ struct Outage {
 
 impl RunLoop {
     pub(crate) fn new(sweeper: Arc<Sweeper>, wake: Arc<Wake>, stop: watch::Receiver<bool>) -> Self {
-        Self { sweeper, wake, stop, reconciled: None, outage: None, tries: 0 }
+        Self { sweeper, wake, stop, compared: None, outage: None, tries: 0 }
     }
 
     /// Makes passes until told to stop; a pass under way is finished within `shutdown.drain_timeout`.
@@ -75,10 +75,10 @@ impl RunLoop {
 
     /// One pass. Returns how long to wait for the next one, `None` to stop.
     async fn turn(&mut self) -> Option<Duration> {
-        let reconcile_interval = self.sweeper.settings().sweep.reconcile_interval;
-        let reconcile = self.reconciled.is_none_or(|last| last.elapsed() >= reconcile_interval);
+        let compare_interval = self.sweeper.settings().sweep.reconcile_interval;
+        let compare = self.compared.is_none_or(|last| last.elapsed() >= compare_interval);
         let sweeper = Arc::clone(&self.sweeper);
-        let pass = sweeper.pass(How { dry_run: false, reconcile });
+        let pass = sweeper.pass(How { dry_run: false, compare });
         let passed = tokio::select! {
             passed = pass => passed,
             () = self.cut_off() => {
@@ -88,8 +88,8 @@ impl RunLoop {
         };
         Some(match passed {
             Ok(passed) => {
-                if reconcile {
-                    self.reconciled = Some(Instant::now());
+                if compare {
+                    self.compared = Some(Instant::now());
                 }
                 self.sweeper.health.passed();
                 self.note_success();

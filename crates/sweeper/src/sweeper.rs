@@ -1,7 +1,7 @@
 //! One sweeper: its name, its connection, and what it remembers between passes.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifecycle_core::brake::Brake;
@@ -25,8 +25,8 @@ pub struct Sweeper {
     pub(crate) watch: Arc<Watch>,
     pub(crate) acknowledgements: Arc<Acknowledgements>,
     pub(crate) health: Arc<Health>,
-    /// Members of `agents:active` that can have no lease, as of the last time they were looked through.
-    pub(crate) unusable: AtomicU64,
+    /// By how much the counts of the indexes differed after they had been compared last.
+    pub(crate) accepted: AtomicI64,
     /// Whether the last pass held anybody.
     pub(crate) holding: AtomicBool,
     strange: Mutex<HashSet<String>>,
@@ -43,7 +43,7 @@ impl Sweeper {
             watch,
             acknowledgements: Arc::default(),
             health: Arc::default(),
-            unusable: AtomicU64::new(0),
+            accepted: AtomicI64::new(0),
             holding: AtomicBool::new(false),
             strange: Mutex::default(),
         }

@@ -218,10 +218,26 @@ fn the_task_of_an_agent_that_is_killed_runs_again_elsewhere_and_completes_once()
     assert_eq!(completions, 1);
     nothing_is_left(&mut fleet, &coordinator);
     let cleanup = cleanup_of(&mut fleet, &first);
-    assert!(
-        cleanup.windows(2).any(|pair| pair == ["process", "killed"]),
-        "its command had to be ended: {cleanup:?}"
+    assert!(cleanup.windows(2).any(|pair| pair == ["reason", "process_exited"]), "{cleanup:?}");
+}
+
+#[test]
+fn a_task_begins_again_only_once_what_its_killed_agent_left_running_has_ended() {
+    let stubborn = format!("trap '' TERM HUP; echo $$ > pid; echo up >> begun; {}", until("never"));
+    let script = format!(
+        "if [ $LIFECYCLE_TASK_ATTEMPT -gt 1 ]; then ! grep -q '^State:.[RSD]' /proc/$(cat pid)/status; else {stubborn}; fi"
     );
+    let stage = Stage::new(&sprint("api", &[], 2, &script, &[("t", "attempts = 2")]));
+    let mut fleet = Fleet::with_lease(Duration::from_secs(5));
+    let _sweeper = fleet.sweeper();
+    let mut coordinator = stage.coordinator(&fleet);
+    stage.wait_for_lines("begun", 1);
+    let holder = ["api-coder-1", "api-coder-2"]
+        .into_iter()
+        .find(|agent| fleet.client.exists(&format!("agent:task:{agent}:t")).unwrap());
+    kill(&mut fleet, holder.unwrap());
+    assert_eq!(finish(&mut coordinator).0, Some(0), "{}", coordinator.stderr());
+    nothing_is_left(&mut fleet, &coordinator);
 }
 
 #[test]

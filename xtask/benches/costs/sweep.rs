@@ -111,11 +111,23 @@ async fn measure_reaping(
         for _ in 0..runs {
             fleet.plant_dead(0..dead)?;
             fleet.client().run(&["SLOWLOG", "RESET"])?;
+            fleet.client().run(&["CONFIG", "RESETSTAT"])?;
             let (passed, ms) = timed(sweeper.pass(How::default())).await?;
             let cleaned = passed.result.orphans_cleaned;
             ensure!(cleaned == u64::from(dead), "the pass reaped {cleaned} of {dead} dead");
             times.push(ms);
             let (ms, command) = slowest(fleet)?;
+            eprintln!(
+                "{:?}",
+                fleet
+                    .client()
+                    .text(&["INFO", "commandstats"])?
+                    .unwrap()
+                    .lines()
+                    .map(str::to_string)
+                    .collect::<Vec<_>>()
+            );
+            eprintln!("{:?}", fleet.client().text(&["INFO", "cpu"])?);
             if ms > longest.0 {
                 longest = (ms, command);
             }

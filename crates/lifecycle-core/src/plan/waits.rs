@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use toml::Spanned;
 
 use super::check::{Check, label, shown};
-use crate::spelling::nearest;
 use super::order;
+use crate::spelling::nearest;
 
 /// A sprint or task, and whom it waits for.
 pub(super) struct Waiter<'a> {

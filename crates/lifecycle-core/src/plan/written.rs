@@ -9,8 +9,8 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::spelling::nearest;
 use super::{PlanErrors, PlanProblem};
+use crate::spelling::nearest;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

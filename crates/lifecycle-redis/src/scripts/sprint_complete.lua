@@ -4,10 +4,13 @@
 --       5 sprint:tasks:<sprint>  6 sprint:agents:<sprint>  7 sprint:requeue:<sprint>  8 epic:sprints:<epic>
 -- ARGV: 1 incarnation  2 generation  3 sprint  4 epic  5 outcome  6 format
 -- Returns: {'ok', keys deleted} {'fenced'} {'unknown'} {'agents', id, …} (still registered for it: refused)
+--          {'taken', coordinator} (it is not the caller's: refused)
 -- Atomic.
 
 local verdict = fence(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
 if verdict ~= 'ok' then return {verdict} end
+local holder = redis.call('HMGET', KEYS[4], 'coordinator', 'incarnation')
+if holder[1] and holder[2] ~= ARGV[1] then return {'taken', holder[1]} end
 local left = redis.call('SMEMBERS', KEYS[6])
 if #left > 0 then return {'agents', unpack(left, 1, math.min(#left, 1000))} end
 local deleted = redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[6], KEYS[7])

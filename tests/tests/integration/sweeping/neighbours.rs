@@ -1,6 +1,6 @@
 //! A cleanup removes exactly what is the dead agent's own.
 
-use super::{LONG_AGO_MS, Site, count};
+use super::{LONG_AGO_MS, Site, count, result};
 
 fn fleet() -> Vec<String> {
     (0..=20).map(|n| format!("agent-{n}")).collect()
@@ -97,7 +97,7 @@ fn a_registered_agent_that_the_index_lost_is_found_again_and_judged_by_a_whole_l
     let mut site = Site::start();
     let life = site.register("lost");
     site.client.run(&["DEL", "agents:leases", "agents:active"]).unwrap();
-    let result = site.sweep();
+    let result = result(&mut site.sweep_command().arg("--reconcile").spawn().unwrap());
     assert_eq!((count(&result, "healthyAgents"), count(&result, "orphansDetected")), (1, 0));
     assert_eq!(site.active(), ["lost"]);
     assert!(matches!(site.beat(&life), lifecycle_redis::Fenced::Ok(_)));
@@ -114,4 +114,44 @@ fn a_task_of_a_dead_agent_without_a_sprint_goes_with_it() {
     let result = site.sweep();
     assert_eq!((count(&result, "orphansCleaned"), count(&result, "tasksRequeued")), (1, 0));
     assert_eq!(site.keys(), [""; 0]);
+}
+
+#[test]
+fn a_plain_agent_that_left_by_itself_is_no_orphan_and_what_it_left_behind_goes() {
+    let mut site = Site::start();
+    for n in 0..12 {
+        site.plain(&format!("agent-{n}"), 0);
+    }
+    assert_eq!(count(&site.sweep(), "healthyAgents"), 12);
+    // The seed's own shutdown, which forgets tasks and dependencies.
+    for n in 0..6 {
+        site.client.run(&["SREM", "agents:active", &format!("agent-{n}")]).unwrap();
+        site.client.run(&["DEL", &format!("agent:heartbeat:agent-{n}")]).unwrap();
+        site.client.run(&["SET", &format!("agent:task:agent-{n}:t"), "1"]).unwrap();
+    }
+    // The lease of some is over when they are missed, that of others is not.
+    site.expire("agent-0");
+    let swept = site.sweep();
+    assert_eq!((count(&swept, "orphansDetected"), count(&swept, "healthyAgents")), (0, 6), "{swept}");
+    assert_eq!(count(&swept, "keysDeleted"), 6);
+    assert_eq!(site.client.int(&["ZCARD", "agents:leases"]).unwrap(), 6);
+    let left: Vec<String> = (6..12).map(|n| format!("agent:heartbeat:agent-{n}")).collect();
+    assert_eq!(site.keys().len(), left.len(), "{:?}", site.keys());
+}
+
+#[test]
+fn plain_agents_that_come_and_go_are_counted_right_by_a_daemon() {
+    let mut site = Site::start();
+    site.plain("early", 0);
+    let daemon = site.daemon();
+    daemon.wait_until_ready();
+    site.client.run(&["SREM", "agents:active", "early"]).unwrap();
+    site.client.run(&["DEL", "agent:heartbeat:early"]).unwrap();
+    site.plain("late", 0);
+    site.expire("early");
+    site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
+    site.wait_until("the lease of the one that left to go", |client| {
+        client.text(&["ZSCORE", "agents:leases", "early"]).unwrap().is_none()
+    });
+    assert_eq!(site.client.int(&["XLEN", "agents:log"]).unwrap(), 0, "it left, it was not reaped");
 }

@@ -13,8 +13,8 @@ use super::{SOON, Site, count, result};
 fn suspect(site: &Site) -> Suspect {
     let suspects = site.runtime.block_on(async {
         let seen = site.store.observe(10).await.unwrap();
-        let unleased = site.store.unleased(seen.now).await.unwrap();
-        site.store.adopt(&unleased.suspects).await.unwrap();
+        let differences = site.store.compare_indexes(seen.now).await.unwrap();
+        site.store.adopt(&differences.unleased).await.unwrap();
         let seen = site.store.observe(10).await.unwrap();
         site.store.suspects(&seen.batch, seen.now).await.unwrap()
     });

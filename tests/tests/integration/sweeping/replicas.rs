@@ -79,8 +79,8 @@ fn a_daemon_takes_over_from_a_sweeper_that_was_killed() {
     let daemon = site.daemon();
     daemon.wait_until_ready();
     site.client.run(&["PEXPIRE", "cleanup:lock:one", "289000"]).unwrap();
-    site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
-    assert!(daemon.role.stderr().contains("cleaned up 1 orphan"), "{}", daemon.role.stderr());
+    daemon.role.wait_for_line(|line| line.contains("cleaned up 1 orphan"), SOON).unwrap();
+    assert_eq!(site.log().len(), 1);
 }
 
 #[test]
@@ -91,4 +91,41 @@ fn a_stopped_daemon_ends_with_0_and_leaves_no_lock() {
     daemon.wait_until_ready();
     assert_eq!(daemon.role.stop(SOON).unwrap().code(), Some(0), "{}", daemon.role.stderr());
     assert_eq!(site.keys(), [""; 0]);
+}
+
+/// As if the last pass had been made long ago.
+fn forget_to_sweep(site: &mut Site) {
+    site.sweep();
+    let long_ago = (site.client.now_ms().unwrap() - LONG_AGO_MS).to_string();
+    site.client.run(&["HSET", "sweep:watermark", "at", &long_ago, "good", &long_ago]).unwrap();
+}
+
+/// A plain agent that beat `ago_s` seconds ago by its own clock and by the server's.
+fn beat_ago(site: &mut Site, id: &str, ago_s: i64) {
+    site.plain(id, ago_s * 1_000);
+    site.client.run(&["EXPIRE", &format!("agent:heartbeat:{id}"), &(180 - ago_s).to_string()]).unwrap();
+}
+
+#[test]
+fn a_pass_from_cron_works_because_other_agents_beats_show_that_the_store_was_up() {
+    let mut site = Site::start();
+    forget_to_sweep(&mut site);
+    beat_ago(&mut site, "alive", 20);
+    site.plain("gone", 180_000);
+    let result = site.sweep();
+    assert_eq!((count(&result, "orphansCleaned"), count(&result, "held")), (1, 0), "{result}");
+}
+
+#[test]
+fn a_pass_from_cron_right_after_an_outage_holds_and_says_why() {
+    let mut site = Site::start();
+    forget_to_sweep(&mut site);
+    beat_ago(&mut site, "back-already", 1);
+    site.plain("not-yet", 180_000);
+    let result = site.sweep();
+    assert_eq!((count(&result, "orphansCleaned"), count(&result, "held")), (0, 1), "{result}");
+    assert!(result["hold"].as_str().unwrap().contains("was not watched"), "{result}");
+    assert_eq!(site.active(), ["back-already", "not-yet"]);
+    let again = site.sweep();
+    assert_eq!(count(&again, "held"), 1, "a second look a moment later is no proof either: {again}");
 }

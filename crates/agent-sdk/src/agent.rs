@@ -65,6 +65,8 @@ impl Agent {
     /// [`AgentError::NoSprint`] when those are not there, [`AgentError::Store`] when no store answers in time.
     pub async fn register(settings: AgentSettings) -> Result<Self, AgentError> {
         let store = Store::connect(&settings.settings).await?;
+        // Before anything is written, so that nothing that is written can be left behind by a signal.
+        let caught = settings.handle_signals.then(signals::catch);
         let registration = settings.registration();
         let life = begin_life(&store, &registration, settings.takeover).await?;
         tracing::info!(agent = %life.id, incarnation = %life.incarnation, "registered");
@@ -87,8 +89,8 @@ impl Agent {
         let bus = agent.inner.store.subscribe()?;
         tokio::spawn(heartbeat::run(agent.inner.clone()));
         tokio::spawn(listener::run(Arc::downgrade(&agent.inner), bus));
-        if settings.handle_signals {
-            signals::install(&agent.inner);
+        if let Some(caught) = caught {
+            caught.pass_to(&agent.inner);
         }
         agent.set_state(AgentState::Running);
         Ok(agent)

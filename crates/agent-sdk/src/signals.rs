@@ -3,27 +3,40 @@
 use std::sync::{Arc, Weak};
 
 use lifecycle_core::shutdown::Urgency;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::Inner;
 
-pub(crate) fn install(inner: &Arc<Inner>) {
-    for (kind, name) in [
+/// Signals caught from now on, for an agent that is about to be.
+pub(crate) struct Caught(Vec<(Signal, &'static str)>);
+
+/// Catches signals at once: from here on none ends the process without a word.
+pub(crate) fn catch() -> Caught {
+    let kinds = [
         (SignalKind::terminate(), "SIGTERM"),
         (SignalKind::interrupt(), "SIGINT"),
         (SignalKind::hangup(), "SIGHUP"),
-    ] {
-        tokio::spawn(listen(Arc::downgrade(inner), kind, name));
+    ];
+    let caught = kinds.into_iter().filter_map(|(kind, name)| match signal(kind) {
+        Ok(signals) => Some((signals, name)),
+        Err(error) => {
+            tracing::warn!(%error, name, "cannot listen for a signal; it ends the process as usual");
+            None
+        }
+    });
+    Caught(caught.collect())
+}
+
+impl Caught {
+    /// What was caught and what is to come goes to this agent.
+    pub(crate) fn pass_to(self, inner: &Arc<Inner>) {
+        for (signals, name) in self.0 {
+            tokio::spawn(listen(Arc::downgrade(inner), signals, name));
+        }
     }
 }
 
-async fn listen(inner: Weak<Inner>, kind: SignalKind, name: &'static str) {
-    let mut signals = match signal(kind) {
-        Ok(signals) => signals,
-        Err(error) => {
-            return tracing::warn!(%error, name, "cannot listen for a signal; it ends the process as usual");
-        }
-    };
+async fn listen(inner: Weak<Inner>, mut signals: Signal, name: &'static str) {
     while signals.recv().await.is_some() {
         let Some(inner) = inner.upgrade() else { return };
         let first = inner.stop.borrow().is_none();

@@ -15,7 +15,10 @@
 //!    interval, so none of them can be such a witness.
 //!
 //! Apart from that, when at least [`Brake::fraction`] of the fleet (and at least [`Brake::minimum`] agents)
-//! fell silent since the last good pass, all of them are **held**. A hold is bounded: after
+//! fell silent since the last good pass, all of them are **held**. Leases do not end all at once, not even when a
+//! whole network goes: beats are spread over an interval, and so are the ends. So those who have missed a beat but
+//! whose lease still runs are counted too, or the first to run out would be reaped one by one before anybody saw
+//! that it is many. A hold is bounded: after
 //! [`Brake::timeout_ms`] reaping goes on at a tenth of the fleet per pass, and an operator can release it.
 //! Agents whose process was *seen* to end are none of this module's business: that is proof, not silence.
 
@@ -173,6 +176,13 @@ fn is_believable(
         || witnesses.iter().any(|&beat| beat > last_beat + half && beat + settle <= now)
 }
 
+/// Whether a lease that still runs, for `left_ms`, should have been renewed by now. A living agent renews it at the
+/// latest after half its length and some jitter.
+#[must_use]
+pub fn is_overdue(left_ms: u64, lease_ms: u64) -> bool {
+    left_ms < lease_ms * 2 / 5
+}
+
 /// How many leases ended since the last good pass. Those that ended before it are no news: they were planted
 /// or adopted later, and say nothing about an outage.
 fn fell_silent_together(seen: &Observation, candidates: &[Candidate], silent: &[usize]) -> u64 {
@@ -180,7 +190,7 @@ fn fell_silent_together(seen: &Observation, candidates: &[Candidate], silent: &[
     let in_batch = silent.iter().filter(|&&index| candidates[index].lease_end > good).count() as u64;
     // A batch shows the oldest leases only. What lies beyond it is younger.
     let beyond = seen.expired.saturating_sub(seen.batch.len() as u64);
-    in_batch + beyond
+    if in_batch + beyond == 0 { 0 } else { in_batch + beyond + seen.overdue }
 }
 
 #[allow(clippy::cast_precision_loss)] // Fleets are far below 2^52.
@@ -295,6 +305,19 @@ mod tests {
             judge_all(&fleet, &one, stale, &[before_the_outage]).held,
             [0],
             "all beats before an outage"
+        );
+    }
+
+    #[test]
+    fn a_partition_is_seen_at_the_first_lease_that_ends_and_not_one_by_one() {
+        let watched = Contact { since: 0, before: Some(0) };
+        let mut fleet = seen(12, Some(NOW - 1_000));
+        assert_eq!(judge_all(&fleet, &[silent_for(0)], watched, &[]).held.len(), 0, "one of twelve");
+        fleet.overdue = 11;
+        assert_eq!(judge_all(&fleet, &[silent_for(0)], watched, &[]).held, [0]);
+        assert!(
+            is_overdue(47_000, LEASE) && !is_overdue(LEASE * 45 / 100, LEASE),
+            "half a lease and some jitter"
         );
     }
 

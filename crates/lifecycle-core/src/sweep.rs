@@ -51,6 +51,8 @@ pub struct Observation {
     pub hold: Option<Hold>,
     /// End of the next lease.
     pub next_expiry: Option<u64>,
+    /// Registered agents whose lease still runs but who have missed a beat: see [`crate::brake::is_overdue`].
+    pub overdue: u64,
 }
 
 /// `sweep:watermark`.
@@ -58,7 +60,7 @@ pub struct Observation {
 pub struct Watermark {
     /// When the last pass ended, in ms of server time.
     pub at: u64,
-    /// When the last pass that held nothing ended.
+    /// When the last pass that held nothing looked: leases that ended later are news.
     pub good: Option<u64>,
     /// Who made it.
     pub by: String,

@@ -4,7 +4,7 @@
 //! [`CHUNK`] of it, tell its children, repeat until nothing is left. The first step ends the life for good, so
 //! whoever comes after a crash in between simply goes on.
 
-use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
+use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::event::EventKind;
 use lifecycle_core::ids::Incarnation;
@@ -231,16 +231,12 @@ impl Removal<'_> {
         let id = args.agent_id;
         let fixed = fixed_keys(self.store.keys(), id, record);
         // A plain agent has no list, so what was found goes in one call.
-        let children = self.store.keys().children(id);
         let mut progressed = true;
         while progressed {
             let owned = match record {
                 Some(_) => self.owned(id).await?,
                 None => self.extra.to_vec(),
             };
-            if record.is_some() && !args.children_told {
-                args.children_told = self.store.client.exists::<u64, _>(children.as_str()).await? == 0;
-            }
             let names = fixed.iter().cloned().chain(owned).collect();
             let call = vec![arguments(&args)?, self.judged.clone()];
             let mut reply = Reply::read(self.store.run(self.script, names, call).await?)?;

@@ -8,7 +8,7 @@ use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface, SortedSets
 use fred::types::Value;
 use futures_util::StreamExt as _;
 use futures_util::stream::TryStreamExt as _;
-use lifecycle_core::brake::{Hold, HoldReason};
+use lifecycle_core::brake::{Hold, HoldReason, is_overdue};
 use lifecycle_core::codec::{self, MAX_DECODED_LEN};
 use lifecycle_core::liveness::{PlainLease, millis, plain_witness};
 use lifecycle_core::record::AgentRecord;
@@ -95,6 +95,8 @@ impl Store {
             watermark: read_watermark(&fields(watermark)),
             hold: read_hold(&fields(hold)),
             next_expiry: number(&next),
+            // Asked for separately, by who has somebody to judge.
+            overdue: 0,
         })
     }
 
@@ -170,16 +172,55 @@ impl Store {
         Ok(candidates)
     }
 
+    /// How many registered agents have missed a beat although their lease still runs. Looks at up to `limit` of those
+    /// whose lease ends within the time that makes a lease of `longest_ms` overdue.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn overdue(&self, now: u64, longest_ms: u64, limit: i64) -> Result<u64, StoreError> {
+        let late = self.running(now, Some(now + longest_ms), limit).await?;
+        let lengths = self.with_lease_lengths(late).await?;
+        Ok(lengths.iter().filter(|(end, lease)| is_overdue(end.saturating_sub(now), *lease)).count() as u64)
+    }
+
+    /// Leases that still run, up to `until`, the first to end first.
+    async fn running(
+        &self,
+        now: u64,
+        until: Option<u64>,
+        limit: i64,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        // Ends are whole ms. The client takes numbers for scores; of text it makes lexical bounds.
+        let bound = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let (first, last) = (bound(now + 1), until.map_or(i64::MAX, bound));
+        let page = Some((0, limit));
+        Ok(scores(flat(self.client.zrangebyscore(self.keys().leases(), first, last, true, page).await?)))
+    }
+
+    /// Ends and lengths of these leases, of registered agents only: a plain agent has no length, and its lease is
+    /// renewed only when it is over.
+    async fn with_lease_lengths(&self, leases: Vec<(String, u64)>) -> Result<Vec<(u64, u64)>, StoreError> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pipeline = self.client.pipeline();
+        for (id, _) in &leases {
+            let () = pipeline.hget(self.keys().state(id), "leaseMs").await?;
+        }
+        let lengths = all(pipeline.try_all::<Value>().await, leases.len())?;
+        Ok(leases
+            .iter()
+            .zip(lengths)
+            .filter_map(|((_, end), length)| Some((*end, number(&length.ok()?)?)))
+            .collect())
+    }
+
     /// When up to `limit` living agents last beat, in ms of server time: the witnesses of a plan.
     ///
     /// # Errors
     /// As the store says.
     pub async fn witnesses(&self, now: u64, limit: i64) -> Result<Vec<u64>, StoreError> {
-        let living: Value = self
-            .client
-            .zrangebyscore(self.keys().leases(), format!("({now}"), "+inf", true, Some((0, limit)))
-            .await?;
-        let living = scores(flat(living));
+        let living = self.running(now, None, limit).await?;
         if living.is_empty() {
             return Ok(Vec::new());
         }
@@ -214,17 +255,21 @@ impl Store {
     ) -> Result<Vec<bool>, StoreError> {
         let ttl = text(millis(self.settings().sweep.lock_ttl).max(1));
         let steal = text(millis(steal_after));
-        futures_util::stream::iter(ids)
-            .map(|id| {
-                let args = vec![token.into(), ttl.clone(), steal.clone()];
-                async move {
-                    let names = vec![self.keys().cleanup_lock(id)];
-                    Ok(number(&self.run(&self.scripts.lock, names, args).await?) == Some(1))
-                }
-            })
-            .buffered(IN_FLIGHT)
-            .try_collect()
-            .await
+        let mut taken = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(LOCKED_AT_ONCE) {
+            let names = chunk.iter().map(|id| self.keys().cleanup_lock(id)).collect();
+            let args = vec![token.into(), ttl.clone(), steal.clone()];
+            let reply = self.run(&self.scripts.lock, names, args).await?.into_array();
+            if reply.len() != chunk.len() {
+                return Err(StoreError::Unexpected(format!(
+                    "{} answers for {} locks",
+                    reply.len(),
+                    chunk.len()
+                )));
+            }
+            taken.extend(reply.iter().map(|answer| number(answer) == Some(1)));
+        }
+        Ok(taken)
     }
 
     /// Gives a cleanup lock back.
@@ -235,13 +280,15 @@ impl Store {
         self.run(&self.scripts.unlock, vec![self.keys().cleanup_lock(id)], vec![token.into()]).await.map(drop)
     }
 
-    /// Records the end of a pass, and whether anybody was held.
+    /// Records the end of a pass, and whether anybody was held. `looked_at` is when the pass looked, in ms of
+    /// server time: whatever ended since, it has not judged.
     ///
     /// # Errors
     /// As the store says.
     pub async fn end_pass(
         &self,
         by: &str,
+        looked_at: u64,
         hold: Option<(&HoldReason, u64)>,
     ) -> Result<HoldChange, StoreError> {
         let names = vec![self.keys().watermark(), self.keys().hold(), self.keys().generation()];
@@ -249,7 +296,8 @@ impl Store {
             Some((reason, held)) => (reason.to_string(), held, reason.name()),
             None => (String::new(), 0, ""),
         };
-        let args = vec![by.into(), why.into(), text(held), name.into(), self.wire.as_str().into()];
+        let args =
+            vec![by.into(), why.into(), text(held), name.into(), self.wire.as_str().into(), text(looked_at)];
         let reply = self.run(&self.scripts.watermark, names, args).await?.into_array();
         Ok(match reply.get(1).and_then(Value::as_string).as_deref() {
             Some("held") => HoldChange::Held,
@@ -271,6 +319,8 @@ impl Store {
 
 /// How many script calls are on their way at once.
 pub(crate) const IN_FLIGHT: usize = 256;
+/// How many cleanup locks one script call takes: well under 1 ms.
+const LOCKED_AT_ONCE: usize = 100;
 /// How many agents are asked for in one pipeline.
 pub(crate) const PIPELINED: usize = 500;
 

@@ -44,7 +44,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
     let pages = Pages::new(recorder, Arc::clone(&sweeper), bus.listening(), Arc::clone(&figures));
     let looping = RunLoop::new(Arc::clone(&sweeper), Arc::clone(&wake), stop);
     let background = {
-        let (sweeper, store) = (Arc::clone(&sweeper), store.clone());
+        let (sweeper, store, wake) = (Arc::clone(&sweeper), store.clone(), Arc::clone(&wake));
         tokio::spawn(async move {
             let served = async {
                 if let Err(error) = http::serve(listener, pages).await {
@@ -55,14 +55,16 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
                 served,
                 sweeper.watch.run(&store),
                 hints::listen(bus, &wake, &sweeper.acknowledgements),
-                sweeper.keep_reconciled(&wake),
                 figures.keep(&store, &sweeper.watch),
                 warn_of_eviction(&store),
                 tell_of_refusals(store.troubles(), &store),
             )
         })
     };
-    looping.run().await;
+    tokio::select! {
+        () = looping.run() => {}
+        never = sweeper.keep_reconciled(&wake) => match never {},
+    }
     background.abort();
     if store.is_connected() {
         store.close().await;

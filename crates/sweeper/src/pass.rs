@@ -17,6 +17,7 @@ use std::time::Instant;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lifecycle_core::brake::HoldReason;
 use lifecycle_core::contact::Contact;
+use lifecycle_core::liveness::millis;
 use lifecycle_core::sweep::{self, Candidate, Observation, OrphanCleanupResult, OrphanOutcome};
 use lifecycle_redis::{Differences, StoreError, Suspect};
 
@@ -30,6 +31,8 @@ const PAGE: usize = 1_000;
 const MOST: usize = 50_000;
 /// Renewals that are on their way at once.
 const RENEWALS: usize = 64;
+/// Most leases that are looked at for having missed a beat.
+const OVERDUE: i64 = 5_000;
 /// How many beats of living agents are asked for as witnesses of the store having been up.
 const WITNESSES: i64 = 64;
 
@@ -77,9 +80,10 @@ impl Sweeper {
     /// reaped; the next pass finds the others.
     pub async fn pass(&self, how: How) -> Result<Passed, StoreError> {
         let started = Instant::now();
-        let seen = self.observe(how).await?;
+        let mut seen = self.observe(how).await?;
         let candidates: Vec<Candidate> = seen.dead.iter().map(|suspect| suspect.candidate.clone()).collect();
         let witnesses = self.witnesses(&seen, &candidates).await?;
+        self.count_overdue(&mut seen, &candidates).await?;
         let plan = sweep::plan(&seen.observation, &candidates, seen.contact, &witnesses, &self.brake());
 
         let now = seen.observation.now;
@@ -182,6 +186,16 @@ impl Sweeper {
             .buffer_unordered(RENEWALS)
             .try_for_each(|_| async { Ok(()) })
             .await
+    }
+
+    /// Who else has missed a beat, where silence is to be judged: the others of a mass that is only beginning to show.
+    async fn count_overdue(&self, seen: &mut Seen, candidates: &[Candidate]) -> Result<(), StoreError> {
+        let default = millis(self.settings().sweep.orphan_threshold);
+        let silent = candidates.iter().filter(|candidate| !candidate.is_proven());
+        if let Some(longest) = silent.map(|candidate| candidate.lease_ms(default)).max() {
+            seen.observation.overdue = self.store.overdue(seen.observation.now, longest, OVERDUE).await?;
+        }
+        Ok(())
     }
 
     /// Beats of living agents, where the plan may need them: after a break in watching.

@@ -79,7 +79,7 @@ impl Sweeper {
         if result.dry_run {
             return Ok(result);
         }
-        self.store.end_pass(&self.id, hold.as_ref().map(|reason| (reason, result.held))).await?;
+        self.store.end_pass(&self.id, now, hold.as_ref().map(|reason| (reason, result.held))).await?;
         let began = self.note_hold(hold, &result);
         log(&result);
         if began || result.orphans_detected > result.held + result.elsewhere {

@@ -2,6 +2,7 @@
 --
 -- KEYS: 1 sweep:watermark  2 sweep:hold  3 lifecycle:generation
 -- ARGV: 1 who  2 '' if nothing is held, else why in words  3 how many are held  4 short name of why  5 format
+--       6 when the pass looked, in ms
 -- Returns: {now, 'held' or 'released' if that has just begun, else ''}
 -- Atomic.
 
@@ -9,7 +10,7 @@ local now = server_ms()
 local change = ''
 redis.call('HSET', KEYS[1], 'at', now, 'by', ARGV[1], 'generation', redis.call('GET', KEYS[3]) or '')
 if ARGV[2] == '' then
-  redis.call('HSET', KEYS[1], 'good', now)
+  redis.call('HSET', KEYS[1], 'good', ARGV[6])
   local hold = redis.call('HMGET', KEYS[2], 'reason', 'releasedUntil')
   if hold[1] and not (hold[2] and tonumber(hold[2]) > now) then
     redis.call('UNLINK', KEYS[2])

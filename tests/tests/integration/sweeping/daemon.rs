@@ -193,6 +193,13 @@ fn what_is_held_is_not_reaped_until_an_operator_says_so() {
     daemon.wait_until_ready();
     away.store(true, Ordering::Relaxed);
     beating.abort();
+    // No beat is on its way any more once another one after it was answered. Then all of them end together.
+    assert!(matches!(site.beat(&lives[0]), Fenced::Ok(_)));
+    let end = (site.client.now_ms().unwrap() + 200).to_string();
+    let ids: Vec<String> = lives.iter().map(|life| life.id.to_string()).collect();
+    let mut command = vec!["ZADD", "agents:leases", "XX"];
+    command.extend(ids.iter().flat_map(|id| [end.as_str(), id.as_str()]));
+    site.client.run(&command).unwrap();
     daemon.role.wait_for_line(|line| line.contains("reaping is held"), SOON).unwrap();
     let crashed = &lives[0];
     let exited = site.store.process_exited(crashed.id.as_str(), crashed.incarnation, "signal 9", "test");

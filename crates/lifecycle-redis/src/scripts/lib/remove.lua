@@ -47,7 +47,8 @@ local function remove(args)
   if not args.plain then
     deleted = deleted + tonumber(redis.call('HGET', KEYS[REMOVE.state], 'endedKeys') or 0)
     requeued = requeued + tonumber(redis.call('HGET', KEYS[REMOVE.state], 'endedTasks') or 0)
-    if not args.childrenTold or redis.call('EXISTS', KEYS[REMOVE.keys]) == 1 then
+    local told = args.childrenTold or redis.call('EXISTS', KEYS[REMOVE.children]) == 0
+    if not told or redis.call('EXISTS', KEYS[REMOVE.keys]) == 1 then
       redis.call('HSET', KEYS[REMOVE.state], 'ended', args.reason, 'endedKeys', deleted, 'endedTasks', requeued)
       redis.call('ZADD', KEYS[REMOVE.leases], server_ms(), args.agentId)
       return {'more', deleted, requeued}

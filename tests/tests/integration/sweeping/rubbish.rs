@@ -64,6 +64,7 @@ fn an_index_of_another_type_is_an_error_of_one_pass_and_not_the_end_of_the_loop(
         .unwrap();
     site.client.run(&["DEL", "agents:active"]).unwrap();
     site.plain("gone", LONG_AGO_MS);
+    site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
     site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
 }
 

@@ -190,7 +190,7 @@ fn logged_script(log: Reply) -> Option<Vec<Vec<u8>>> {
 /// The heartbeat is opaque to the script, and MessagePack cannot be passed as a program's argument: letters of the same
 /// length stand in for it. A long one is cut by the log, which says how much is missing.
 fn without_binary(part: &[u8]) -> String {
-    if part.iter().all(|byte| byte.is_ascii_graphic()) {
+    if part.iter().all(u8::is_ascii_graphic) {
         return String::from_utf8_lossy(part).into_owned();
     }
     let text = String::from_utf8_lossy(part);

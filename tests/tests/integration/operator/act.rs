@@ -62,7 +62,7 @@ fn reap_gives_a_last_call_and_an_agent_that_answers_it_stays() {
 }
 
 #[test]
-fn reap_of_nobody_and_of_an_id_that_reaches_into_that_of_another_keys_fails_and_touches_nothing() {
+fn reap_of_nobody_and_of_an_id_that_reaches_into_the_keys_of_another_fails_and_touches_nothing() {
     let mut site = Site::start();
     site.plain("x", 1_000);
     site.redis(&["SADD", "agents:active", "x:y"]);

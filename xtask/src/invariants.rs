@@ -134,11 +134,22 @@ fn names(code: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::impure_lines;
+    use serde_json::json;
+
+    use super::{impure_lines, talks};
 
     #[test]
     fn a_clock_in_code_is_found_and_one_in_a_comment_is_not() {
         let text = "// not Instant::now()\nlet now = Instant::now(); // really\nlet x = operand::value;\n";
         assert_eq!(impure_lines(text).collect::<Vec<_>>(), [(2, "Instant::now")]);
+    }
+
+    #[test]
+    fn the_client_may_be_a_dependency_for_measuring_and_of_xtask_alone() {
+        let package =
+            |name, kind| json!({ "name": name, "dependencies": [{ "name": "fred", "kind": kind }] });
+        assert_eq!(talks(&package("xtask", Some("dev"))), None);
+        assert_eq!(talks(&package("xtask", None::<&str>)), Some("xtask".to_owned()));
+        assert_eq!(talks(&package("sweeper", Some("dev"))), Some("sweeper".to_owned()));
     }
 }

@@ -152,7 +152,7 @@ impl Default for Sweep {
             orphan_threshold: Duration::from_secs(120),
             grace: Duration::from_millis(100),
             lock_ttl: Duration::from_secs(300),
-            batch: 500,
+            batch: 1_000,
             hold_fraction: 0.3,
             hold_minimum: 5,
             hold_timeout: Duration::from_secs(300),

@@ -83,7 +83,7 @@ async fn measure_pass(
     }
     let (pass, trip) = (median(passes), median(trips));
     let agents = fleet.len();
-    let note = format!("the document's pass; ours is 2 scripts, and a round trip alone takes {trip:.2} ms");
+    let note = format!("the document's pass; a round trip alone takes {trip:.2} ms");
     report.add(format!("pass over {agents} live agents"), MS, pass, Some(seed.pass), note);
     store.close().await;
     Ok(())

@@ -7,7 +7,7 @@
 mod end;
 mod tree;
 
-pub use end::{Ended, end_group, end_tree};
+pub use end::{Ended, end_tree, signal_group};
 pub use tree::{Tree, rss_of, rss_of_process};
 
 use std::fs;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use lifecycle_core::record::AgentState;
+use lifecycle_core::shutdown::Urgency;
 use lifecycle_core::task::{Assignment, Outcome};
 use lifecycle_redis::{Fenced, Life, StoreError, TaskReply};
 use tokio::time::sleep;
@@ -113,13 +114,16 @@ impl Agent {
     ) -> Result<TaskReply, AgentError> {
         let mut without_sprint = 0;
         loop {
+            let urgent = self.stop_requested().is_some_and(|stop| stop.urgency >= Urgency::Terminate);
             match self.fenced_write(&write).await {
-                Ok(TaskReply::NoSprint) if without_sprint < 50 => without_sprint += 1,
+                // Once told to end, there is nobody left to wait for.
+                Ok(TaskReply::NoSprint) if without_sprint < 50 && !urgent => without_sprint += 1,
                 Err(AgentError::Store(error)) if error.is_transient() => {}
                 other => return other,
             }
             tokio::select! {
                 () = sleep(RETRY) => {}
+                _ = self.stop_at_least(Urgency::Terminate), if !urgent => {}
                 () = self.fenced() => return Err(AgentError::Fenced),
             }
         }

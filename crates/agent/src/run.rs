@@ -1,6 +1,6 @@
 //! The story of `agent run`: register, work, release.
 
-use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Urgency, Work};
+use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Work};
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::task::Assignment;
@@ -119,9 +119,4 @@ fn failure(error: &AgentError) -> Failure {
         _ => exit::FAILED,
     };
     Failure::new(code, error.to_string())
-}
-
-/// Whether signals that reach us are passed on to the command while the stop is this urgent.
-pub(crate) fn passes_signals_on(urgency: Urgency) -> bool {
-    urgency == Urgency::Drain
 }

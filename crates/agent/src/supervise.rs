@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use agent_sdk::process::end_group;
+use agent_sdk::process::signal_group;
 use agent_sdk::{Agent, Stop, Urgency};
 use lifecycle_cli::output;
 use lifecycle_core::event::EventKind;
@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::command::{CommandLine, StartError};
 use crate::containment;
-use crate::run::passes_signals_on;
 use crate::task_log::TaskLog;
 
 /// How often the tree's memory is looked at while there is a limit.
@@ -83,13 +82,22 @@ pub(crate) async fn supervise(
     budget: Budget,
 ) -> Result<Ended, StartError> {
     let mut child = line.start(log)?;
-    let leader = child.id();
-    tokio::spawn(pass_signals_on(agent.clone(), leader, line.shares_group()));
-    let ended = tokio::select! {
-        status = child.wait() => Ended::Exited(status.unwrap_or_else(|_| ExitStatus::from_raw(1 << 8))),
-        limit = timed_out(budget.timeout) => Ended::TimedOut(limit),
-        (used, limit) = over_memory(budget.memory_limit) => Ended::OverMemory { used, limit },
-        () = must_end(agent) => Ended::Stopped,
+    let (timeout, memory, ending) =
+        (timed_out(budget.timeout), over_memory(budget.memory_limit), must_end(agent));
+    tokio::pin!(timeout, memory, ending);
+    let mut passed_on = false;
+    let ended = loop {
+        tokio::select! {
+            status = child.wait() => break Ended::Exited(status.unwrap_or_else(|_| ExitStatus::from_raw(1 << 8))),
+            limit = &mut timeout => break Ended::TimedOut(limit),
+            (used, limit) = &mut memory => break Ended::OverMemory { used, limit },
+            () = &mut ending => break Ended::Stopped,
+            // Here the child has not been waited for, so its pid is still its own, even if it has ended.
+            stop = agent.shutdown_requested(), if !passed_on => {
+                passed_on = true;
+                pass_signal_on(&stop, child.id(), line.shares_group());
+            }
+        }
     };
     if let Ended::OverMemory { used, limit } = ended {
         alert(agent, used, limit).await;
@@ -124,18 +132,17 @@ async fn must_end(agent: &Agent) {
 }
 
 /// A signal that asks us to stop is passed on to the command, which may want to finish its way.
-async fn pass_signals_on(agent: Agent, leader: Option<u32>, shares_group: bool) {
-    let Stop { urgency, reason } = agent.shutdown_requested().await;
-    let signal = match reason.as_str() {
+fn pass_signal_on(stop: &Stop, leader: Option<u32>, shares_group: bool) {
+    let signal = match stop.reason.as_str() {
         "SIGTERM" => Signal::TERM,
         "SIGHUP" => Signal::HUP,
         // Ctrl-C went to the whole group already.
         "SIGINT" if !shares_group => Signal::INT,
         _ => return,
     };
-    if let (true, Some(leader)) = (passes_signals_on(urgency), leader) {
-        tracing::info!(signal = reason, "passing the signal on to the command");
-        end_group(leader, signal);
+    if let (Urgency::Drain, Some(leader)) = (stop.urgency, leader) {
+        tracing::info!(signal = stop.reason, "passing the signal on to the command");
+        signal_group(leader, signal);
     }
 }
 

@@ -55,20 +55,47 @@ impl StoreError {
 impl From<fred::error::Error> for StoreError {
     fn from(error: fred::error::Error) -> Self {
         use fred::error::ErrorKind;
+        let details = in_words(error.details());
         match error.kind() {
             ErrorKind::IO
             | ErrorKind::Timeout
             | ErrorKind::Canceled
             | ErrorKind::Routing
-            | ErrorKind::Backpressure => Self::Unavailable(error.details().to_string()),
-            ErrorKind::Parse | ErrorKind::Protocol => Self::Unexpected(error.details().to_string()),
-            _ => Self::Refused(error.details().to_string()),
+            | ErrorKind::Backpressure => Self::Unavailable(details),
+            ErrorKind::Parse | ErrorKind::Protocol => Self::Unexpected(details),
+            _ if ["NOAUTH", "WRONGPASS"].iter().any(|code| details.starts_with(code)) => {
+                Self::Refused(format!("{details}: set redis.password, or put it into redis.url"))
+            }
+            _ => Self::Refused(details),
         }
     }
+}
+
+/// The client passes the debug text of an I/O error on; people want the message in it.
+pub(crate) fn in_words(details: &str) -> String {
+    let quoted = ["message: \"", "error: \""].iter().find_map(|name| {
+        let (_, rest) = details.split_once(name)?;
+        Some(rest.split_once('"')?.0.to_string())
+    });
+    quoted.unwrap_or_else(|| details.trim_end_matches('.').to_string())
 }
 
 impl From<Malformed> for StoreError {
     fn from(error: Malformed) -> Self {
         Self::Unexpected(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_io_error_is_told_in_words() {
+        let refused = r#"Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }"#;
+        assert_eq!(in_words(refused), "Connection refused");
+        let custom = r#"Custom { kind: Uncategorized, error: "failed to lookup address" }"#;
+        assert_eq!(in_words(custom), "failed to lookup address");
+        assert_eq!(in_words("Request timed out."), "Request timed out");
     }
 }

@@ -41,7 +41,7 @@ macro_rules! scripts {
 
 scripts! {
     register: [],
-    beat: [FENCE],
+    beat: allow_oom [FENCE],
     own: [FENCE],
     depend: [FENCE],
     release: allow_oom [REMOVE],
@@ -83,10 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cleaning_scripts_run_in_a_full_store_and_the_others_do_not_claim_to() {
+    fn cleaning_up_and_beating_go_on_in_a_full_store_and_the_others_do_not_claim_to() {
         let scripts = Scripts::new();
         assert!(scripts.reap.lua().unwrap().starts_with(flags!(allow_oom)));
-        assert!(scripts.beat.lua().unwrap().starts_with("local CHANNEL"));
+        assert!(scripts.beat.lua().unwrap().starts_with(flags!(allow_oom)), "a living agent must not fall silent");
+        assert!(scripts.register.lua().unwrap().starts_with("local CHANNEL"));
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Store {
                 ready = store.client.wait_for_connect() => return ready.map(|()| store.clone()).map_err(StoreError::from),
                 () = &mut deadline => return Err(store.unreachable(last)),
                 error = errors.recv() => if let Ok((error, _)) = error {
-                    last = error.details().to_string();
+                    last = crate::error::in_words(error.details());
                     let error = StoreError::from(error);
                     if !error.is_transient() { return Err(error) }
                 },
@@ -153,8 +153,18 @@ impl Troubles {
     }
 }
 
+/// What a URL can begin with: one server, by TCP, by TLS (in a build with it) or by a socket.
+const SCHEMES: [&str; 6] = ["redis", "valkey", "rediss", "valkeys", "redis+unix", "valkey+unix"];
+
 fn builder(settings: &Settings) -> Result<Builder, StoreError> {
     let redis = &settings.redis;
+    let scheme = redis.url.split("://").next().unwrap_or_default();
+    if !SCHEMES.contains(&scheme) {
+        return Err(StoreError::Configuration {
+            url: redis.url_without_password(),
+            problem: format!("it begins with none of {}", SCHEMES.map(|scheme| format!("{scheme}://")).join(" ")),
+        });
+    }
     let mut config = Config::from_url(&redis.url).map_err(|error| StoreError::Configuration {
         url: redis.url_without_password(),
         problem: format!(

@@ -50,8 +50,9 @@ pub async fn end_tree(tree: &Tree, kill_after: Duration) -> Ended {
     }
 }
 
-/// Sends a signal to a whole process group, as a terminal does.
-pub fn end_group(leader: u32, signal: Signal) {
+/// Sends a signal to a whole process group, as a terminal does. Only for a group whose leader is a child that has not
+/// been waited for: any other number may be somebody else's by now.
+pub fn signal_group(leader: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
         // The group may have ended by now.
         let _ = kill_process_group(pid, signal);

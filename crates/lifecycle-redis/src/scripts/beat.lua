@@ -6,6 +6,7 @@
 -- ARGV: 1 id  2 incarnation  3 generation  4 lease ms  5 heartbeat ttl s  6 memory ttl s  7 heartbeat (opaque)
 --       8 state  9 progress  10 format  11 publish heartbeat_sent: '1' or '0'  12… memory fields, name then value
 -- Returns: {'ok', now, order or ''}  {'fenced'}  {'unknown'}
+-- Flagged allow-oom: it writes over what is there, and an agent that could not beat in a full store would be reaped.
 -- Atomic. Never creates a registration, and creates no key at all unless the incarnation is the living one.
 
 local verdict = fence(KEYS[3], KEYS[4], ARGV[2], ARGV[3])

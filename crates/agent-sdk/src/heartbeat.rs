@@ -19,6 +19,8 @@ use crate::process::rss_of;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
+/// How old a memory sample may be.
+const SAMPLE_AGE: Duration = Duration::from_secs(1);
 /// However often somebody calls our name, no more beats than this.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -27,7 +29,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut rhythm = Rhythm::new(&inner);
     loop {
         let sent = Instant::now();
-        let pause = match beat(&inner).await {
+        let rss = rhythm.memory().await;
+        let pause = match beat(&inner, rss).await {
             Ok(Fenced::Ok(reply)) => {
                 rhythm.answered(&inner, sent);
                 if let Some((order, why)) = reply.order {
@@ -59,11 +62,32 @@ struct Rhythm {
     lease: Duration,
     retry: Duration,
     failing: bool,
+    sample: Option<(Instant, u64)>,
 }
 
 impl Rhythm {
     fn new(inner: &Inner) -> Self {
-        Self { renewed: Instant::now(), lease: inner.registration.lease, retry: FIRST_RETRY, failing: false }
+        Self {
+            renewed: Instant::now(),
+            lease: inner.registration.lease,
+            retry: FIRST_RETRY,
+            failing: false,
+            sample: None,
+        }
+    }
+
+    /// Memory of our process tree, at most [`SAMPLE_AGE`] old: beats that only tell of another state come in quick
+    /// succession.
+    async fn memory(&mut self) -> u64 {
+        if let Some((at, rss)) = self.sample
+            && at.elapsed() < SAMPLE_AGE
+        {
+            return rss;
+        }
+        // Reading /proc must not hold up the beats of others on this thread.
+        let rss = tokio::task::spawn_blocking(|| rss_of(std::process::id())).await.unwrap_or(0);
+        self.sample = Some((Instant::now(), rss));
+        rss
     }
 
     fn answered(&mut self, inner: &Inner, sent: Instant) {
@@ -89,10 +113,8 @@ impl Rhythm {
     }
 }
 
-async fn beat(inner: &Inner) -> Result<Fenced<BeatReply>, StoreError> {
+async fn beat(inner: &Inner, rss: u64) -> Result<Fenced<BeatReply>, StoreError> {
     let (life, said) = (inner.life(), inner.said().clone());
-    // Reading /proc must not hold up the runtime's only thread for long; it is a few ms on a busy host.
-    let rss = tokio::task::spawn_blocking(|| rss_of(std::process::id())).await.unwrap_or(0);
     let beat = Heartbeat {
         agent_id: life.id.to_string(),
         incarnation: Some(life.incarnation),

@@ -1,21 +1,27 @@
 //! The command's process tree: found, ended, buried.
 //!
-//! Three nets, each for what slips through the one before: descendants of this process; processes that a double fork
-//! gave away, which come back to us because we are their subreaper; and whoever carries this life's token in its
-//! environment, wherever it went.
+//! The tree is everything that descends from this process. What a double fork gives away comes back to us, because we
+//! are its subreaper. Where the kernel does not let us be that, the tree is also whoever carries this life's token in its
+//! environment, wherever it went; finding those costs a look at every process of the machine.
 //!
 //! What is not held here is the death of this very process by SIGKILL: then the coordinator on this host finds the tree
 //! by its token.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_sdk::Agent;
 use agent_sdk::process::{Ended, TOKEN_VARIABLE, Tree, end_tree, rss_of, rss_of_process, token};
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 
+/// Whether orphaned descendants come back to us.
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
 /// Makes orphaned descendants come back to this process instead of going to init.
 pub(crate) fn adopt_orphans() {
-    if let Err(error) = set_child_subreaper(Some(getpid())) {
+    let adopted = set_child_subreaper(Some(getpid()));
+    ADOPTS.store(adopted.is_ok(), Ordering::Relaxed);
+    if let Err(error) = adopted {
         tracing::warn!(%error, variable = TOKEN_VARIABLE, "cannot adopt orphaned processes; finding them by their environment only");
     }
 }
@@ -23,8 +29,8 @@ pub(crate) fn adopt_orphans() {
 /// Ends everything the command started, itself included. What was adopted stays to be buried.
 pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) -> Ended {
     let life = agent.life();
-    let mark = token(life.id.as_str(), life.incarnation);
-    let tree = Tree { supervisor: Some(std::process::id()), token: Some(mark) };
+    let mark = (!ADOPTS.load(Ordering::Relaxed)).then(|| token(life.id.as_str(), life.incarnation));
+    let tree = Tree { supervisor: Some(std::process::id()), token: mark };
     let ended = end_tree(&tree, kill_after).await;
     if ended.left > 0 {
         tracing::error!(agent = %life.id, left = ended.left, "processes of the command could not be ended");

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use lifecycle_cli::output::count;
 use lifecycle_core::ids::{Incarnation, TaskId};
-use lifecycle_core::sprint::{Action, Exit, Process, SprintView, decide};
+use lifecycle_core::sprint::{Action, Exit, Process, SprintView, decide, seat_of};
 use lifecycle_core::sweep::Reason;
 use lifecycle_core::task::{Assignment, TaskRecord, TaskState};
 use lifecycle_redis::{Assigned, Judged, ReapOutcome, Target};
@@ -12,6 +15,16 @@ use crate::desk::{Desk, News, Trouble, written};
 use crate::look::Looked;
 use crate::pressure::Manner;
 use crate::sprint::{Sprint, Stage};
+
+/// Assignments that are on their way at once.
+const AT_ONCE: usize = 32;
+
+/// A task for an agent.
+struct Gift {
+    agent: usize,
+    life: Incarnation,
+    assignment: Assignment,
+}
 
 impl Sprint {
     /// One step of a running sprint. `true` if it changed something, so that there may be more to do at once.
@@ -33,16 +46,19 @@ impl Sprint {
         };
         let actions = decide(&view, desk.now());
         let changed = !actions.is_empty();
-        for action in actions {
+        let (gifts, others): (Vec<Action>, Vec<Action>) =
+            actions.into_iter().partition(|action| matches!(action, Action::Assign { .. }));
+        for action in others {
             self.act(desk, action).await?;
         }
+        self.hand_out(desk, gifts).await?;
         self.show(desk);
         Ok(changed)
     }
 
     async fn act(&mut self, desk: &Desk, action: Action) -> Result<(), Trouble> {
         match action {
-            Action::Assign { task, agent, incarnation } => self.assign(desk, &task, agent, incarnation).await,
+            gift @ Action::Assign { .. } => self.hand_out(desk, vec![gift]).await,
             Action::Fail { task, record } => self.settle(desk, &task, TaskState::Pending, record).await,
             Action::Requeue { task, record } => self.settle(desk, &task, TaskState::Assigned, record).await,
             Action::Reap { agent, incarnation } => {
@@ -70,34 +86,54 @@ impl Sprint {
         }
     }
 
-    async fn assign(
-        &mut self,
-        desk: &Desk,
-        task: &TaskId,
-        agent: usize,
-        life: Incarnation,
-    ) -> Result<(), Trouble> {
-        let Some(planned) = self.plan.tasks.iter().find(|planned| planned.id == *task) else { return Ok(()) };
-        let Some(record) = self.records.get_mut(task) else { return Ok(()) };
-        let post = &self.plan.agents[agent];
+    /// Gives tasks to agents, many at once: with a large fleet, one after the other would keep most of it waiting.
+    async fn hand_out(&mut self, desk: &Desk, gifts: Vec<Action>) -> Result<(), Trouble> {
+        let gifts = gifts.into_iter().filter_map(|gift| self.gift(gift));
+        let life = desk.life();
+        let mut given = stream::iter(gifts.collect::<Vec<_>>())
+            .map(async |gift: Gift| {
+                let id = &self.plan.agents[gift.agent].id;
+                let reply = desk.store().assign_task(&life, id, gift.life, &gift.assignment).await;
+                (gift, reply)
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        given.sort_by_key(|(gift, _)| gift.agent);
+        let mut trouble = None;
+        for (gift, reply) in given {
+            // Any other answer means that something changed since we looked.
+            match reply.map_err(Trouble::from).and_then(written) {
+                Ok(Assigned::Ok) => self.note_given(&gift),
+                Ok(_) => {}
+                Err(error) => trouble = Some(error),
+            }
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    fn gift(&self, action: Action) -> Option<Gift> {
+        let Action::Assign { task, agent, incarnation } = action else { return None };
+        let planned = self.plan.tasks.iter().find(|planned| planned.id == task)?;
+        let record = self.records.get(&task)?;
         let assignment = Assignment {
-            task: task.clone(),
             sprint: self.plan.id.clone(),
             attempt: record.attempt + 1,
             max_attempts: planned.attempts,
             input: planned.input.clone(),
-            timeout: post.task_timeout,
+            timeout: self.plan.agents[agent].task_timeout,
+            task,
         };
-        // Any other answer means that something changed since we looked.
-        let reply = desk.store().assign_task(&desk.life(), &post.id, life, &assignment).await?;
-        if written(reply)? == Assigned::Ok {
-            record.state = TaskState::Assigned;
-            record.attempt = assignment.attempt;
-            (record.agent_id, record.incarnation) = (Some(post.id.to_string()), Some(life));
-            record.detail = None;
-            self.posts[agent].given += 1;
-        }
-        Ok(())
+        Some(Gift { agent, life: incarnation, assignment })
+    }
+
+    fn note_given(&mut self, gift: &Gift) {
+        let Some(record) = self.records.get_mut(&gift.assignment.task) else { return };
+        record.state = TaskState::Assigned;
+        record.attempt = gift.assignment.attempt;
+        record.agent_id = Some(self.plan.agents[gift.agent].id.to_string());
+        (record.incarnation, record.detail) = (Some(gift.life), None);
+        self.posts[gift.agent].given += 1;
     }
 
     async fn settle(
@@ -135,12 +171,18 @@ impl Sprint {
             force: true,
             token: None,
             by: desk.agent.id().as_str(),
-            process: if reason == Reason::ProcessExited { "dead" } else { "unknown" },
+            process: self.known_of(id, incarnation),
         };
         if let ReapOutcome::Reaped(removed) = desk.store().reap(&target).await? {
             self.say(desk, &format!("{id} cleaned up, {} keys removed", removed.keys_deleted));
         }
         Ok(())
+    }
+
+    /// What is known of the processes of a life.
+    fn known_of(&self, id: &str, life: Incarnation) -> &'static str {
+        let buried = seat_of(&self.plan, id).and_then(|seat| self.posts[seat].buried);
+        buried.filter(|(buried, _)| *buried == life).map_or("unknown", |(_, process)| process)
     }
 
     fn launch(&mut self, desk: &Desk, agent: usize) {
@@ -179,7 +221,7 @@ impl Sprint {
         post.restarts.push(now);
         let policy = desk.restart_policy();
         let recent = post.restarts.iter().filter(|at| now.saturating_sub(**at) <= policy.window).count();
-        Some(format!("{id} is started again ({recent} of {} times)", policy.limit))
+        Some(format!("{id} is started again ({recent} of {})", count(policy.limit.into(), "time")))
     }
 
     fn give_up(&mut self, desk: &Desk, agent: usize) {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use agent_sdk::process::{Tree, end_tree};
+use agent_sdk::process::{Tree, end_tree, token};
 use lifecycle_core::event::EventKind;
 use lifecycle_core::ids::{AgentId, Incarnation};
 use lifecycle_core::record::AgentRecord;
@@ -42,10 +42,13 @@ impl Burial {
             return Some((life, "dead"));
         }
         // Whatever left the process's tree still has its token.
-        let tree = Tree { supervisor: None, token: Some(format!("{}:{life}", self.id)) };
+        let tree = Tree { supervisor: None, token: Some(token(self.id.as_str(), life)) };
         let ended = end_tree(&tree, desk.shutdown().kill_timeout).await;
         let process = if ended.told > 0 || self.forced { "killed" } else { "dead" };
-        acknowledge(desk.clone(), self.id.clone(), life, process).await;
+        let by = desk.agent.id().as_str();
+        if let Err(error) = desk.store().acknowledge(self.id.as_str(), life, process, by).await {
+            tracing::debug!(%error, "could not acknowledge; the audit log will not know of the process");
+        }
         Some((life, process))
     }
 
@@ -93,7 +96,7 @@ async fn may_try_again(desk: &Desk, error: &StoreError) -> bool {
     }
 }
 
-/// Tells whoever cleans up what is known of the agent's processes.
+/// Tells a sweeper that asks what is known of the agent's processes.
 pub(crate) async fn acknowledge(desk: Desk, id: AgentId, life: Incarnation, process: &'static str) {
     let said = desk.store().announce(EventKind::CleanupAcknowledged, |event| {
         event.agent_id = Some(id.to_string());

@@ -1,5 +1,6 @@
 //! What is about to happen, said before it does.
 
+use lifecycle_cli::output::{age, count};
 use lifecycle_core::liveness::millis;
 use lifecycle_core::plan::{Plan, SprintPlan};
 use lifecycle_core::sweep::Observation;
@@ -25,23 +26,20 @@ pub(crate) async fn show(desk: &Desk, plan: &Plan) {
 
 /// The epic in a few lines.
 pub(crate) fn overview(plan: &Plan) -> Vec<String> {
-    let agents: usize = plan.sprints.iter().map(|sprint| sprint.agents.len()).sum();
-    let tasks: usize = plan.sprints.iter().map(|sprint| sprint.tasks.len()).sum();
-    let sprints = counted(plan.sprints.len(), "sprint");
-    let (agents, tasks) = (counted(agents, "agent"), counted(tasks, "task"));
+    let agents = plan.sprints.iter().map(|sprint| sprint.agents.len() as u64).sum();
+    let tasks = plan.sprints.iter().map(|sprint| sprint.tasks.len() as u64).sum();
+    let sprints = count(plan.sprints.len() as u64, "sprint");
+    let (agents, tasks) = (count(agents, "agent"), count(tasks, "task"));
     let first = format!("epic {}: {sprints}, {agents}, {tasks}", plan.epic);
     std::iter::once(first).chain(plan.order().into_iter().map(sprint_line)).collect()
 }
 
 fn sprint_line(sprint: &SprintPlan) -> String {
-    let (agents, tasks) = (counted(sprint.agents.len(), "agent"), counted(sprint.tasks.len(), "task"));
+    let (agents, tasks) =
+        (count(sprint.agents.len() as u64, "agent"), count(sprint.tasks.len() as u64, "task"));
     let after: Vec<&str> = sprint.after.iter().map(AsRef::as_ref).collect();
     let after = if after.is_empty() { String::new() } else { format!(", after {}", after.join(" and ")) };
     format!("  sprint {}: {agents}, {tasks}{after}", sprint.id)
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The warning, if nobody has swept for twice the interval.
@@ -51,10 +49,7 @@ fn no_sweeper(seen: &Observation, interval_ms: u64) -> Option<String> {
             return None;
         }
         Some(watermark) => {
-            format!(
-                "the last pass was {} ago",
-                lifecycle_cli::output::age(seen.now.saturating_sub(watermark.at))
-            )
+            format!("the last pass was {} ago", age(seen.now.saturating_sub(watermark.at)))
         }
         None => "there was never a pass".into(),
     };

@@ -21,6 +21,7 @@
 //!   children · pressure     processes: started, watched, told to end
 //!   burial                  what follows an exit: evidence, stragglers, acknowledgement
 //!   progress · summary      what people see
+//!   shell                   commands as they can be pasted
 //! ```
 
 mod act;
@@ -35,6 +36,7 @@ mod pressure;
 pub mod programs;
 mod progress;
 mod run;
+pub mod shell;
 mod sprint;
 pub mod summary;
 mod wind_up;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use coordinator::{Order, plan_file, programs};
+use coordinator::{Order, plan_file, programs, shell};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
-use lifecycle_cli::output::{Output, print_stdout};
+use lifecycle_cli::output::{self, Output, count, print_stdout, printable};
 use lifecycle_cli::{exit, logging};
 use lifecycle_core::plan::Plan;
 use lifecycle_core::settings::{Log, Settings};
@@ -85,7 +85,7 @@ fn check(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
         Ok((plan, agent_program)) => {
             let intent = Intent::of(&plan, &agent_program, &settings);
             if global.output == Output::Json {
-                lifecycle_cli::output::print_json(&intent)?;
+                output::print_json(&intent)?;
             } else {
                 print_stdout(&intent.text())?;
             }
@@ -122,7 +122,7 @@ fn refuse(problems: &[String]) -> u8 {
     use std::io::Write as _;
     for problem in problems {
         // Nobody is left to tell when stderr is closed.
-        let _ = writeln!(std::io::stderr(), "error: {}", lifecycle_cli::output::printable(problem));
+        let _ = writeln!(std::io::stderr(), "error: {}", printable(problem));
     }
     exit::USAGE
 }
@@ -198,14 +198,18 @@ impl Intent {
             let after = listed("after", &sprint.after);
             lines.push(format!("sprint {}{after}", sprint.sprint));
             for agent in &sprint.agents {
-                lines.push(format!("  agent {}: {}", agent.agent_id, agent.command.join(" ")));
+                lines.push(format!("  agent {}: {}", agent.agent_id, shell::line(&agent.command)));
             }
             for task in &sprint.tasks {
                 let needs = listed("needs", &task.needs);
-                lines.push(format!("  task {}{needs}, up to {} attempts", task.task_id, task.max_attempts));
+                lines.push(format!(
+                    "  task {}{needs}, up to {}",
+                    task.task_id,
+                    count(task.max_attempts.into(), "attempt")
+                ));
             }
         }
-        lines.iter().fold(String::new(), |text, line| text + &lifecycle_cli::output::printable(line) + "\n")
+        lines.iter().fold(String::new(), |text, line| text + &printable(line) + "\n")
     }
 }
 

@@ -25,6 +25,8 @@ use crate::summary::{SprintSummary, Summary};
 
 /// Reasons that come together are one reason.
 const COALESCE: Duration = Duration::from_millis(20);
+/// Longest pause between two steps, however long they take.
+const LONGEST_REST: Duration = Duration::from_millis(250);
 /// Time between two looks without any reason.
 const TICK: Duration = Duration::from_secs(1);
 /// The same while children are to start or to end, or the store is in trouble.
@@ -93,7 +95,7 @@ impl Run {
                 return;
             }
             // A large fleet takes longer to look at, and is then looked at less often.
-            self.rest(begun.elapsed().max(COALESCE)).await;
+            self.rest(begun.elapsed().clamp(COALESCE, LONGEST_REST)).await;
             if changed {
                 self.catch_up();
             } else {

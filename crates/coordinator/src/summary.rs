@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lifecycle_cli::output::{Output, Stdout, Table, age};
+use lifecycle_cli::output::{Output, Stdout, Table, age, count};
 use lifecycle_core::epic::{Phase, SprintOutcome};
 use lifecycle_core::liveness::millis;
 use lifecycle_core::task::TaskState;
@@ -131,7 +131,7 @@ impl Summary {
 
     fn totals(&self) -> String {
         let tasks = self.tasks_completed + self.tasks_failed + self.tasks_left;
-        let mut parts = vec![format!("{} of {tasks} tasks completed", self.tasks_completed)];
+        let mut parts = vec![format!("{} of {} completed", self.tasks_completed, count(tasks, "task"))];
         if self.tasks_failed > 0 {
             parts.push(format!("{} failed", self.tasks_failed));
         }
@@ -139,7 +139,7 @@ impl Summary {
             parts.push(format!("{} left", self.tasks_left));
         }
         if self.agent_restarts > 0 {
-            parts.push(format!("agents restarted {} times", self.agent_restarts));
+            parts.push(count(self.agent_restarts, "agent restart"));
         }
         let stopped = self.stopped.as_ref().map(|why| format!(" (interrupted: {why})")).unwrap_or_default();
         format!("{}: {}, in {}{stopped}", self.epic, parts.join(", "), age(self.elapsed_ms))
@@ -203,6 +203,15 @@ mod tests {
             stopped.totals(),
             "shop: 0 of 2 tasks completed, 1 failed, 1 left, in 12s (interrupted: SIGINT)"
         );
+    }
+
+    #[test]
+    fn one_task_and_one_restart_are_singular() {
+        let mut one = summary(&[TaskState::Completed], None);
+        one.agent_restarts = 1;
+        assert_eq!(one.totals(), "shop: 1 of 1 task completed, 1 agent restart, in 12s");
+        one.agent_restarts = 2;
+        assert_eq!(one.totals(), "shop: 1 of 1 task completed, 2 agent restarts, in 12s");
     }
 
     #[test]

@@ -126,18 +126,34 @@ impl fmt::Display for Table {
     }
 }
 
-/// Text with its control characters escaped, so that it stays on its line and cannot steer a terminal.
+/// Text with its control characters and those that nobody sees escaped, so that it stays on its line, cannot steer a
+/// terminal, and two texts that look alike are alike.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
-        if letter.is_control() {
-            shown.extend(letter.escape_default());
-        } else {
+        if is_printable(letter) {
             shown.push(letter);
+        } else {
+            shown.extend(letter.escape_default());
         }
     }
     shown
+}
+
+/// Whether [`printable`] leaves a character as it is: it is no control character, has a width, ends no line and does
+/// not change the direction of the text around it.
+#[must_use]
+pub fn is_printable(letter: char) -> bool {
+    !letter.is_control()
+        && !matches!(letter,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A number of things: `1 agent`, `2 agents`. For nouns whose plural takes an s.
+#[must_use]
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// How long something lasted or is ago, from milliseconds, in its two largest units: `420ms`, `12s`, `3m 20s`, `2h 5m`, `4d`.
@@ -209,6 +225,22 @@ mod tests {
         let mut table = Table::new(["AGENT"]);
         table.row(["a\nb\u{1b}[2J"]);
         assert_eq!(table.render(false, None), "AGENT\na\\nb\\u{1b}[2J\n");
+    }
+
+    #[test]
+    fn characters_that_nobody_sees_or_that_turn_the_text_around_are_escaped() {
+        for invisible in
+            ['\u{200b}', '\u{200f}', '\u{202a}', '\u{202e}', '\u{2060}', '\u{2069}', '\u{feff}', '\u{2028}']
+        {
+            let shown = printable(&format!("a{invisible}b"));
+            assert_eq!(shown, format!("a\\u{{{:x}}}b", u32::from(invisible)));
+        }
+        assert_eq!(printable("Grüße, 日本 \u{fffd}"), "Grüße, 日本 \u{fffd}");
+    }
+
+    #[test]
+    fn one_thing_is_singular_and_any_other_number_plural() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "key")), ["0 keys", "1 key", "2 keys"]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Observation {
     pub hold: Option<Hold>,
     /// End of the next lease.
     pub next_expiry: Option<u64>,
-    /// Registered agents whose lease still runs but who have missed a beat: see [`crate::brake::is_overdue`].
+    /// Agents whose lease still runs but who have missed a beat: see [`crate::brake::is_overdue`].
     pub overdue: u64,
 }
 

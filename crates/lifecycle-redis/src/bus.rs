@@ -14,6 +14,7 @@ use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::Message;
 use lifecycle_core::codec::decode;
 use lifecycle_core::event::Event;
+use lifecycle_core::ids::AgentId;
 use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -95,11 +96,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::Configuration`] when no subscriber can be built.
     pub fn subscribe(&self) -> Result<Bus, StoreError> {
+        self.subscribe_to(None)
+    }
+
+    /// Subscribes to what is said about one agent. In a large fleet nearly everything is about others, and is dropped
+    /// before it is decoded.
+    ///
+    /// # Errors
+    /// As [`Store::subscribe`].
+    pub fn subscribe_about(&self, agent: &AgentId) -> Result<Bus, StoreError> {
+        self.subscribe_to(Some(agent.clone()))
+    }
+
+    fn subscribe_to(&self, about: Option<AgentId>) -> Result<Bus, StoreError> {
         let subscriber = self.builder.build_subscriber_client()?;
         let (sender, hints) = mpsc::channel(BACKLOG);
         let listening = Listening::default();
         let listener = Listener {
             subscriber,
+            about,
             subscribed: false,
             listening: listening.clone(),
             publisher: self.client.clone(),
@@ -127,6 +142,8 @@ impl Outbox {
 
 struct Listener {
     subscriber: SubscriberClient,
+    /// Only messages that name this agent are of interest.
+    about: Option<AgentId>,
     /// Whether it was subscribed once: from then on fred does it again at every reconnect.
     subscribed: bool,
     listening: Listening,
@@ -152,7 +169,8 @@ impl Listener {
                         heard = Instant::now();
                         self.listening.0.store(true, Ordering::Relaxed);
                     }
-                    Ok(message) => self.hints.say(read(&message)),
+                    Ok(message) if self.is_of_interest(&message) => self.hints.say(read(&message)),
+                    Ok(_) => {}
                     Err(RecvError::Lagged(_)) => self.hints.say(Hint::Resync("the subscriber fell behind")),
                     Err(RecvError::Closed) => return,
                 },
@@ -197,6 +215,12 @@ impl Listener {
             let _ = self.subscriber.force_reconnection().await;
         }
         self.subscribe().await;
+    }
+
+    fn is_of_interest(&self, message: &Message) -> bool {
+        let Some(about) = &self.about else { return true };
+        let (bytes, id) = (message.value.as_bytes().unwrap_or_default(), about.as_str().as_bytes());
+        bytes.windows(id.len()).any(|part| part == id)
     }
 
     fn ping(&self) {

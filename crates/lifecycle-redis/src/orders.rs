@@ -8,6 +8,7 @@ use lifecycle_core::record::Order;
 use fred::interfaces::{ClientLike, PubsubInterface};
 
 use crate::error::StoreError;
+use crate::removal::LOG_LENGTH;
 use crate::reply::{Reply, number};
 use crate::store::Store;
 
@@ -53,6 +54,29 @@ impl Store {
         ];
         let reply = Reply::read(self.run(&self.scripts.evidence, names, args).await?)?;
         Ok(reply.word() == "ok")
+    }
+
+    /// Says what was seen of the agent's processes on its own host (`dead`: nothing was left, `killed`: the rest was
+    /// ended), and writes it into the audit log.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn acknowledge(
+        &self,
+        id: &str,
+        incarnation: Incarnation,
+        process: &str,
+        by: &str,
+    ) -> Result<(), StoreError> {
+        let args = vec![
+            id.into(),
+            incarnation.to_string().into(),
+            process.into(),
+            by.into(),
+            self.wire.as_str().into(),
+            crate::agents::text(LOG_LENGTH.into()),
+        ];
+        self.run(&self.scripts.acknowledge, vec![self.keys().log()], args).await.map(drop)
     }
 
     /// Publishes an event; `fill` says what it is about. Nobody may be listening, which is fine.

@@ -68,6 +68,33 @@ impl Store {
         Ok(number(&self.run(&self.scripts.forget, names, vec![id.into()]).await?))
     }
 
+    /// Takes an id that cannot stand in a key name off both indexes, and touches nothing else: the keys that seem to
+    /// be its own may be another's. Where bytes that are no text were replaced in it, every entry that reads like it
+    /// goes. Returns how many entries went; none for an id that is usable.
+    ///
+    /// # Errors
+    /// As the store says. Half of it may be done then; doing it again is harmless.
+    pub async fn unlist(&self, id: &str) -> Result<u64, StoreError> {
+        if is_usable(id) {
+            return Ok(0);
+        }
+        let names = if id.contains('\u{fffd}') { self.reading_like(id).await? } else { vec![id.into()] };
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let listed: u64 = self.client.srem(self.keys().active(), names.clone()).await?;
+        let leased: u64 = self.client.zrem(self.keys().leases(), names).await?;
+        Ok(listed + leased)
+    }
+
+    /// The entries of both indexes, as they are, that read like this id.
+    async fn reading_like(&self, id: &str) -> Result<Vec<Value>, StoreError> {
+        let members: Value = self.client.smembers(self.keys().active()).await?;
+        let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
+        let entries = members.into_array().into_iter().chain(leases.into_array());
+        Ok(entries.filter(|entry| reply::text(entry) == id).collect())
+    }
+
     /// Registered agents that have a record and no lease, wherever the index lost them. Reads the name of every
     /// key of the store.
     ///

@@ -21,7 +21,7 @@ use crate::store::{Store, arguments};
 /// Most owned keys one script call removes: 1,000 UNLINKs stay well under 5 ms.
 const CHUNK: usize = 1_000;
 /// About how many entries `agents:log` keeps.
-const LOG_LENGTH: u32 = 10_000;
+pub(crate) const LOG_LENGTH: u32 = 10_000;
 
 /// What a removal did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,6 +47,7 @@ scripts! {
     release: allow_oom [REMOVE],
     reap: allow_oom [REMOVE],
     evidence: allow_oom [],
+    acknowledge: allow_oom [],
     order: [],
     observe: [],
     adopt: [],
@@ -86,7 +87,10 @@ mod tests {
     fn cleaning_up_and_beating_go_on_in_a_full_store_and_the_others_do_not_claim_to() {
         let scripts = Scripts::new();
         assert!(scripts.reap.lua().unwrap().starts_with(flags!(allow_oom)));
-        assert!(scripts.beat.lua().unwrap().starts_with(flags!(allow_oom)), "a living agent must not fall silent");
+        assert!(
+            scripts.beat.lua().unwrap().starts_with(flags!(allow_oom)),
+            "a living agent must not fall silent"
+        );
         assert!(scripts.register.lua().unwrap().starts_with("local CHANNEL"));
     }
 

@@ -162,7 +162,10 @@ fn builder(settings: &Settings) -> Result<Builder, StoreError> {
     if !SCHEMES.contains(&scheme) {
         return Err(StoreError::Configuration {
             url: redis.url_without_password(),
-            problem: format!("it begins with none of {}", SCHEMES.map(|scheme| format!("{scheme}://")).join(" ")),
+            problem: format!(
+                "it begins with none of {}",
+                SCHEMES.map(|scheme| format!("{scheme}://")).join(" ")
+            ),
         });
     }
     let mut config = Config::from_url(&redis.url).map_err(|error| StoreError::Configuration {

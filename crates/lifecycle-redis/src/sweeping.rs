@@ -11,7 +11,7 @@ use futures_util::stream::TryStreamExt as _;
 use lifecycle_core::brake::{Hold, HoldReason, is_overdue};
 use lifecycle_core::codec::{self, MAX_DECODED_LEN};
 use lifecycle_core::liveness::{PlainLease, millis, plain_witness};
-use lifecycle_core::record::AgentRecord;
+use lifecycle_core::record::{AgentRecord, Heartbeat};
 use lifecycle_core::sweep::{Candidate, Observation, Watermark};
 
 use crate::agents::{parse_order, text};
@@ -172,8 +172,8 @@ impl Store {
         Ok(candidates)
     }
 
-    /// How many registered agents have missed a beat although their lease still runs. Looks at up to `limit` of those
-    /// whose lease ends within the time that makes a lease of `longest_ms` overdue.
+    /// How many agents have missed a beat although their lease still runs. Looks at up to `limit` of those whose lease
+    /// ends within `longest_ms`. A plain agent's lease is renewed only when it is over, so its heartbeat is read.
     ///
     /// # Errors
     /// As the store says.
@@ -197,8 +197,7 @@ impl Store {
         Ok(scores(flat(self.client.zrangebyscore(self.keys().leases(), first, last, true, page).await?)))
     }
 
-    /// Ends and lengths of these leases, of registered agents only: a plain agent has no length, and its lease is
-    /// renewed only when it is over.
+    /// Ends and lengths of these leases, as of the last beat.
     async fn with_lease_lengths(&self, leases: Vec<(String, u64)>) -> Result<Vec<(u64, u64)>, StoreError> {
         if leases.is_empty() {
             return Ok(Vec::new());
@@ -206,13 +205,19 @@ impl Store {
         let pipeline = self.client.pipeline();
         for (id, _) in &leases {
             let () = pipeline.hget(self.keys().state(id), "leaseMs").await?;
+            let () = pipeline.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
         }
-        let lengths = all(pipeline.try_all::<Value>().await, leases.len())?;
-        Ok(leases
-            .iter()
-            .zip(lengths)
-            .filter_map(|((_, end), length)| Some((*end, number(&length.ok()?)?)))
-            .collect())
+        let replies = all(pipeline.try_all::<Value>().await, leases.len() * 2)?;
+        let plain = millis(self.settings().sweep.orphan_threshold);
+        let ends = leases.iter().zip(replies.chunks(2)).filter_map(|((_, end), replies)| {
+            let [length, beat] = replies else { return None };
+            if let Some(length) = length.as_ref().ok().and_then(number) {
+                return Some((*end, length));
+            }
+            let beat: Heartbeat = codec::decode(beat.as_ref().ok()?.as_bytes()?).ok()?;
+            Some((beat.timestamp? + plain, plain))
+        });
+        Ok(ends.collect())
     }
 
     /// When up to `limit` living agents last beat, in ms of server time: the witnesses of a plan.

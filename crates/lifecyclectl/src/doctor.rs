@@ -1,16 +1,19 @@
 //! `doctor`: is the store fit for its work, and is anybody sweeping?
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use clap::Args;
 use lifecycle_cli::exit;
-use lifecycle_cli::output::{self, Output, Table, age};
+use lifecycle_cli::output::{self, Output, Table, age, count, size};
 use lifecycle_core::sweep::Observation;
 use lifecycle_redis::{Store, StoreError};
 use serde::Serialize;
 
-use crate::phrase::{self, count};
-use crate::verify;
+use crate::{phrase, verify};
+
+/// From how many percent of maxmemory on the store counts as nearly full.
+const NEARLY_FULL: u64 = 90;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -34,9 +37,11 @@ struct Check {
 
 pub(crate) async fn run(_: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
     let seen = store.observe(1).await?;
+    let memory_info = store.server_info("memory").await?;
     let checks = vec![
         server(store).await?,
-        eviction(store).await?,
+        eviction(&memory_info),
+        memory(&memory_info),
         latency(store).await?,
         generation(store, &seen).await?,
         sweeper(store, &seen),
@@ -61,8 +66,7 @@ async fn server(store: &Store) -> Result<Check, StoreError> {
     Ok(Check { name: "store", ok: true, detail: format!("{version} at {}", store.url()) })
 }
 
-async fn eviction(store: &Store) -> Result<Check, StoreError> {
-    let info = store.server_info("memory").await?;
+fn eviction(info: &HashMap<String, String>) -> Check {
     let policy = info.get("maxmemory_policy").map_or("unknown", String::as_str);
     let ok = policy == "noeviction";
     let detail = if ok {
@@ -72,7 +76,25 @@ async fn eviction(store: &Store) -> Result<Check, StoreError> {
             "{policy}: the store may throw heartbeats away when it is full; set maxmemory-policy noeviction"
         )
     };
-    Ok(Check { name: "eviction", ok, detail })
+    Check { name: "eviction", ok, detail }
+}
+
+fn memory(info: &HashMap<String, String>) -> Check {
+    let bytes = |name: &str| info.get(name).and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or(0);
+    let (used, limit) = (bytes("used_memory"), bytes("maxmemory"));
+    if limit == 0 {
+        return Check { name: "memory", ok: true, detail: format!("{} used, no maxmemory", size(used)) };
+    }
+    let of = format!("{} of {} used", size(used), size(limit));
+    let full = match used.saturating_mul(100) / limit {
+        ..NEARLY_FULL => return Check { name: "memory", ok: true, detail: of },
+        ..100 => "the store is nearly full, and once it is full it refuses",
+        _ => "the store is full and refuses",
+    };
+    let detail = format!(
+        "{of}: {full} registrations and new tasks; raise maxmemory, or remove keys of other programs"
+    );
+    Check { name: "memory", ok: false, detail }
 }
 
 async fn latency(store: &Store) -> Result<Check, StoreError> {

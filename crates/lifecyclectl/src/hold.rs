@@ -78,7 +78,7 @@ impl Report {
             let left = age(until.saturating_sub(self.now));
             return format!("reaping goes on, released for another {left}; it was held because {reason}\n");
         }
-        let agents = self.agents.map(|agents| format!(" for {}", phrase::count(agents, "agent")));
+        let agents = self.agents.map(|agents| format!(" for {}", output::count(agents, "agent")));
         let since = age(self.now.saturating_sub(since));
         format!("reaping is held{} since {since}: {reason}\n", agents.unwrap_or_default())
     }

@@ -162,7 +162,7 @@ async fn still_there(patience: Duration, store: &Store, id: &str) -> Result<Stri
             let word =
                 |name| words.iter().find(|(found, _)| *found == name).map_or("-", |(_, text)| text.as_str());
             let (state, lease) = (word("state"), word("lease"));
-            format!("{state}, {} in flight, lease {lease}", phrase::count(tasks, "task"))
+            format!("{state}, {} in flight, lease {lease}", output::count(tasks, "task"))
         }
         None => "it has just gone".into(),
     };

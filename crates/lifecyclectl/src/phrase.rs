@@ -84,11 +84,6 @@ pub(crate) fn absence(seen: &Observation, settings: &Settings) -> Option<String>
     }
 }
 
-/// `1 agent`, `2 agents`.
-pub(crate) fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
 #[cfg(test)]
 mod tests {
     use lifecycle_core::sweep::Watermark;

@@ -127,7 +127,7 @@ impl Counts {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{}: {} alive", phrase::count(self.agents, "agent"), self.alive);
+        let mut text = format!("{}: {} alive", output::count(self.agents, "agent"), self.alive);
         for (number, words) in [
             (self.over, "whose lease is over"),
             (self.ended, "ended and not yet cleaned up"),

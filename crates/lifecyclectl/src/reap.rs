@@ -9,7 +9,7 @@ use lifecycle_core::sweep::Reason;
 use lifecycle_redis::{AgentView, ReapOutcome, Removed, Store, Suspect, Target, is_usable};
 use serde::Serialize;
 
-use crate::{failure, phrase, ps};
+use crate::{failure, ps};
 
 /// Who reaps, as the log says it.
 const BY: &str = "lifecyclectl";
@@ -21,7 +21,10 @@ Examples:
   lifecyclectl reap coder-1 --force --output json
 
 Its tasks in flight are handed back to its sprint. Its process is not touched: where it still runs it is fenced, so it \
-can write nothing more and stops with exit code 70. To let a living agent finish, use `drain`; to end it, `stop`.")]
+can write nothing more and stops with exit code 70. To let a living agent finish, use `drain`; to end it, `stop`.
+
+Of an id that cannot stand in a key name (empty, with a `:`, or not UTF-8), --force removes the entries in \
+agents:active and agents:leases alone: keys named after it may be another's.")]
 pub(crate) struct Arguments {
     /// The agent
     #[arg(value_name = "ID")]
@@ -38,12 +41,15 @@ struct Report {
     outcome: &'static str,
     keys_deleted: u64,
     tasks_requeued: u64,
+    /// Only where nothing but these could be removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index_entries: Option<u64>,
 }
 
 pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
     let id = arguments.id.as_str();
     if !is_usable(id) {
-        bail!("{id:?} can be no agent's id, so keys named after it may be another's: nothing was reaped");
+        return unlist(arguments, store, output).await;
     }
     let Some(view) = store.agent(id).await? else {
         return Err(failure::no_such_agent(store, id).await);
@@ -64,12 +70,32 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
         outcome: word,
         keys_deleted: removed.keys_deleted,
         tasks_requeued: removed.tasks_requeued,
+        index_entries: None,
     };
-    match output {
-        Output::Json => output::print_json(&report)?,
-        Output::Table => output::print_stdout(&report.text())?,
+    report.show(output)
+}
+
+/// Takes an id that is of no use in key names off the indexes; nothing else of it can be told from another's.
+async fn unlist(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+    let id = arguments.id.as_str();
+    if !arguments.force {
+        bail!(
+            "{id:?} can be no agent's id, so keys named after it may be another's: nothing was reaped; --force removes \
+             its entries in agents:active and agents:leases, and touches no other key"
+        );
+    }
+    let entries = store.unlist(id).await?;
+    if entries == 0 {
+        return Err(failure::no_such_agent(store, id).await);
+    }
+    let report = Report {
+        agent_id: id.into(),
+        outcome: "unlisted",
+        keys_deleted: 0,
+        tasks_requeued: 0,
+        index_entries: Some(entries),
     };
-    Ok(exit::OK)
+    report.show(output)
 }
 
 /// What the agent is judged by. The reap compares it again.
@@ -128,13 +154,30 @@ async fn remove(
 }
 
 impl Report {
+    fn show(&self, output: Output) -> anyhow::Result<u8> {
+        match output {
+            Output::Json => output::print_json(self)?,
+            Output::Table => output::print_stdout(&self.text())?,
+        };
+        Ok(exit::OK)
+    }
+
     fn text(&self) -> String {
         let id = printable(&self.agent_id);
+        if let Some(entries) = self.index_entries {
+            let entries = match entries {
+                1 => "1 index entry".into(),
+                many => format!("{many} index entries"),
+            };
+            return format!(
+                "removed {entries} of {id:?} and touched no other key: those named after it may be another's\n"
+            );
+        }
         if self.outcome == "alreadyGone" {
             return format!("{id} was gone already: nothing was left to reap\n");
         }
-        let keys = phrase::count(self.keys_deleted, "key");
-        let tasks = phrase::count(self.tasks_requeued, "task");
+        let keys = output::count(self.keys_deleted, "key");
+        let tasks = output::count(self.tasks_requeued, "task");
         format!("reaped {id}: {keys} deleted, {tasks} handed back\n")
     }
 }

@@ -5,12 +5,10 @@
 
 use clap::Args;
 use lifecycle_cli::exit;
-use lifecycle_cli::output::{self, Output, Table};
+use lifecycle_cli::output::{self, Output, Table, count};
 use lifecycle_core::residue::{self, Inventory, Residue};
 use lifecycle_redis::{Store, StoreError};
 use serde::Serialize;
-
-use crate::phrase::count;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

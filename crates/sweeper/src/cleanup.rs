@@ -14,7 +14,7 @@ use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::sweep::{OrphanOutcome, Reason};
 use lifecycle_redis::{ReapOutcome, StoreError, Suspect, Target};
 
-use crate::report::Tally;
+use crate::report::{Tally, named};
 use crate::sweeper::Sweeper;
 
 /// Reaps that are on their way at once.
@@ -156,7 +156,6 @@ impl Sweeper {
         left_behind: &[String],
         token: &str,
     ) -> Result<ReapOutcome, StoreError> {
-        let seen_to_end = doomed.reason == Reason::ProcessExited;
         let process = self.acknowledgements.take(doomed.id());
         let target = Target {
             id: doomed.id(),
@@ -167,7 +166,8 @@ impl Sweeper {
             force: false,
             token: Some(token),
             by: &self.id,
-            process: process.unwrap_or(if seen_to_end { "dead" } else { "unknown" }),
+            // That a supervisor was seen to end says nothing of what it had started: only who looked knows.
+            process: process.unwrap_or("unknown"),
         };
         self.store.reap(&target).await
     }
@@ -185,7 +185,7 @@ impl Sweeper {
             Ok(ReapOutcome::Refuted) => {
                 self.unlock(&doomed, token).await;
                 self.say(doomed.event(EventKind::CleanupAborted, tally.now())).await;
-                tracing::info!(agent = ?candidate.id, "the agent spoke up in time and stays");
+                tracing::info!(agent = ?named(&candidate.id), "the agent spoke up in time and stays");
                 tally.add(candidate, doomed.reason, OrphanOutcome::Refuted);
             }
             Ok(ReapOutcome::AlreadyGone) => {
@@ -193,7 +193,7 @@ impl Sweeper {
                 tally.add(candidate, doomed.reason, OrphanOutcome::Elsewhere);
             }
             Err(error) => {
-                tracing::warn!(agent = ?candidate.id, %error, "not cleaned up; the next pass tries again");
+                tracing::warn!(agent = ?named(&candidate.id), %error, "not cleaned up; the next pass tries again");
                 self.unlock(&doomed, token).await;
                 tally.add(candidate, doomed.reason, OrphanOutcome::Failed);
             }
@@ -203,7 +203,7 @@ impl Sweeper {
     /// A lock that cannot be given back ends by itself.
     async fn unlock(&self, doomed: &Doomed<'_>, token: &str) {
         if let Err(error) = self.store.unlock(doomed.id(), token).await {
-            tracing::debug!(agent = ?doomed.id(), %error, "a cleanup lock was not given back");
+            tracing::debug!(agent = ?named(doomed.id()), %error, "a cleanup lock was not given back");
         }
     }
 

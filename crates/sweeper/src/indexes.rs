@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use crate::hints::Wake;
 use crate::pass::How;
+use crate::report::named;
 use crate::sweeper::Sweeper;
 
 /// Time to the next try when the records could not be compared.
@@ -48,7 +49,7 @@ impl Sweeper {
         for id in ids {
             let keys = left_behind.get(id).map(Vec::as_slice).unwrap_or_default();
             if let Some(keys) = self.store.forget(id, keys).await? {
-                tracing::debug!(agent = ?id, keys, "a plain agent left");
+                tracing::debug!(agent = ?named(id), keys, "a plain agent left");
                 removed += keys;
             }
         }

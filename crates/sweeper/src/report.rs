@@ -1,10 +1,13 @@
 //! What a pass did: counted as it happens, then told to people, to the bus, to the store and to Prometheus.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lifecycle_cli::output::count;
 use lifecycle_core::brake::HoldReason;
 use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::ids::MAX_NAME_LEN;
 use lifecycle_core::metric;
 use lifecycle_core::sweep::{Candidate, Orphan, OrphanCleanupResult, OrphanOutcome, Reason};
 use lifecycle_redis::{Removed, StoreError};
@@ -126,7 +129,7 @@ fn log(result: &OrphanCleanupResult) {
         .iter()
         .filter(|orphan| orphan.outcome == OrphanOutcome::Cleaned)
         .take(NAMED)
-        .map(|orphan| format!("{:?} ({})", orphan.agent_id, orphan.reason))
+        .map(|orphan| format!("{:?} ({})", named(&orphan.agent_id), orphan.reason))
         .collect();
     let further = result.orphans_cleaned - cleaned.len() as u64;
     let further = if further > 0 { format!(" and {further} more") } else { String::new() };
@@ -134,10 +137,18 @@ fn log(result: &OrphanCleanupResult) {
         keys = result.keys_deleted,
         tasks = result.tasks_requeued,
         healthy = result.healthy_agents,
-        "cleaned up {} orphan(s): {}{further}",
-        result.orphans_cleaned,
+        "cleaned up {}: {}{further}",
+        count(result.orphans_cleaned, "orphan"),
         cleaned.join(", ")
     );
+}
+
+/// An id for a log line: cut to the length that one of ours can have. Others may have written anything.
+pub(crate) fn named(id: &str) -> Cow<'_, str> {
+    match (id.char_indices().nth(MAX_NAME_LEN - 1), id.chars().nth(MAX_NAME_LEN)) {
+        (Some((end, _)), Some(_)) => format!("{}…", &id[..end]).into(),
+        _ => id.into(),
+    }
 }
 
 #[allow(clippy::cast_precision_loss)] // Counts and ms of server time are far below 2^52.
@@ -153,4 +164,16 @@ fn measure(result: &OrphanCleanupResult, now: u64, took: Duration) {
     metrics::gauge!(metric::AGENT_COUNT, "state" => "active")
         .set((result.healthy_agents + result.refuted) as f64);
     metrics::gauge!(metric::AGENT_COUNT, "state" => "orphaned").set(orphaned as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_any_length_takes_no_more_of_a_log_line_than_one_of_ours() {
+        let ours = "a".repeat(MAX_NAME_LEN);
+        assert_eq!(named(&ours), ours);
+        assert_eq!(named(&"é".repeat(100_000)), "é".repeat(MAX_NAME_LEN - 1) + "…");
+    }
 }

@@ -1,6 +1,6 @@
 //! The result of a pass as a person reads it.
 
-use lifecycle_cli::output::{Output, Table, age, print_stdout};
+use lifecycle_cli::output::{Output, Table, age, count, print_stdout};
 use lifecycle_core::sweep::{OrphanCleanupResult, OrphanOutcome};
 
 /// Prints the orphans and a line that sums them up, or everything as JSON.
@@ -42,14 +42,17 @@ fn outcome(outcome: OrphanOutcome) -> &'static str {
 }
 
 fn summary(result: &OrphanCleanupResult) -> String {
-    let mut line =
-        format!("{} orphan(s), {} healthy agent(s)", result.orphans_detected, result.healthy_agents);
+    let (orphans, healthy) =
+        (count(result.orphans_detected, "orphan"), count(result.healthy_agents, "healthy agent"));
+    let mut line = format!("{orphans}, {healthy}");
     if result.dry_run {
         line.push_str("; a dry run, nothing was touched");
     } else {
         line.push_str(&format!(
-            "; {} cleaned, {} key(s) removed, {} task(s) handed back",
-            result.orphans_cleaned, result.keys_deleted, result.tasks_requeued
+            "; {} cleaned, {} removed, {} handed back",
+            result.orphans_cleaned,
+            count(result.keys_deleted, "key"),
+            count(result.tasks_requeued, "task")
         ));
     }
     if let Some(reason) = &result.hold {
@@ -71,13 +74,14 @@ mod tests {
             dry_run: true,
             ..Default::default()
         };
-        assert_eq!(summary(&result), "2 orphan(s), 9 healthy agent(s); a dry run, nothing was touched\n");
+        assert_eq!(summary(&result), "2 orphans, 9 healthy agents; a dry run, nothing was touched\n");
         result.dry_run = false;
-        result.orphans_cleaned = 1;
+        (result.orphans_detected, result.healthy_agents) = (1, 1);
+        (result.orphans_cleaned, result.keys_deleted) = (1, 1);
         result.hold = Some("too many".into());
         assert_eq!(
             summary(&result),
-            "2 orphan(s), 9 healthy agent(s); 1 cleaned, 0 key(s) removed, 0 task(s) handed back\n\
+            "1 orphan, 1 healthy agent; 1 cleaned, 1 key removed, 0 tasks handed back\n\
              reaping is held: too many\n"
         );
     }

@@ -75,7 +75,11 @@ impl Sweeper {
         if let Err(problem) = AgentId::new(id) {
             let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);
             if strange.len() < REMEMBERED && strange.insert(id.to_string()) {
-                let effect = if usable { "only its exact keys are touched" } else { "it is left alone" };
+                let effect = if usable {
+                    "only its exact keys are touched"
+                } else {
+                    "it is left alone; `lifecyclectl reap --force` takes it off the indexes"
+                };
                 tracing::warn!(%problem, "an id in the store was not written by us: {effect}");
             }
         }

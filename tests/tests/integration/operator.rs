@@ -4,6 +4,7 @@ mod act;
 mod edges;
 mod look;
 mod verify;
+mod words;
 
 use std::time::Duration;
 
@@ -112,6 +113,12 @@ impl Site {
 
     fn now(&mut self) -> i64 {
         self.client.now_ms().unwrap()
+    }
+
+    /// In bytes, as the server counts them.
+    fn used_memory(&mut self) -> u64 {
+        let info = self.client.text(&["INFO", "memory"]).unwrap().unwrap();
+        info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().parse().unwrap()
     }
 
     fn redis(&mut self, parts: &[&str]) {

@@ -1,4 +1,7 @@
 //! Which processes belong to an agent: descendants of its supervisor, and whoever carries its token.
+//!
+//! Descendants are found by walking down the kernel's own lists of children, which costs as much as the tree is large.
+//! Where the kernel keeps no such lists, and for tokens, every process of the machine has to be looked at.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -18,46 +21,70 @@ impl Tree {
     /// Every living process of the tree. Never contains the caller.
     #[must_use]
     pub fn members(&self) -> Vec<ProcessId> {
-        let all = all_processes();
-        let mut members: HashSet<u32> =
-            self.supervisor.map(|root| descendants(&all, root)).unwrap_or_default();
+        let mut members: HashSet<u32> = self.supervisor.map(descendants).unwrap_or_default();
         if let Some(token) = &self.token {
             let wanted = format!("{TOKEN_VARIABLE}={token}");
-            let carriers: Vec<u32> =
-                all.keys().copied().filter(|pid| !members.contains(pid) && carries(*pid, &wanted)).collect();
-            for carrier in carriers {
-                members.insert(carrier);
-                members.extend(descendants(&all, carrier));
+            for pid in all_pids().filter(|pid| carries(*pid, &wanted)) {
+                if members.insert(pid) {
+                    members.extend(descendants(pid));
+                }
             }
         }
         members.remove(&std::process::id());
         let alive = members.into_iter().filter_map(|pid| {
-            let stat = all.get(&pid)?;
+            let stat = Stat::read(pid)?;
             (!stat.is_zombie).then_some(ProcessId { pid, start: stat.start })
         });
         alive.collect()
     }
 }
 
-fn all_processes() -> HashMap<u32, Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return HashMap::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| Some((pid, Stat::read(pid)?))).collect()
+fn all_pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn descendants(all: &HashMap<u32, Stat>, root: u32) -> HashSet<u32> {
+fn descendants(root: u32) -> HashSet<u32> {
+    let mut found = HashSet::new();
+    let mut next = vec![root];
+    while let Some(pid) = next.pop() {
+        let children = match listed_children(pid) {
+            Some(children) => children,
+            // No lists in this kernel, or the process has just ended and left its children to somebody else.
+            None if pid == root => return descendants_by_scan(root),
+            None => continue,
+        };
+        next.extend(children.into_iter().filter(|child| found.insert(*child)));
+    }
+    found
+}
+
+/// proc(5), `/proc/pid/task/tid/children`: each thread lists the processes it started or adopted.
+fn listed_children(pid: u32) -> Option<Vec<u32>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => {
+                children.extend(list.split_whitespace().filter_map(|child| child.parse::<u32>().ok()))
+            }
+            // The thread may have ended meanwhile; a kernel without lists has none for any.
+            Err(_) if thread.path().exists() => return None,
+            Err(_) => {}
+        }
+    }
+    Some(children)
+}
+
+fn descendants_by_scan(root: u32) -> HashSet<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for (pid, stat) in all {
-        children.entry(stat.parent).or_default().push(*pid);
+    for (pid, stat) in all_pids().filter_map(|pid| Some((pid, Stat::read(pid)?))) {
+        children.entry(stat.parent).or_default().push(pid);
     }
     let mut found = HashSet::new();
     let mut next = vec![root];
     while let Some(pid) = next.pop() {
-        for child in children.get(&pid).into_iter().flatten() {
-            if found.insert(*child) {
-                next.push(*child);
-            }
-        }
+        let of_this = children.get(&pid).into_iter().flatten();
+        next.extend(of_this.copied().filter(|child| found.insert(*child)));
     }
     found
 }
@@ -71,14 +98,7 @@ fn carries(pid: u32, wanted: &str) -> bool {
 /// Resident memory in bytes of a process and all its descendants. Pages they share are counted once per process.
 #[must_use]
 pub fn rss_of(root: u32) -> u64 {
-    let tree = Tree { supervisor: Some(root), token: None };
-    tree.members()
-        .into_iter()
-        .map(|process| process.pid)
-        .filter(|pid| *pid != root)
-        .chain([root])
-        .map(rss_of_process)
-        .sum()
+    descendants(root).into_iter().filter(|pid| *pid != root).chain([root]).map(rss_of_process).sum()
 }
 
 /// Resident memory in bytes of one process; 0 once it has ended.
@@ -89,4 +109,30 @@ pub fn rss_of_process(pid: u32) -> u64 {
         .ok()
         .and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn both_ways_to_find_descendants_agree() {
+        // A child with a child of its own; both wait for their input, which ends when we drop it.
+        let mut child = Command::new("sh")
+            .args(["-c", "cat & echo up; cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut up = [0; 3];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut up).unwrap();
+        let walked = descendants(child.id());
+        assert!(!walked.is_empty());
+        assert!(walked.is_subset(&descendants_by_scan(child.id())));
+        assert!(descendants_by_scan(std::process::id()).contains(&child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

@@ -68,8 +68,53 @@ fn reap_of_nobody_and_of_an_id_that_reaches_into_the_keys_of_another_fails_and_t
     site.redis(&["SADD", "agents:active", "x:y"]);
     site.redis(&["SET", "agent:deps:x:y", "x"]);
     site.refused(&["reap", "nobody"], 1);
-    assert!(site.refused(&["reap", "x:y", "--force"], 1).contains("nothing was reaped"));
+    let refused = site.refused(&["reap", "x:y"], 1);
+    assert!(
+        refused.contains("nothing was reaped; --force removes its entries in agents:active"),
+        "{refused}"
+    );
     assert!(site.client.exists("agent:deps:x:y").unwrap());
+    assert_eq!(site.client.texts(&["SMEMBERS", "agents:active"]).unwrap(), ["x", "x:y"]);
+}
+
+#[test]
+fn reap_with_force_removes_the_index_entries_alone_of_an_id_that_is_of_no_use_in_key_names() {
+    let mut site = Site::start();
+    site.plain("x", 1_000);
+    for key in ["agent:deps:x:y", "agent:task:x:y", "agent:heartbeat:x:y"] {
+        site.redis(&["SET", key, "x"]);
+    }
+    let (keys, members) = (site.client.keys().unwrap(), ["SMEMBERS", "agents:active"]);
+    site.redis(&["SADD", "agents:active", "x:y", ""]);
+    site.redis(&["ZADD", "agents:leases", "1", "x:y", "1", "z:y"]);
+    for bytes in [&b"no\xfftext"[..], b"no\xfetext", b"other\xfftext"] {
+        site.client.command(&[b"SADD", b"agents:active", bytes]).unwrap();
+    }
+    let said = site.ok(&["reap", "x:y", "--force"]);
+    assert!(said.starts_with("removed 2 index entries of \"x:y\" and touched no other key"), "{said}");
+    assert!(site.ok(&["reap", "", "--force"]).starts_with("removed 1 index entry of \"\""));
+    let report = site.json(&["reap", "no\u{fffd}text", "--force"]);
+    assert_eq!((&report["outcome"], &report["indexEntries"]), (&"unlisted".into(), &2.into()));
+    assert_eq!(site.client.texts(&members).unwrap(), ["other\u{fffd}text", "x"]);
+    assert_eq!(site.client.texts(&["ZRANGE", "agents:leases", "0", "-1"]).unwrap(), ["z:y"]);
+    assert!(site.refused(&["reap", "x:y", "--force"], 1).contains("there is no agent \"x:y\""));
+
+    site.ok(&["reap", "z:y", "--force"]);
+    site.ok(&["reap", "other\u{fffd}text", "--force"]);
+    assert_eq!(site.client.keys().unwrap(), keys, "nothing but index entries went, and nothing came");
+}
+
+#[test]
+fn an_id_that_is_of_no_use_in_key_names_does_not_keep_verify_red() {
+    let mut site = Site::start();
+    site.plain("plain-1", 1_000);
+    site.redis(&["SADD", "agents:active", "x:y", ""]);
+    site.client.command(&[b"ZADD", b"agents:leases", b"1", b"no\xfftext"]).unwrap();
+    assert_eq!(site.run(&["verify"]).code, Some(1));
+    for id in ["x:y", "", "no\u{fffd}text"] {
+        site.ok(&["reap", id, "--force"]);
+    }
+    assert!(site.ok(&["verify"]).starts_with("no residue"));
 }
 
 #[test]

@@ -46,6 +46,18 @@ fn ps_and_inspect_escape_what_others_wrote() {
 }
 
 #[test]
+fn ids_that_look_alike_are_shown_apart() {
+    let mut site = Site::start();
+    site.redis(&["SADD", "agents:active", "coder", "co\u{200b}der", "\u{202e}redoc", "\u{feff}coder"]);
+    for said in [site.ok(&["ps"]), site.run(&["verify"]).stdout] {
+        for shown in ["co\\u{200b}der", "\\u{202e}redoc", "\\u{feff}coder"] {
+            assert!(said.contains(shown), "{shown}: {said}");
+        }
+        assert!(!said.contains(['\u{200b}', '\u{202e}', '\u{feff}']), "{said:?}");
+    }
+}
+
+#[test]
 fn inspect_shows_all_that_is_known_of_an_agent() {
     let mut site = Site::start();
     let boss = site.coordinator();
@@ -134,4 +146,29 @@ fn a_doctor_finds_a_store_that_evicts_and_a_fleet_that_nobody_sweeps() {
     assert!(site.ok(&["doctor"]).contains("all is well"));
     site.redis(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
     assert!(site.run(&["doctor"]).stdout.contains("volatile-lru"));
+}
+
+#[test]
+fn a_doctor_finds_a_store_that_is_nearly_full_or_full() {
+    const BALLAST: usize = 16 << 20;
+    let mut site = Site::start();
+    let now = site.now().to_string();
+    site.redis(&["HSET", "sweep:watermark", "at", &now, "good", &now, "by", "test"]);
+    assert!(site.ok(&["doctor"]).contains("used, no maxmemory"));
+    site.redis(&["SET", "ballast", &"x".repeat(BALLAST)]);
+    let used = site.used_memory();
+    for (maxmemory, words) in [
+        (used * 2, None),
+        (used * 100 / 95, Some("nearly full, and once it is full it refuses registrations and new tasks")),
+        (used / 2, Some("the store is full and refuses registrations and new tasks; raise maxmemory")),
+    ] {
+        site.redis(&["CONFIG", "SET", "maxmemory", &maxmemory.to_string()]);
+        let ended = site.run(&["doctor", "--output", "json"]);
+        assert_eq!(ended.code, Some(i32::from(words.is_some())), "{}", ended.stderr);
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let memory = checks.iter().find(|check| check["name"] == "memory").unwrap();
+        assert_eq!(memory["ok"], words.is_none(), "{memory}");
+        assert!(memory["detail"].as_str().unwrap().contains(words.unwrap_or("MiB used")), "{memory}");
+    }
 }

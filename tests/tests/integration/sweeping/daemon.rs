@@ -45,7 +45,7 @@ fn evidence_of_exit_is_acted_on_at_once_and_not_at_the_next_timer() {
     // The lease had 600 s to go and the backstop comes every 60 s.
     site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
     let entry = &site.log()[0];
-    assert_eq!((entry["reason"].as_str(), entry["process"].as_str()), ("process_exited", "dead"));
+    assert_eq!((entry["reason"].as_str(), entry["process"].as_str()), ("process_exited", "unknown"));
     site.wait_until("the metric", |_| {
         daemon.metric("agent_orphan_cleanup_count{reason=\"process_exited\"}") == Some(1.0)
     });

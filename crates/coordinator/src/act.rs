@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use lifecycle_cli::output;
 use lifecycle_cli::output::count;
 use lifecycle_core::ids::{Incarnation, TaskId};
 use lifecycle_core::sprint::{Action, Exit, Process, SprintView, decide, seat_of};
@@ -174,7 +175,8 @@ impl Sprint {
             process: self.known_of(id, incarnation),
         };
         if let ReapOutcome::Reaped(removed) = desk.store().reap(&target).await? {
-            self.say(desk, &format!("{id} cleaned up, {} keys removed", removed.keys_deleted));
+            let keys = output::count(removed.keys_deleted, "key");
+            self.say(desk, &format!("{id} cleaned up, {keys} removed"));
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ impl fmt::Display for HoldReason {
             }
             Self::Unwatched { from, to, silent } => write!(
                 f,
-                "the store was not watched for {:.1} s, so the silence of {silent} agent(s) proves nothing yet",
+                "the store was not watched for {:.1} s, so the silence of {silent} of the agents proves nothing yet",
                 Self::seconds(to.saturating_sub(*from))
             ),
         }

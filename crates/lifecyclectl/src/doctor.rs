@@ -86,10 +86,14 @@ fn memory(info: &HashMap<String, String>) -> Check {
         return Check { name: "memory", ok: true, detail: format!("{} used, no maxmemory", size(used)) };
     }
     let of = format!("{} of {} used", size(used), size(limit));
-    let full = match used.saturating_mul(100) / limit {
-        ..NEARLY_FULL => return Check { name: "memory", ok: true, detail: of },
-        ..100 => "the store is nearly full, and once it is full it refuses",
-        _ => "the store is full and refuses",
+    let percent = used.saturating_mul(100) / limit;
+    if percent < NEARLY_FULL {
+        return Check { name: "memory", ok: true, detail: of };
+    }
+    let full = if percent < 100 {
+        "the store is nearly full, and once it is full it refuses"
+    } else {
+        "the store is full and refuses"
     };
     let detail = format!(
         "{of}: {full} registrations and new tasks; raise maxmemory, or remove keys of other programs"

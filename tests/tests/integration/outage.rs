@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lifecycle_tests::Role;
+use lifecycle_tests::{PlainClient, Role};
 use rustix::process::Signal;
 
 use crate::fleet::{Fleet, SOON};
@@ -121,4 +121,27 @@ fn a_store_that_is_killed_and_restarted_empty_costs_no_agent_its_life() {
     all_alive(&mut fleet);
     assert_eq!(incarnations(&mut fleet), lives);
     agents[0].stop(SOON).unwrap();
+}
+
+#[test]
+fn a_full_store_silences_no_living_agent_and_can_still_be_cleaned() {
+    let mut fleet = Fleet::with_lease(LEASE);
+    let mut living = fleet.agent("living", "sleep 600").spawn().unwrap();
+    let mut dying = fleet.agent("dying", "sleep 600").spawn().unwrap();
+    fleet.wait_for_beat("living");
+    fleet.wait_for_beat("dying");
+    fleet.client.run(&["SET", "filler", &"x".repeat(100_000)]).unwrap();
+    fleet.client.run(&["CONFIG", "SET", "maxmemory", "100kb"]).unwrap();
+    fleet.client.run(&["SET", "more", "x"]).expect_err("the store is full");
+
+    let lease = |client: &mut PlainClient| {
+        let end = client.text(&["ZSCORE", "agents:leases", "living"]).unwrap();
+        end.and_then(|end| end.parse::<u64>().ok())
+    };
+    let before = lease(&mut fleet.client);
+    fleet.wait_until("a beat in the full store", |client| lease(client) > before);
+    dying.kill().unwrap();
+    let _sweeper = fleet.role("sweeper").arg("run").spawn().unwrap();
+    fleet.wait_until("the dead one to be cleaned up", |client| !client.exists("agent:state:dying").unwrap());
+    assert!(fleet.client.exists("agent:state:living").unwrap() && living.is_running().unwrap());
 }

@@ -496,3 +496,18 @@ fn without_a_store_nothing_is_started_and_one_line_says_so_with_exit_69() {
     assert!(said.lines().count() == 1 && said.contains("redis://127.0.0.1:1"), "{said}");
     assert!(!stage.path("begun").exists());
 }
+
+#[test]
+fn a_signal_is_passed_on_to_the_command_at_work_and_to_none_before_it() {
+    let script = format!("echo {{task}} >> begun; [ {{task}} != last ] || {}", until("never"));
+    let tasks = [("a", ""), ("b", ""), ("last", "needs = [\"a\", \"b\"]")];
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&sprint("api", &[], 1, &script, &tasks)));
+    let mut coordinator = stage.coordinator(&fleet);
+    stage.wait_for_lines("begun", 3);
+    coordinator.signal(Signal::TERM).unwrap();
+    assert_eq!(finish(&mut coordinator).0, Some(143));
+    let log = fs::read_to_string(stage.path("runs/shop/api/agents/api-coder.log")).unwrap();
+    // The groups of commands that have ended may be somebody else's by now.
+    assert_eq!(log.matches("passing the signal on").count(), 1, "{log}");
+    nothing_is_left(&mut fleet, &coordinator);
+}

@@ -173,7 +173,7 @@ fn all_mistakes_of_all_sources_are_reported_with_the_place_of_each() {
             "heartbeat.interval (from lifecycle.toml, line 4): 30 is not a duration with its unit, such as \"30s\", \"500ms\" or \"5m\"; the default is \"30s\"",
             "heartbeat.hold (from lifecycle.toml, line 5): there is no setting \"hold\" in heartbeat; known are interval, ttl, publish",
             "heartbeat.publish (from lifecycle.toml, line 6): \"yes\" is not true or false; the default is true",
-            "sweep.batch (from LIFECYCLE_SWEEP__BATCH): -5 is not a whole number, 0 or more; the default is 500",
+            "sweep.batch (from LIFECYCLE_SWEEP__BATCH): -5 is not a whole number, 0 or more; the default is 1000",
             "redis.uri (from --redis-url): there is no setting \"uri\" in redis; did you mean redis.url?",
         ],
     );
@@ -210,7 +210,7 @@ fn each_kind_of_value_is_refused_with_what_would_be_right() {
         (
             "LIFECYCLE_SWEEP__BATCH",
             "1.5",
-            "sweep.batch (from LIFECYCLE_SWEEP__BATCH): 1.5 is not a whole number, 0 or more; the default is 500",
+            "sweep.batch (from LIFECYCLE_SWEEP__BATCH): 1.5 is not a whole number, 0 or more; the default is 1000",
         ),
         (
             "LIFECYCLE_HEARTBEAT__PUBLISH",
@@ -244,7 +244,7 @@ fn values_of_a_wrong_shape_in_the_file_are_refused() {
         &[
             "redis (from lifecycle.toml, line 1): this is not a section of settings",
             "log.level (from lifecycle.toml, line 2): a list is not text in quotes; the default is \"info\"",
-            "sweep.batch (from lifecycle.toml, line 3): a section is not a whole number, 0 or more; the default is 500",
+            "sweep.batch (from lifecycle.toml, line 3): a section is not a whole number, 0 or more; the default is 1000",
             "http.listen (from lifecycle.toml, line 4): 9464 is not an address with its port; the default is \"127.0.0.1:9464\"",
         ],
     );
@@ -314,7 +314,7 @@ fn a_named_file_that_is_missing_is_refused_together_with_other_mistakes() {
         sources.load(),
         &[
             "no/such.toml: there is no such file: create it or leave --config out",
-            "sweep.batch (from LIFECYCLE_SWEEP__BATCH): \"x\" is not a whole number, 0 or more; the default is 500",
+            "sweep.batch (from LIFECYCLE_SWEEP__BATCH): \"x\" is not a whole number, 0 or more; the default is 1000",
         ],
     );
 }

@@ -129,3 +129,17 @@ fn a_pass_from_cron_right_after_an_outage_holds_and_says_why() {
     let again = site.sweep();
     assert_eq!(count(&again, "held"), 1, "a second look a moment later is no proof either: {again}");
 }
+
+#[test]
+fn one_pass_cleans_up_more_orphans_than_one_batch_holds() {
+    let mut fleet = crate::fleet::Fleet::new().set("LIFECYCLE_SWEEP__BATCH", "5");
+    let ids: Vec<String> = (0..12).map(|n| format!("agent-{n}")).collect();
+    for id in &ids {
+        fleet.client.run(&["SADD", "agents:active", id]).unwrap();
+    }
+    let mut sweep = fleet.role("sweeper").args(["sweep", "--output", "json"]).spawn().unwrap();
+    assert_eq!(sweep.wait(crate::fleet::SOON).unwrap().code(), Some(0), "{}", sweep.stderr());
+    let result: serde_json::Value = serde_json::from_str(&sweep.stdout()).unwrap();
+    assert_eq!((&result["orphansDetected"], &result["orphansCleaned"]), (&12.into(), &12.into()));
+    assert_eq!(fleet.residue(), [""; 0]);
+}

@@ -89,7 +89,7 @@ impl Findings {
         };
         let (keys, agents) = (count(self.keys, "key"), count(self.living_agents, "living agent"));
         match self.residue.len() as u64 {
-            0 => format!("no residue: {keys} of {agents}{foreign}"),
+            0 => format!("no residue: {keys}, {agents}, each key with an owner{foreign}"),
             1 => format!("1 finding without a living owner, among {keys} and {agents}{foreign}"),
             many => format!("{many} findings without a living owner, among {keys} and {agents}{foreign}"),
         }

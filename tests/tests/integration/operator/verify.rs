@@ -11,7 +11,7 @@ use super::{Site, worker_of};
 #[test]
 fn verify_finds_nothing_in_an_empty_store() {
     let site = Site::start();
-    assert_eq!(site.ok(&["verify"]), "no residue: 0 keys of 0 living agents");
+    assert_eq!(site.ok(&["verify"]), "no residue: 0 keys, 0 living agents, each key with an owner");
 }
 
 #[test]

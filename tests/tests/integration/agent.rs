@@ -254,3 +254,17 @@ fn beats_are_messagepack_or_json_as_the_fleet_is_set() {
         assert!((1..=180).contains(&fleet.client.int(&["TTL", "agent:heartbeat:coder-1"]).unwrap()));
     }
 }
+
+#[test]
+fn a_registration_over_a_key_of_another_type_fails_in_one_line_and_joins_no_index() {
+    let mut fleet = Fleet::new();
+    fleet.client.run(&["SET", "agent:state:coder-1", "somebody else's"]).unwrap();
+    let mut agent = fleet.agent("coder-1", "exit 0").spawn().unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(1));
+    assert!(
+        agent.stderr().contains("WRONGTYPE") && agent.stderr().lines().count() == 1,
+        "{}",
+        agent.stderr()
+    );
+    assert_eq!(fleet.residue(), ["agent:state:coder-1"]);
+}

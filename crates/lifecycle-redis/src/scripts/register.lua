@@ -51,11 +51,12 @@ if not generation then
   redis.call('SET', KEYS[4], generation)
 end
 
+-- The record first: where somebody else has put another type under its name, nothing but this fails.
+redis.call('HSET', KEYS[3], 'incarnation', incarnation, 'registeredAt', now, 'generation', generation)
+for name, value in pairs(args.fields) do redis.call('HSET', KEYS[3], name, value) end
 if not record[1] then redis.call('HINCRBY', KEYS[5], 'agents', 1) end
 redis.call('SADD', KEYS[1], args.agentId)
 redis.call('ZADD', KEYS[2], now + args.leaseMs, args.agentId)
-for name, value in pairs(args.fields) do redis.call('HSET', KEYS[3], name, value) end
-redis.call('HSET', KEYS[3], 'incarnation', incarnation, 'registeredAt', now, 'generation', generation)
 if parent_there then redis.call('SADD', KEYS[7], args.agentId) end
 if sprint_there then redis.call('SADD', KEYS[9], args.agentId) end
 publish(args.format, EVENT.agent_registered, {

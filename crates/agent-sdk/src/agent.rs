@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lifecycle_core::ids::{AgentId, Incarnation, TaskId};
 use lifecycle_core::record::{AgentState, Order, Registration};
 use lifecycle_core::shutdown::{Stop, Urgency};
 use lifecycle_core::sweep::Reason;
 use lifecycle_core::task::Assignment;
-use lifecycle_redis::{Fenced, Judged, Life, Registered, Store, StoreError, Target};
+use lifecycle_redis::{Fenced, Life, ReapOutcome, Registered, Store, StoreError, Target};
 use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
 
 use crate::error::AgentError;
 use crate::process::{Tree, end_tree, is_proven_gone, token};
@@ -247,18 +249,35 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How often an earlier life may turn out to be alive, and the pause before it is looked at again.
+const MOST_REFUSALS: u32 = 5;
+const REFUSAL_PAUSE: Duration = Duration::from_millis(200);
+
 async fn begin_life(store: &Store, registration: &Registration, takeover: bool) -> Result<Life, AgentError> {
     let id = registration.id.as_str();
+    let mut refusals = 0;
     loop {
         match store.register(registration, AgentState::Starting, None).await? {
             Registered::Ok(life) => return Ok(life),
-            Registered::Held { .. } if takeover => clean_up(store, id, Reason::Operator, true).await?,
+            Registered::Held { .. } if takeover => {
+                clean_up(store, id, Reason::Operator, true).await?;
+            }
             Registered::Held { incarnation: Some(incarnation), .. }
                 if bears_witness(store, id, incarnation).await? => {}
             Registered::Held { incarnation, host, pid, lease_left_ms } => {
                 return Err(AgentError::Held { id: id.into(), incarnation, host, pid, lease_left_ms });
             }
-            Registered::Expired(_) => clean_up(store, id, Reason::StaleHeartbeat, false).await?,
+            Registered::Expired(incarnation) => {
+                if !clean_up(store, id, Reason::StaleHeartbeat, takeover).await? {
+                    refusals += 1;
+                    sleep(REFUSAL_PAUSE).await;
+                }
+                if refusals > MOST_REFUSALS {
+                    // It beats, or its lease was lost and a sweeper has not restored it yet.
+                    let (host, pid) = ("its host".into(), "unknown".into());
+                    return Err(AgentError::Held { id: id.into(), incarnation, host, pid, lease_left_ms: 0 });
+                }
+            }
             Registered::NoParent => {
                 return Err(AgentError::NoParent(
                     registration.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -286,9 +305,17 @@ async fn bears_witness(store: &Store, id: &str, incarnation: Incarnation) -> Res
     Ok(store.process_exited(id, incarnation, "gone", id).await?)
 }
 
-/// Reaps the earlier life of our own id, so that its keys and tasks are handed on and not inherited.
-async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Result<(), AgentError> {
+/// Reaps the earlier life of our own id, so that its keys and tasks are handed on and not inherited. `false` if that
+/// life turned out to be alive.
+async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Result<bool, AgentError> {
     let record = store.record(id).await?;
+    let now = store.server_time().await?;
+    let suspects = store.suspects(&[(id.to_string(), now)], now).await?;
+    let plain = suspects.first().filter(|suspect| suspect.candidate.record.is_none());
+    // A plain agent's lease is renewed only by sweepers; its heartbeat says more.
+    if !force && plain.and_then(|plain| plain.plain).is_some_and(|lease| lease.end > now) {
+        return Ok(false);
+    }
     let ended =
         record.as_ref().and_then(|record| record.ended.as_deref()).and_then(|ended| ended.parse().ok());
     let left_behind = match record {
@@ -296,19 +323,18 @@ async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Resul
         None => store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
     };
     tracing::info!(agent = id, "cleaning up the earlier life of this id");
-    store
+    let outcome = store
         .reap(&Target {
             id,
             record: record.as_ref(),
-            judged: Judged::Missing,
+            judged: plain.map(lifecycle_redis::Suspect::judged).unwrap_or_default(),
             left_behind: &left_behind,
             reason: ended.unwrap_or(reason),
-            // A plain agent's lease was just found to be over by the registration itself.
-            force: force || record.is_none(),
+            force,
             token: None,
             by: id,
             process: "unknown",
         })
         .await?;
-    Ok(())
+    Ok(outcome != ReapOutcome::Refuted)
 }

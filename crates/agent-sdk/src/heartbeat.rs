@@ -38,6 +38,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 }
                 jittered(inner.store.settings().heartbeat.interval)
             }
+            // What is being released must not come back.
+            Ok(Fenced::Unknown) if inner.releasing.load(Ordering::SeqCst) => return,
             Ok(Fenced::Unknown) => match register_again(&inner).await {
                 Ok(true) => Duration::ZERO,
                 Ok(false) => return fenced(&inner).await,

@@ -11,7 +11,7 @@ use crate::agent::Agent;
 use crate::error::AgentError;
 
 /// How long a store that is away is waited for before the agent leaves its cleanup to a sweeper.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Agent {
     /// Stops the agent: takes no more work, waits up to `shutdown.drain_timeout` for tasks in hand (not at all when the

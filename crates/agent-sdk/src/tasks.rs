@@ -8,10 +8,11 @@ use lifecycle_core::record::AgentState;
 use lifecycle_core::shutdown::Urgency;
 use lifecycle_core::task::{Assignment, Outcome};
 use lifecycle_redis::{Fenced, Life, StoreError, TaskReply};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::agent::Agent;
 use crate::error::AgentError;
+use crate::shutdown::RELEASE_PATIENCE;
 
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -113,12 +114,19 @@ impl Agent {
         write: impl AsyncFn(Life) -> Result<Fenced<TaskReply>, StoreError>,
     ) -> Result<TaskReply, AgentError> {
         let mut without_sprint = 0;
+        let mut begun_to_end: Option<Instant> = None;
+        let is_recent = |begun: Instant| begun.elapsed() < RELEASE_PATIENCE;
         loop {
             let urgent = self.stop_requested().is_some_and(|stop| stop.urgency >= Urgency::Terminate);
+            if urgent {
+                begun_to_end.get_or_insert_with(Instant::now);
+            }
             match self.fenced_write(&write).await {
                 // Once told to end, there is nobody left to wait for.
                 Ok(TaskReply::NoSprint) if without_sprint < 50 && !urgent => without_sprint += 1,
-                Err(AgentError::Store(error)) if error.is_transient() => {}
+                // Nor may a store that stays away keep an agent from ending: the attempt is handed back instead.
+                Err(AgentError::Store(error))
+                    if error.is_transient() && begun_to_end.is_none_or(is_recent) => {}
                 other => return other,
             }
             tokio::select! {

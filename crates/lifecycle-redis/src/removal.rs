@@ -4,6 +4,7 @@
 //! [`CHUNK`] of it, tell its children, repeat until nothing is left. The first step ends the life for good, so
 //! whoever comes after a crash in between simply goes on.
 
+use fred::interfaces::KeysInterface;
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::event::EventKind;
@@ -109,7 +110,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store cannot answer. Calling it again goes on where it stopped.
     pub async fn release(&self, life: &Life, reason: &str) -> Result<Option<Removed>, StoreError> {
-        let Some(record) = self.record(life.id.as_str()).await? else { return Ok(None) };
+        let Some(record) = self.record(life.id.as_str()).await? else {
+            // Reaped, or forgotten by a store that lost its memory: then there is nothing left to remove.
+            let generation: Option<String> = self.client.get(self.keys().generation()).await?;
+            let is_forgotten = generation.as_deref() != Some(life.generation.as_str());
+            return Ok(is_forgotten.then_some(Removed { keys_deleted: 0, tasks_requeued: 0 }));
+        };
         let mut args = self.remove_arguments(life.id.as_str(), Some(&record), reason, "release");
         args.incarnation = life.incarnation.to_string();
         args.event = EventKind::AgentShutdown.as_str();
@@ -199,8 +205,14 @@ impl Store {
         let children: Vec<String> = self.client.smembers(self.keys().children(id)).await?;
         for child in &children {
             let theirs = self.record(child).await?;
-            if theirs.is_some_and(|theirs| theirs.parent.as_deref() == Some(id)) {
-                self.order(child, None, Order::Terminate, Reason::CoordinatorLost.as_str()).await?;
+            if let Some(theirs) = theirs.filter(|theirs| theirs.parent.as_deref() == Some(id)) {
+                self.order(
+                    child,
+                    Some(theirs.incarnation),
+                    Order::Terminate,
+                    Reason::CoordinatorLost.as_str(),
+                )
+                .await?;
             }
         }
         if record.role == Role::Coordinator || !children.is_empty() {

@@ -268,3 +268,35 @@ fn a_registration_over_a_key_of_another_type_fails_in_one_line_and_joins_no_inde
     );
     assert_eq!(fleet.residue(), ["agent:state:coder-1"]);
 }
+
+#[test]
+fn a_living_agent_of_the_plain_protocol_keeps_its_id_until_its_heartbeat_is_over() {
+    let mut fleet = Fleet::new();
+    fleet.client.run(&["SADD", "agents:active", "p"]).unwrap();
+    let now = fleet.client.now_ms().unwrap();
+    let beat = |timestamp: i64| format!("{{\"agentId\":\"p\",\"timestamp\":{timestamp}}}");
+    fleet.client.run(&["SET", "agent:heartbeat:p", &beat(now)]).unwrap();
+    let mut agent = fleet.agent("p", "exit 0").spawn().unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(1), "{}", agent.stderr());
+    assert!(fleet.client.exists("agent:heartbeat:p").unwrap());
+    fleet.client.run(&["SET", "agent:heartbeat:p", &beat(now - 180_000)]).unwrap();
+    let mut agent = fleet.agent("p", "exit 0").spawn().unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(0), "{}", agent.stderr());
+    assert_eq!(fleet.residue(), [""; 0]);
+}
+
+#[test]
+fn a_life_that_never_heard_of_its_new_generation_is_fenced_once_it_was_reaped() {
+    let mut fleet = Fleet::with_lease(Duration::from_secs(2));
+    let mut agent = fleet.agent("coder-1", "echo up; sleep 600").spawn().unwrap();
+    agent.wait_for_line(|line| line == "up", SOON).unwrap();
+    fleet.wait_for_beat("coder-1");
+    // As after a registration in a store that lost its memory whose reply was lost on the way.
+    fleet.client.run(&["SET", "lifecycle:generation", "new"]).unwrap();
+    fleet.client.run(&["HSET", "agent:state:coder-1", "generation", "new"]).unwrap();
+    agent.wait_for_line(|line| line.contains("registered again"), SOON).unwrap();
+    let mut reap = fleet.role("lifecyclectl").args(["reap", "coder-1", "--force"]).spawn().unwrap();
+    assert_eq!(reap.wait(SOON).unwrap().code(), Some(0), "{}", reap.stderr());
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(70), "{}", agent.stderr());
+    assert_eq!(fleet.residue(), [""; 0]);
+}

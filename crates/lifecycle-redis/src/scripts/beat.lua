@@ -16,6 +16,8 @@ local now = server_ms()
 redis.call('SET', KEYS[2], ARGV[7], 'EX', ARGV[5])
 redis.call('ZADD', KEYS[1], now + ARGV[4], ARGV[1])
 if #ARGV > 11 then
+  -- Another type under a name of ours must not keep a living agent from beating.
+  if redis.call('TYPE', KEYS[6])['ok'] ~= 'hash' then redis.call('UNLINK', KEYS[6]) end
   redis.call('HSET', KEYS[6], 'timestamp', now, unpack(ARGV, 12))
   redis.call('EXPIRE', KEYS[6], ARGV[6])
 end

@@ -30,7 +30,9 @@ elseif record[1] or lease or redis.call('SISMEMBER', KEYS[1], args.agentId) == 1
 end
 
 -- In a store that lost its memory the owners come back in any order: each restores its own memberships.
-local parent_there = args.hasParent and redis.call('EXISTS', KEYS[6]) == 1
+local parent = args.hasParent and fields_of(KEYS[6], 'incarnation', 'ended') or {}
+-- One that is being removed has told its children already.
+local parent_there = parent[1] and not parent[2]
 local sprint_there = args.hasSprint and redis.call('EXISTS', KEYS[8]) == 1
 if not args.again then
   if args.hasParent and not parent_there then return {'no_parent'} end

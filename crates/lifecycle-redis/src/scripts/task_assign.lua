@@ -18,10 +18,12 @@ if agent[3] == 'draining' or agent[3] == 'stopped' then return {'busy'} end
 local task = decode(redis.call('HGET', KEYS[6], args.taskId) or '')
 if not task or task.state ~= 'pending' then return {'settled'} end
 
+redis.call('SADD', KEYS[5], KEYS[4])
+-- Whatever somebody else has put under this name of ours.
+redis.call('UNLINK', KEYS[4])
 redis.call('HSET', KEYS[4], 'task', args.taskId, 'sprint', args.sprint, 'incarnation', args.agentIncarnation,
   'attempt', args.attempt, 'maxAttempts', args.maxAttempts, 'input', args.input, 'timeoutMs', args.timeoutMs,
   'assignedAt', server_ms())
-redis.call('SADD', KEYS[5], KEYS[4])
 redis.call('HSET', KEYS[6], args.taskId, ARGV[2])
 publish(args.format, EVENT.task_assigned, {
   agentId = args.agentId, incarnation = args.agentIncarnation, sprint = args.sprint, taskId = args.taskId,

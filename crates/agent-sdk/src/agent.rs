@@ -308,16 +308,15 @@ async fn bears_witness(store: &Store, id: &str, incarnation: Incarnation) -> Res
 /// Reaps the earlier life of our own id, so that its keys and tasks are handed on and not inherited. `false` if that
 /// life turned out to be alive.
 async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Result<bool, AgentError> {
-    let record = store.record(id).await?;
     let now = store.server_time().await?;
     let suspects = store.suspects(&[(id.to_string(), now)], now).await?;
+    let record = suspects.first().and_then(|suspect| suspect.candidate.record.as_ref());
     let plain = suspects.first().filter(|suspect| suspect.candidate.record.is_none());
     // A plain agent's lease is renewed only by sweepers; its heartbeat says more.
     if !force && plain.and_then(|plain| plain.plain).is_some_and(|lease| lease.end > now) {
         return Ok(false);
     }
-    let ended =
-        record.as_ref().and_then(|record| record.ended.as_deref()).and_then(|ended| ended.parse().ok());
+    let ended = record.and_then(|record| record.ended.as_deref()).and_then(|ended| ended.parse().ok());
     let left_behind = match record {
         Some(_) => Vec::new(),
         None => store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
@@ -326,7 +325,7 @@ async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Resul
     let outcome = store
         .reap(&Target {
             id,
-            record: record.as_ref(),
+            record,
             judged: plain.map(lifecycle_redis::Suspect::judged).unwrap_or_default(),
             left_behind: &left_behind,
             reason: ended.unwrap_or(reason),

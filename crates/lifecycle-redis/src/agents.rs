@@ -185,25 +185,7 @@ impl Store {
                 "{name:?} is empty or one of the product's own keys, so no agent can claim it; nothing was claimed"
             )));
         }
-        self.change_owned(life, "own", names).await
-    }
-
-    /// Gives keys up: they stay when the agent goes.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn disown_keys(&self, life: &Life, names: &[String]) -> Result<Fenced<()>, StoreError> {
-        self.change_owned(life, "disown", names).await
-    }
-
-    async fn change_owned(
-        &self,
-        life: &Life,
-        what: &str,
-        names: &[String],
-    ) -> Result<Fenced<()>, StoreError> {
-        let key = self.keys().keys(life.id.as_str());
-        self.fenced_members(&self.scripts.own, life, key, &[what], names).await
+        self.declare(life, self.keys().keys(life.id.as_str()), names).await
     }
 
     /// Records what the agent depends on, in `agent:deps:<id>`.
@@ -211,26 +193,17 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn depend_on(&self, life: &Life, names: &[String]) -> Result<Fenced<()>, StoreError> {
-        let key = self.keys().deps(life.id.as_str());
-        self.fenced_members(&self.scripts.depend, life, key, &[], names).await
+        self.declare(life, self.keys().deps(life.id.as_str()), names).await
     }
 
-    async fn fenced_members(
-        &self,
-        script: &fred::types::scripts::Script,
-        life: &Life,
-        key: String,
-        words: &[&str],
-        names: &[String],
-    ) -> Result<Fenced<()>, StoreError> {
+    async fn declare(&self, life: &Life, key: String, names: &[String]) -> Result<Fenced<()>, StoreError> {
         // Lua's unpack() ends at some thousand values.
         for chunk in names.chunks(1_000) {
             let keys = vec![self.keys().state(life.id.as_str()), self.keys().generation(), key.clone()];
             let mut args: Vec<Value> =
                 vec![life.incarnation.to_string().into(), life.generation.as_str().into()];
-            args.extend(words.iter().map(|word| Value::from(*word)));
             args.extend(chunk.iter().map(|name| Value::from(name.as_str())));
-            match fenced(&Reply::read(self.run(script, keys, args).await?)?)? {
+            match fenced(&Reply::read(self.run(&self.scripts.declare, keys, args).await?)?)? {
                 Fenced::Ok(()) => {}
                 other => return Ok(other),
             }

@@ -15,7 +15,7 @@ use lifecycle_core::residue::Known;
 use crate::error::StoreError;
 use crate::reply::{fields, number, scores, text};
 use crate::store::Store;
-use crate::sweeping::all;
+use crate::sweeping::{all, value};
 
 /// One agent as the store knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +97,7 @@ impl Store {
                     id: (*id).clone(),
                     active: active.contains(*id),
                     lease_end: leases.get(*id).copied(),
-                    record: readable(state)?.and_then(|state| AgentRecord::from_fields(&fields(state))),
+                    record: value(state)?.and_then(|state| AgentRecord::from_fields(&fields(state))),
                     heartbeat_until: self.vouches_until(&beat, now),
                     beat: read_beat(beat),
                 });
@@ -138,7 +138,7 @@ impl Store {
         id: &str,
         reply: &Result<Value, fred::error::Error>,
     ) -> Result<PlainBeat, StoreError> {
-        let found = readable(reply)?;
+        let found = value(reply)?;
         let bytes = found.as_ref().and_then(Value::as_bytes);
         match bytes {
             Some([]) => return Ok(PlainBeat::Missing),
@@ -171,7 +171,7 @@ impl Store {
             let () = pipeline.hget(self.keys().memory(id), "rss").await?;
         }
         let replies = all(pipeline.try_all::<Value>().await, ids.len())?;
-        replies.iter().map(|reply| Ok(readable(reply)?.and_then(|rss| number(&rss)))).collect()
+        replies.iter().map(|reply| Ok(value(reply)?.and_then(|rss| number(&rss)))).collect()
     }
 
     /// The further keys an agent declared as its own, tasks in flight among them.
@@ -200,7 +200,7 @@ impl Store {
 
     /// The members of a set in order; none where the key holds another type. Bytes that are no text are replaced.
     async fn members(&self, key: &str) -> Result<Vec<String>, StoreError> {
-        let found = readable(&self.client.smembers::<Value, _>(key).await)?;
+        let found = value(&self.client.smembers::<Value, _>(key).await)?;
         let mut members: Vec<String> =
             found.map(Value::into_array).unwrap_or_default().iter().map(text).collect();
         members.sort_unstable();
@@ -212,7 +212,7 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn pending_order(&self, id: &str) -> Result<Option<String>, StoreError> {
-        let found = readable(&self.client.get::<Value, _>(self.keys().command(id)).await)?;
+        let found = value(&self.client.get::<Value, _>(self.keys().command(id)).await)?;
         Ok(found.filter(|order| !order.is_null()).map(|order| text(&order)))
     }
 
@@ -221,7 +221,7 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn held_agents(&self) -> Result<Option<u64>, StoreError> {
-        let found = readable(&self.client.hget::<Value, _, _>(self.keys().hold(), "agents").await)?;
+        let found = value(&self.client.hget::<Value, _, _>(self.keys().hold(), "agents").await)?;
         Ok(found.as_ref().and_then(number))
     }
 
@@ -255,14 +255,5 @@ fn read_beat(beat: PlainBeat) -> Option<Heartbeat> {
     match beat {
         PlainBeat::Read(beat) => Some(beat),
         PlainBeat::Missing | PlainBeat::Unreadable { .. } => None,
-    }
-}
-
-/// `None` where the key holds another type.
-fn readable(reply: &Result<Value, fred::error::Error>) -> Result<Option<Value>, StoreError> {
-    match reply {
-        Ok(value) => Ok(Some(value.clone())),
-        Err(error) if error.details().starts_with("WRONGTYPE") => Ok(None),
-        Err(error) => Err(error.clone().into()),
     }
 }

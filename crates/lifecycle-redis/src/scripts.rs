@@ -42,8 +42,7 @@ macro_rules! scripts {
 scripts! {
     register: [],
     beat: allow_oom [FENCE],
-    own: [FENCE],
-    depend: [FENCE],
+    declare: [FENCE],
     release: allow_oom [REMOVE],
     reap: allow_oom [REMOVE],
     evidence: allow_oom [],

@@ -345,7 +345,7 @@ pub(crate) fn all(
 }
 
 /// A pipelined answer: `None` where the key holds another type.
-fn value(reply: &Result<Value, fred::error::Error>) -> Result<Option<Value>, StoreError> {
+pub(crate) fn value(reply: &Result<Value, fred::error::Error>) -> Result<Option<Value>, StoreError> {
     match reply {
         Ok(value) => Ok(Some(value.clone())),
         Err(error) if error.details().starts_with("WRONGTYPE") => Ok(None),

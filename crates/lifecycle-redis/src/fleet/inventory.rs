@@ -8,11 +8,11 @@ use lifecycle_core::ids::SprintId;
 use lifecycle_core::keys::{KeyOwner, KeySchema};
 use lifecycle_core::residue::{Holder, Inventory};
 
-use super::{AgentView, readable};
+use super::AgentView;
 use crate::error::StoreError;
 use crate::reply::{number, text};
 use crate::store::Store;
-use crate::sweeping::all;
+use crate::sweeping::{all, value};
 
 /// Commands sent at once.
 const CHUNK: usize = 500;
@@ -81,7 +81,7 @@ impl Store {
             }
             let replies = all(pipeline.try_all::<Value>().await, chunk.len())?;
             for (key, reply) in chunk.iter().zip(replies) {
-                let members = readable(&reply)?.map(Value::into_array).unwrap_or_default();
+                let members = value(&reply)?.map(Value::into_array).unwrap_or_default();
                 sets.insert((*key).clone(), members.iter().map(text).collect());
             }
         }
@@ -105,7 +105,7 @@ impl Store {
         for sprint in sprints {
             let fields = vec!["coordinator", "incarnation"];
             let found = self.client.hmget::<Value, _, _>(self.keys().sprint_state(&sprint), fields).await;
-            let found = readable(&found)?.map(Value::into_array).unwrap_or_default();
+            let found = value(&found)?.map(Value::into_array).unwrap_or_default();
             if let [coordinator, incarnation] = found.as_slice()
                 && !coordinator.is_null()
             {

@@ -10,16 +10,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Goes when the agent goes, even if it is killed.
     agent.own_key("cache:worker-1").await?;
 
-    // Ends on SIGTERM, SIGINT, SIGHUP, an order to drain or stop, or when this life is over.
-    while let Some(task) = agent.next_task().await {
-        let attempt = agent.run_task(task, async |task| {
-            agent.progress(format!("working on {}", task.task));
-            agent.set_state(AgentState::Waiting); // a long model call is a state, not silence
-            Work::Completed(format!("did {:?}", task.input))
-        });
-        eprintln!("{:?}", attempt.await?);
-    }
-
-    agent.shutdown("done").await?;
-    Ok(())
+    // However this ends, by a panic too, the agent is shut down: tasks handed back, every key removed.
+    agent
+        .live(async || {
+            // Ends on SIGTERM, SIGINT, SIGHUP, an order to drain or stop, or when this life is over.
+            while let Some(task) = agent.next_task().await {
+                let attempt = agent.run_task(task, async |task| {
+                    agent.progress(format!("working on {}", task.task));
+                    agent.set_state(AgentState::Waiting); // a long model call is a state, not silence
+                    Work::Completed(format!("did {:?}", task.input))
+                });
+                eprintln!("{:?}", attempt.await?);
+            }
+            Ok(())
+        })
+        .await?
 }

@@ -1,8 +1,10 @@
 //! The end of an agent, in order: take no more work, finish what is in hand, hand the rest back, stop the beat last.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use lifecycle_core::shutdown::Urgency;
 use lifecycle_redis::Removed;
 use tokio::time::{Instant, sleep};
@@ -14,6 +16,28 @@ use crate::error::AgentError;
 pub(crate) const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Agent {
+    /// Runs `life`, the whole of what this agent does, and shuts the agent down however it ends. A panic hands tasks in
+    /// hand back at once, removes every key, and then goes on: the process still ends as panics end it, and no success
+    /// is reported.
+    ///
+    /// # Errors
+    /// As [`Agent::shutdown`].
+    ///
+    /// # Panics
+    /// When `life` does.
+    pub async fn live<T>(&self, life: impl AsyncFnOnce() -> T) -> Result<T, AgentError> {
+        match AssertUnwindSafe(life()).catch_unwind().await {
+            Ok(value) => self.shutdown("done").await.map(|_| value),
+            Err(panic) => {
+                self.inner.raise(Urgency::Terminate, "panic");
+                if let Err(error) = self.shutdown("panic").await {
+                    tracing::warn!(agent = %self.id(), %error, "panicked, and could not be released; a sweeper cleans up");
+                }
+                resume_unwind(panic)
+            }
+        }
+    }
+
     /// Stops the agent: takes no more work, waits up to `shutdown.drain_timeout` for tasks in hand (not at all when the
     /// stop is urgent), removes every key it owns, hands unfinished tasks back, and only then stops to beat. Calling it
     /// again does nothing more.

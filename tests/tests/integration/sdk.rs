@@ -141,6 +141,22 @@ async fn a_panic_is_a_failed_attempt_and_used_up_attempts_end_failed() {
 }
 
 #[tokio::test]
+async fn a_panic_outside_of_tasks_releases_the_agent_and_goes_on_as_a_panic() {
+    let server = Server::start().unwrap();
+    let agent = Agent::register(wanted(&server, "worker-1")).await.unwrap();
+    let store = agent.store().clone();
+    agent.own_key("cache:worker-1").await.unwrap();
+    let panicking = agent.clone();
+    let ended = tokio::spawn(async move {
+        panicking.live(async || panic!("a bug in the agent")).await.unwrap();
+    });
+    assert!(timeout(SOON, ended).await.unwrap().unwrap_err().is_panic(), "no success is reported");
+    assert_eq!(store.agent("worker-1").await.unwrap(), None);
+    assert_eq!(store.product_keys().await.unwrap().0, ["agents:log", "lifecycle:generation", "memory:stats"]);
+    assert_eq!(agent.stop_requested().unwrap().reason, "panic");
+}
+
+#[tokio::test]
 async fn declared_keys_go_with_the_agent_and_those_of_others_cannot_be_claimed() {
     let server = Server::start().unwrap();
     let mut client = server.client().unwrap();

@@ -120,7 +120,7 @@ fn legend(lines: &[Line], unit: Unit, options: &Value) -> String {
     for (index, line) in lines.iter().enumerate() {
         let last = line.last().filter(|_| shows_last).map(|value| format!(" <b>{}</b>", unit.show(value)));
         let (colour, name, last) = (colour(index), escaped(&line.name), last.unwrap_or_default());
-        let _ = write!(html, "<li><i style=\"background:{colour}\"></i>{name}{last}</li>");
+        let _ = write!(html, "<li><i style=\"background:{colour}\"></i><span>{name}</span>{last}</li>");
     }
     html + "</ul>\n"
 }

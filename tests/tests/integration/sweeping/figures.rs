@@ -140,10 +140,18 @@ fn while_the_store_is_away_the_pages_say_so() {
     let mut site = Site::start();
     let daemon = site.daemon_with(&[]);
     daemon.wait_for_metric("lifecycle_store_up", 1.0);
+    let of_the_fleet =
+        ["agent_count_total{state=\"active\"}", "lifecycle_sweep_held_agents", "lifecycle_fleet_rss_bytes"];
+    for series in of_the_fleet {
+        daemon.wait_for_metric(series, 0.0);
+    }
     assert!(daemon.metric("lifecycle_store_round_trip_seconds_count") >= Some(1.0));
     eventually(SOON, "a message to itself", || Ok(daemon.metric("lifecycle_bus_lag_seconds"))).unwrap();
     site.server.pause().unwrap();
     daemon.wait_for_metric("lifecycle_store_up", 0.0);
+    // What the fleet was is not what it is; what this sweeper did, it did.
+    assert_eq!(of_the_fleet.map(|series| daemon.metric(series)), [None; 3]);
+    assert_eq!(daemon.metric("agent_orphan_cleanup_count{reason=\"stale_heartbeat\"}"), Some(0.0));
     let age = daemon.metric("lifecycle_sweep_last_good_age_seconds").unwrap();
     eventually(SOON, "the age of the last good pass and the lag to grow", || {
         let grown = daemon.metric("lifecycle_sweep_last_good_age_seconds") > Some(age + 0.5);
@@ -152,6 +160,7 @@ fn while_the_store_is_away_the_pages_say_so() {
     .unwrap();
     site.server.resume().unwrap();
     daemon.wait_for_metric("lifecycle_store_up", 1.0);
+    daemon.wait_for_metric("agent_count_total{state=\"active\"}", 0.0);
     site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
     eventually(SOON, "the next good pass and message to itself", || {
         let young = daemon.metric("lifecycle_sweep_last_good_age_seconds") < Some(age);

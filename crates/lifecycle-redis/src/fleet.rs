@@ -1,6 +1,7 @@
 //! Reading the fleet: who is there, what they own, what was done to whom.
 
 mod inventory;
+mod unvouched;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

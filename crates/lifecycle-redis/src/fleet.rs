@@ -159,22 +159,6 @@ impl Store {
         (*beat != PlainBeat::Missing).then(|| plain_lease(beat, now, threshold).end)
     }
 
-    /// Resident memory in bytes as `agent:memory:<id>` has it, for each of these agents.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn resident_memory(&self, ids: &[&str]) -> Result<Vec<Option<u64>>, StoreError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let pipeline = self.client.pipeline();
-        for id in ids {
-            let () = pipeline.hget(self.keys().memory(id), "rss").await?;
-        }
-        let replies = all(pipeline.try_all::<Value>().await, ids.len())?;
-        replies.iter().map(|reply| Ok(value(reply)?.and_then(|rss| number(&rss)))).collect()
-    }
-
     /// The further keys an agent declared as its own, tasks in flight among them.
     ///
     /// # Errors

@@ -3,6 +3,12 @@
 //! The first group carries the names of the seed document, the others the prefix `lifecycle_` and base units.
 //! Several sweepers show the same fleet. Figures of the fleet, and counters of what all of them hear on the bus, are
 //! read with `max`; counters of what one sweeper did, with `sum`. Each HELP text says which.
+//!
+//! Counters begin at zero for every value of their label. A gauge is absent while a zero would be a lie: figures of
+//! passes before the first pass ([`AGENT_COUNT`], [`ORPHANS`], [`SWEEP_HELD`]), of the fleet and the store before all of
+//! it was read once ([`AGENTS_BY_STATE`], [`LEASE_USED`], [`AGENT_MEMORY`], the `lifecycle_fleet_…` and
+//! `lifecycle_store_memory_…` ones), [`MEMORY_GROWTH`] before there is a sample to compare with, [`RESIDUE`] before the
+//! first reconcile, [`BUS_LAG`] before the first message. A histogram appears with its first observation.
 
 /// Gauge by `state` (`active`: the lease runs; `orphaned`: it is over and the agent is still there).
 pub const AGENT_COUNT: &str = "agent_count_total";
@@ -43,9 +49,11 @@ pub const REAP_OUTCOMES: &str = "lifecycle_reap_outcomes_total";
 pub const KEYS_DELETED: &str = "lifecycle_keys_deleted_total";
 /// Counter: tasks this sweeper handed back to their sprints.
 pub const TASKS_REQUEUED: &str = "lifecycle_tasks_requeued_total";
-/// Counter by `finding` (`unleased`: listed without a lease; `unindexed`: registered but in no index): agents this sweeper watches again.
+/// Counter by `finding` (`unleased`: registered, and missing from one of two indexes; `unindexed`: registered, and found
+/// by its record alone): agents this sweeper watches again. A plain agent's first lease is no finding.
 pub const RECONCILED: &str = "lifecycle_reconciled_agents_total";
-/// Gauge: keys without a living owner that the last reconcile found.
+/// Gauge: keys without a living owner that the last reconcile found. What belongs to agents that are dead and wait for
+/// cleanup is not among them: see [`ORPHANS`].
 pub const RESIDUE: &str = "lifecycle_residue_keys";
 /// Gauge in bytes: resident memory of all agents' process trees.
 pub const FLEET_RSS: &str = "lifecycle_fleet_rss_bytes";
@@ -162,7 +170,7 @@ pub const ALL: &[(&str, Kind, &str)] = &[
     (
         RECONCILED,
         Kind::Counter,
-        "Agents that an index had lost and this sweeper watches again, by finding: unleased, unindexed.",
+        "Registered agents that this sweeper watches again, by finding: unleased (one of two indexes had lost them), unindexed (found by their record alone). The first lease of a plain agent is no finding.",
     ),
     (RESIDUE, Kind::Gauge, "Keys of ours without a living owner, as of the last reconcile. Read with min."),
     (FLEET_RSS, Kind::Gauge, "Resident memory of the process trees of all agents. Read with max."),

@@ -5,8 +5,9 @@
 //! have missed something. It is said after every (re)connect, when messages came faster than they were read, and
 //! when the watchdog (a message to ourselves every few seconds) did not come back.
 
+mod listening;
+
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
@@ -22,6 +23,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::error::StoreError;
 use crate::store::Store;
+
+pub use listening::Listening;
 
 /// Time between two messages to ourselves.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -94,51 +97,6 @@ pub struct Bus {
     hints: mpsc::Receiver<Hint>,
     listening: Listening,
     task: tokio::task::JoinHandle<()>,
-}
-
-/// Whether a subscription was shown to work a moment ago: our own message came back over it.
-#[derive(Debug, Clone, Default)]
-pub struct Listening(Arc<Mutex<Echo>>);
-
-#[derive(Debug, Default)]
-struct Echo {
-    is_proven: bool,
-    /// When the first message was sent that nothing has come back for.
-    waiting: Option<Instant>,
-    lag: Option<Duration>,
-}
-
-impl Listening {
-    /// Whether it works.
-    #[must_use]
-    pub fn is_proven(&self) -> bool {
-        self.lock().is_proven
-    }
-
-    /// How long our last message to ourselves took, or has been on its way by now. `None` before the first one. By this
-    /// process's own monotonic clock.
-    #[must_use]
-    pub fn lag(&self) -> Option<Duration> {
-        let echo = self.lock();
-        echo.lag.max(echo.waiting.map(|sent| sent.elapsed()))
-    }
-
-    fn sent(&self) {
-        self.lock().waiting.get_or_insert_with(Instant::now);
-    }
-
-    fn came_back(&self, lag: Option<Duration>) {
-        let mut echo = self.lock();
-        *echo = Echo { is_proven: true, waiting: None, lag: lag.or(echo.lag) };
-    }
-
-    fn went_quiet(&self) {
-        self.lock().is_proven = false;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Echo> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Bus {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lifecycle_core::growth::Sample;
-use lifecycle_core::ids::Incarnation;
+use lifecycle_core::ids::{Incarnation, MAX_NAME_LEN};
 use lifecycle_core::record::AgentState;
 use lifecycle_redis::{AgentFigures, IndexCursor, Store, StoreError};
 
@@ -166,9 +166,11 @@ impl Census {
         totals
     }
 
-    /// Resident bytes of those that use most, the most first.
+    /// Resident bytes of those that use most, the most first. Not of ids that are longer than ours can be: others may
+    /// have written anything, and a page is to stay small.
     pub(crate) fn largest(&self, most: usize) -> Vec<(String, u64)> {
-        let used = self.agents.iter().filter_map(|(id, known)| Some((known.memory?.rss, id)));
+        let used = self.agents.iter().filter(|(id, _)| id.len() <= MAX_NAME_LEN);
+        let used = used.filter_map(|(id, known)| Some((known.memory?.rss, id)));
         let mut used: Vec<(u64, &String)> = used.collect();
         let order = |one: &(u64, &String), other: &(u64, &String)| {
             other.0.cmp(&one.0).then_with(|| one.1.cmp(other.1))
@@ -256,6 +258,11 @@ mod tests {
         census.meet(figures("x", 1, u64::MAX, 1), 1_000);
         census.meet(figures("y", 1, u64::MAX, 1), 1_000);
         assert_eq!(census.totals().rss, u64::MAX);
+        census.meet(figures(&"z".repeat(1 << 20), 1, 1, 1), 1_000);
+        assert!(
+            census.largest(999).iter().all(|(id, _)| id.len() < 10),
+            "an id that is none of ours has no series"
+        );
     }
 
     #[test]

@@ -77,9 +77,10 @@ impl Judge {
             Turn::Ended => tracing::info!(growth = growth.bytes(), "the memory of the fleet grows no more"),
             Turn::Quiet | Turn::Lasts => {}
         }
-        // A beginning that could not be told is told as long as it lasts.
+        // A beginning that could not be told is told as long as it lasts, an end until there is something new.
         let turn = match (self.untold.take(), turn) {
             (Some(Turn::Began), Turn::Lasts) => Turn::Began,
+            (Some(Turn::Ended), Turn::Quiet) => Turn::Ended,
             (_, turn) => turn,
         };
         let alert = (turn == Turn::Began).then(|| alert(growth));

@@ -8,8 +8,16 @@
 //!   hints (events) ─┐
 //!   next lease end ─┼─▶ run_loop ─▶ pass ─▶ cleanup ─▶ report ─▶ log · events · metrics
 //!   backstop timer ─┘                │
-//!   watch (TIME probes) ─ contact ───┘                 figures ─▶ http ─▶ /metrics /healthz /readyz
+//!   watch (TIME probes) ─ contact ───┘                     │
+//!                                                          ▼
+//!   census ─▶ growth ─▶ figures ─┐     board · health · counters
+//!                                └───────────┬──────────────┘
+//!                                            ▼
+//!                                          http ─▶ /metrics /healthz /readyz
 //! ```
+//!
+//! What passes do is counted as it happens. What the fleet uses is read beside them: `census` reads memory samples a
+//! part at a time, `growth` judges them, `figures` renders. A scrape reads the store for nothing.
 //!
 //! Nothing here decides who is dead, and nothing here ends on an error: a pass that fails is tried again.
 

@@ -26,11 +26,14 @@ pub(crate) struct Prometheus {
     folder: PathBuf,
 }
 
-/// One line of a graph: its labels and its points, as (seconds since 1970, value).
+/// Seconds since 1970, and the value then.
+pub(crate) type Point = (f64, f64);
+
+/// One line of a graph: its labels and its points.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Series {
     pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) points: Vec<(f64, f64)>,
+    pub(crate) points: Vec<Point>,
 }
 
 impl Prometheus {
@@ -162,7 +165,7 @@ fn one_series(json: &Value) -> Result<Series> {
     Ok(Series { labels: labels.collect(), points })
 }
 
-fn point(json: &Value) -> Result<(f64, f64)> {
+fn point(json: &Value) -> Result<Point> {
     let at = json[0].as_f64().context("a point without a time")?;
     let value = json[1].as_str().and_then(|value| value.parse().ok()).context("a point without a value")?;
     Ok((at, value))

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::monitor_check::dashboard::{Dashboard, Panel};
-use crate::monitor_check::prometheus::Series;
+use crate::monitor_check::prometheus::{Point, Series};
 use crate::monitor_check::render::chart::Chart;
 use crate::monitor_check::render::unit::Unit;
 
@@ -26,7 +26,7 @@ const COLOURS: [&str; 10] = [
 #[derive(Debug)]
 struct Line {
     name: String,
-    points: Vec<(f64, f64)>,
+    points: Vec<Point>,
 }
 
 impl Line {

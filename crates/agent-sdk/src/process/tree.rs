@@ -137,10 +137,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_to_find_descendants_agree() {
-        // A child with a child of its own; both wait for their input, which ends when we drop it.
+    fn both_ways_to_find_descendants_agree_and_all_are_counted() {
+        // A child with a child of its own, which waits for its input. A shell gives what runs in the background none, and
+        // it would end at once. The input ends when we drop it.
         let mut child = Command::new("sh")
-            .args(["-c", "cat & echo up; cat"])
+            .args(["-c", "exec 3<&0; cat <&3 & echo up; wait"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -148,9 +149,12 @@ mod tests {
         let mut up = [0; 3];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut up).unwrap();
         let walked = descendants(child.id());
-        assert!(!walked.is_empty());
-        assert!(walked.is_subset(&descendants_by_scan(child.id())));
+        assert_eq!(walked.len(), 1);
+        assert_eq!(walked, descendants_by_scan(child.id()));
         assert!(descendants_by_scan(std::process::id()).contains(&child.id()));
+        let usage = usage_of(child.id());
+        assert_eq!(usage.processes, 2);
+        assert!(usage.rss > 0);
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::unit::Unit;
 use super::{Line, colour, escaped, shade, steps};
 use crate::monitor_check::dashboard::Panel;
+use crate::monitor_check::prometheus::Point;
 
 /// Grafana's measures: a unit of the grid is so wide and so high on a screen of 1600, with a gap between.
 const COLUMN: f64 = 66.0;
@@ -112,8 +113,8 @@ impl Chart<'_> {
     }
 
     /// The points of each line, on top of those before where the panel stacks them.
-    fn stacked(&self) -> Vec<Vec<(f64, f64)>> {
-        let mut lines: Vec<Vec<(f64, f64)>> = self.lines.iter().map(|line| line.points.clone()).collect();
+    fn stacked(&self) -> Vec<Vec<Point>> {
+        let mut lines: Vec<Vec<Point>> = self.lines.iter().map(|line| line.points.clone()).collect();
         if self.is_stacked() {
             for index in 1..lines.len() {
                 let below = lines.get(index - 1).cloned().unwrap_or_default();
@@ -126,14 +127,14 @@ impl Chart<'_> {
         lines
     }
 
-    fn highest(&self, lines: &[Vec<(f64, f64)>]) -> f64 {
+    fn highest(&self, lines: &[Vec<Point>]) -> f64 {
         let values = lines.iter().flatten().map(|(_, value)| *value).filter(|value| value.is_finite());
         let soft = self.defaults("/custom/axisSoftMax").and_then(Value::as_f64).unwrap_or(0.0);
         values.fold(soft, f64::max)
     }
 
     /// The distance between the lines of the grid: a round number, of which four or five fit.
-    fn step(&self, lines: &[Vec<(f64, f64)>]) -> f64 {
+    fn step(&self, lines: &[Vec<Point>]) -> f64 {
         let top = self.defaults("/max").and_then(Value::as_f64).unwrap_or_else(|| self.highest(lines));
         if top <= 0.0 {
             return 0.25;
@@ -145,7 +146,7 @@ impl Chart<'_> {
         base * power * factor.unwrap_or(10.0)
     }
 
-    fn top(&self, lines: &[Vec<(f64, f64)>], step: f64) -> f64 {
+    fn top(&self, lines: &[Vec<Point>], step: f64) -> f64 {
         let highest = self.highest(lines);
         if highest <= 0.0 { 1.0 } else { (highest / step).ceil() * step }
     }
@@ -187,7 +188,7 @@ impl Chart<'_> {
 }
 
 /// Zero, or less where there is less.
-fn lowest(lines: &[Vec<(f64, f64)>]) -> f64 {
+fn lowest(lines: &[Vec<Point>]) -> f64 {
     lines.iter().flatten().map(|(_, value)| *value).filter(|value| value.is_finite()).fold(0.0, f64::min)
 }
 
@@ -195,13 +196,12 @@ fn lowest(lines: &[Vec<(f64, f64)>]) -> f64 {
 fn draw(
     svg: &mut String,
     scale: &Scale,
-    (points, below): (&[(f64, f64)], Option<&[(f64, f64)]>),
+    (points, below): (&[Point], Option<&[Point]>),
     colour: &str,
     opacity: f64,
 ) {
-    let joined = |one: &(f64, f64), next: &(f64, f64)| {
-        next.0 - one.0 <= LONGEST_STEP && one.1.is_finite() && next.1.is_finite()
-    };
+    let joined =
+        |one: &Point, next: &Point| next.0 - one.0 <= LONGEST_STEP && one.1.is_finite() && next.1.is_finite();
     for piece in points.chunk_by(joined).filter(|piece| piece.iter().all(|(_, value)| value.is_finite())) {
         let (Some(first), Some(last)) = (piece.first(), piece.last()) else { continue };
         let line = path(scale, 'M', piece.iter());
@@ -218,7 +218,7 @@ fn draw(
     }
 }
 
-fn path<'a>(scale: &Scale, first: char, points: impl Iterator<Item = &'a (f64, f64)>) -> String {
+fn path<'a>(scale: &Scale, first: char, points: impl Iterator<Item = &'a Point>) -> String {
     let mut path = String::new();
     for (index, (at, value)) in points.enumerate() {
         let letter = if index == 0 { first } else { 'L' };

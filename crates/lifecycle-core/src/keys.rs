@@ -71,9 +71,9 @@ impl KeySchema {
         leases = "agents:leases";
         /// Stream, capped: one entry per cleanup. No TTL.
         log = "agents:log";
-        /// String: fleet baseline. Written by sweepers.
+        /// String with TTL of two `memory.leak_window`: what the fleet's memory is compared with. Written by sweepers.
         memory_baseline = "memory:baseline";
-        /// Hash: fleet counters. Written by registration and cleanup.
+        /// Hash: fleet counters. Written by registration and cleanup, and by sweepers while a leak lasts (`leakSeen`).
         memory_stats = "memory:stats";
         /// Hash: the last pass. Written by sweepers.
         watermark = "sweep:watermark";

@@ -5,8 +5,9 @@
 //! have missed something. It is said after every (re)connect, when messages came faster than they were read, and
 //! when the watchdog (a message to ourselves every few seconds) did not come back.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod listening;
+
+use std::fmt;
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
@@ -23,6 +24,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::error::StoreError;
 use crate::store::Store;
 
+pub use listening::Listening;
+
 /// Time between two messages to ourselves.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// Without one for this long the subscription is taken for dead.
@@ -38,7 +41,7 @@ pub enum Hint {
     /// An alert on `system:alerts`.
     Alert(Event),
     /// Something may have been missed: look at the keys.
-    Resync(&'static str),
+    Resync(Missed),
     /// A message that is no event; it was dropped.
     Rubbish {
         /// The channel it came on.
@@ -48,24 +51,52 @@ pub enum Hint {
     },
 }
 
+/// Why something may have been missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// The subscription has just begun (again).
+    Subscribed,
+    /// The connection was away.
+    Reconnected,
+    /// Events came faster than they were read.
+    Overrun,
+    /// They came faster than the connection passed them on.
+    Lagged,
+}
+
+impl Missed {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Subscribed, Self::Reconnected, Self::Overrun, Self::Lagged];
+
+    /// A word for metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscribed => "subscribed",
+            Self::Reconnected => "reconnected",
+            Self::Overrun => "overrun",
+            Self::Lagged => "lagged",
+        }
+    }
+}
+
+/// In words, for people.
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Overrun => "events came faster than they were read",
+            Self::Lagged => "the subscriber fell behind",
+            other => other.as_str(),
+        })
+    }
+}
+
 /// A subscription to both channels. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Bus {
     hints: mpsc::Receiver<Hint>,
     listening: Listening,
     task: tokio::task::JoinHandle<()>,
-}
-
-/// Whether a subscription was shown to work a moment ago: our own message came back over it.
-#[derive(Debug, Clone, Default)]
-pub struct Listening(Arc<AtomicBool>);
-
-impl Listening {
-    /// Whether it works.
-    #[must_use]
-    pub fn is_proven(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl Bus {
@@ -119,6 +150,7 @@ impl Store {
             listening: listening.clone(),
             publisher: self.client.clone(),
             echo: format!("{LIFECYCLE_CHANNEL}:echo:{:032x}", rand::random::<u128>()),
+            begun: Instant::now(),
             hints: Outbox { sender, missed: false },
         };
         Ok(Bus { hints, listening, task: tokio::spawn(listener.run()) })
@@ -132,8 +164,7 @@ struct Outbox {
 
 impl Outbox {
     fn say(&mut self, hint: Hint) {
-        if self.missed && self.sender.try_send(Hint::Resync("events came faster than they were read")).is_ok()
-        {
+        if self.missed && self.sender.try_send(Hint::Resync(Missed::Overrun)).is_ok() {
             self.missed = false;
         }
         self.missed |= self.sender.try_send(hint).is_err();
@@ -149,6 +180,8 @@ struct Listener {
     listening: Listening,
     publisher: fred::clients::Client,
     echo: String,
+    /// Our messages to ourselves say how long after this they were sent, in µs.
+    begun: Instant,
     hints: Outbox,
 }
 
@@ -159,6 +192,10 @@ impl Listener {
         let _connection = AbortOnDrop(self.subscriber.connect());
         let _resubscriber = AbortOnDrop(self.subscriber.manage_subscriptions());
         self.subscribe().await;
+        if self.subscribed {
+            // The connection just made is no reconnect.
+            while reconnects.try_recv().is_ok() {}
+        }
         let mut ping = interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -167,17 +204,17 @@ impl Listener {
                 message = messages.recv() => match message {
                     Ok(message) if *message.channel == *self.echo => {
                         heard = Instant::now();
-                        self.listening.0.store(true, Ordering::Relaxed);
+                        self.listening.came_back(self.on_its_way(&message));
                     }
                     Ok(message) if self.is_of_interest(&message) => self.hints.say(read(&message)),
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => self.hints.say(Hint::Resync("the subscriber fell behind")),
+                    Err(RecvError::Lagged(_)) => self.hints.say(Hint::Resync(Missed::Lagged)),
                     Err(RecvError::Closed) => return,
                 },
                 reconnect = reconnects.recv() => if reconnect.is_ok() {
                     heard = Instant::now();
                     if self.subscribed {
-                        self.hints.say(Hint::Resync("reconnected"));
+                        self.hints.say(Hint::Resync(Missed::Reconnected));
                     } else {
                         self.subscribe().await;
                     }
@@ -186,7 +223,7 @@ impl Listener {
                 _ = ping.tick() => {
                     if heard.elapsed() > PING_TIMEOUT {
                         heard = Instant::now();
-                        self.listening.0.store(false, Ordering::Relaxed);
+                        self.listening.went_quiet();
                         self.revive().await;
                     }
                     self.ping();
@@ -200,7 +237,7 @@ impl Listener {
         match self.subscriber.subscribe(channels).await {
             Ok(()) => {
                 self.subscribed = true;
-                self.hints.say(Hint::Resync("subscribed"));
+                self.hints.say(Hint::Resync(Missed::Subscribed));
             }
             // The next connection tries again, and so does the watchdog.
             Err(error) => tracing::debug!(%error, "could not subscribe yet"),
@@ -226,9 +263,17 @@ impl Listener {
     fn ping(&self) {
         // On a task of its own: a store that does not answer must not stop the listening.
         let (publisher, echo) = (self.publisher.clone(), self.echo.clone());
+        let stamp = self.begun.elapsed().as_micros().to_string();
+        self.listening.sent();
         tokio::spawn(async move {
-            let _: Result<(), _> = publisher.publish(echo, "").await;
+            let _: Result<(), _> = publisher.publish(echo, stamp).await;
         });
+    }
+
+    /// How long our message was on its way, by the stamp in it.
+    fn on_its_way(&self, message: &Message) -> Option<Duration> {
+        let sent = Duration::from_micros(message.value.as_str()?.parse().ok()?);
+        Some(self.begun.elapsed().saturating_sub(sent))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading the fleet: who is there, what they own, what was done to whom.
 
 mod inventory;
+mod unvouched;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -156,22 +157,6 @@ impl Store {
     fn vouches_until(&self, beat: &PlainBeat, now: u64) -> Option<u64> {
         let threshold = self.settings().sweep.orphan_threshold;
         (*beat != PlainBeat::Missing).then(|| plain_lease(beat, now, threshold).end)
-    }
-
-    /// Resident memory in bytes as `agent:memory:<id>` has it, for each of these agents.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn resident_memory(&self, ids: &[&str]) -> Result<Vec<Option<u64>>, StoreError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let pipeline = self.client.pipeline();
-        for id in ids {
-            let () = pipeline.hget(self.keys().memory(id), "rss").await?;
-        }
-        let replies = all(pipeline.try_all::<Value>().await, ids.len())?;
-        replies.iter().map(|reply| Ok(value(reply)?.and_then(|rss| number(&rss)))).collect()
     }
 
     /// The further keys an agent declared as its own, tasks in flight among them.

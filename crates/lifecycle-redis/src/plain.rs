@@ -63,7 +63,14 @@ impl Store {
     /// As the store says.
     pub async fn forget(&self, id: &str, left_behind: &[String]) -> Result<Option<u64>, StoreError> {
         let keys = self.keys();
-        let fixed = [keys.active(), keys.leases(), keys.state(id), keys.heartbeat(id), keys.memory(id)];
+        let fixed = [
+            keys.active(),
+            keys.leases(),
+            keys.state(id),
+            keys.heartbeat(id),
+            keys.memory(id),
+            keys.memory_stats(),
+        ];
         let names = fixed.into_iter().chain(left_behind.iter().cloned()).collect();
         Ok(number(&self.run(&self.scripts.forget, names, vec![id.into()]).await?))
     }

@@ -8,19 +8,34 @@
 //!   hints (events) ─┐
 //!   next lease end ─┼─▶ run_loop ─▶ pass ─▶ cleanup ─▶ report ─▶ log · events · metrics
 //!   backstop timer ─┘                │
-//!   watch (TIME probes) ─ contact ───┘                 figures ─▶ http ─▶ /metrics /healthz /readyz
+//!   watch (TIME probes) ─ contact ───┘                     │
+//!                                                          ▼
+//!   census ─▶ growth ─▶ figures ─┐     board · health · counters
+//!                                └───────────┬──────────────┘
+//!                                            ▼
+//!                                          http ─▶ /metrics /healthz /readyz
 //! ```
+//!
+//! What passes do is counted as it happens. What the fleet uses is read beside them: `census` reads memory samples a
+//! part at a time, `growth` judges them, `figures` renders. A scrape reads the store for nothing.
 //!
 //! Nothing here decides who is dead, and nothing here ends on an error: a pass that fails is tried again.
 
+mod board;
+mod census;
 mod cleanup;
+mod counters;
+mod exposition;
 mod figures;
+mod growth;
 mod health;
+mod heard;
 mod hints;
 mod http;
 mod indexes;
 mod pass;
 mod report;
+mod residue;
 mod run_loop;
 mod show;
 mod sweeper;

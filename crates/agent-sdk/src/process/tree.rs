@@ -95,10 +95,29 @@ fn carries(pid: u32, wanted: &str) -> bool {
         .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
 }
 
-/// Resident memory in bytes of a process and all its descendants. Pages they share are counted once per process.
+/// What a process and all its descendants use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TreeUsage {
+    /// Resident memory in bytes. Pages they share are counted once per process.
+    pub rss: u64,
+    /// How many they are.
+    pub processes: u64,
+}
+
+/// What a process and all its descendants use. Those that end meanwhile are left out.
+#[must_use]
+pub fn usage_of(root: u32) -> TreeUsage {
+    let members = descendants(root).into_iter().filter(|pid| *pid != root).chain([root]);
+    members
+        .map(rss_of_process)
+        .filter(|rss| *rss > 0)
+        .fold(TreeUsage::default(), |sum, rss| TreeUsage { rss: sum.rss + rss, processes: sum.processes + 1 })
+}
+
+/// Resident memory in bytes of a process and all its descendants.
 #[must_use]
 pub fn rss_of(root: u32) -> u64 {
-    descendants(root).into_iter().filter(|pid| *pid != root).chain([root]).map(rss_of_process).sum()
+    usage_of(root).rss
 }
 
 /// Resident memory in bytes of one process; 0 once it has ended.
@@ -118,10 +137,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_to_find_descendants_agree() {
-        // A child with a child of its own; both wait for their input, which ends when we drop it.
+    fn both_ways_to_find_descendants_agree_and_all_are_counted() {
+        // A child with a child of its own, which waits for its input. A shell gives what runs in the background none, and
+        // it would end at once. The input ends when we drop it.
         let mut child = Command::new("sh")
-            .args(["-c", "cat & echo up; cat"])
+            .args(["-c", "exec 3<&0; cat <&3 & echo up; wait"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -129,9 +149,12 @@ mod tests {
         let mut up = [0; 3];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut up).unwrap();
         let walked = descendants(child.id());
-        assert!(!walked.is_empty());
-        assert!(walked.is_subset(&descendants_by_scan(child.id())));
+        assert_eq!(walked.len(), 1);
+        assert_eq!(walked, descendants_by_scan(child.id()));
         assert!(descendants_by_scan(std::process::id()).contains(&child.id()));
+        let usage = usage_of(child.id());
+        assert_eq!(usage.processes, 2);
+        assert!(usage.rss > 0);
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
 use fred::types::Value;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lifecycle_core::ids::SprintId;
 use lifecycle_core::keys::{KeyOwner, KeySchema};
 use lifecycle_core::residue::{Holder, Inventory};
@@ -16,6 +17,8 @@ use crate::sweeping::{all, value};
 
 /// Commands sent at once.
 const CHUNK: usize = 500;
+/// Agents that are read at once.
+const IN_FLIGHT: usize = 64;
 
 impl Store {
     /// The names of the product's keys, and how many others there are. Takes one SCAN of the whole keyspace, which
@@ -51,6 +54,33 @@ impl Store {
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
         let agents = fleet.into_iter().map(|view| (view.id.clone(), view.known())).collect();
         Ok(Inventory { now, keys, agents, sprints, members, claimed, expiring_locks })
+    }
+
+    /// The same of a few keys, reading of the fleet only those agents that can be their owners. Says nothing of members
+    /// of sets: of sprints and children there may be as many as there are agents.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
+        let schema = self.keys();
+        let keys = self.existing(keys).await?;
+        let epics = keys.iter().filter(|key| matches!(schema.parse(key), Some(KeyOwner::Epic(_))));
+        let members = self.all_members(epics).await?;
+        let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
+        let fleet = self.agents(owners(schema, &keys, &sprints)).await?;
+        let now = self.server_time().await?;
+        let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
+        let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
+        let agents = fleet.into_iter().map(|view| (view.id.clone(), view.known())).collect();
+        Ok(Inventory { now, keys, agents, sprints, members, claimed, expiring_locks })
+    }
+
+    /// Those of these agents that are in either index.
+    async fn agents(&self, ids: BTreeSet<String>) -> Result<Vec<AgentView>, StoreError> {
+        let views = stream::iter(&ids).map(|id| self.agent(id)).buffered(IN_FLIGHT);
+        let listed = views
+            .try_filter_map(|view| async { Ok(view.filter(|view| view.active || view.lease_end.is_some())) });
+        listed.try_collect().await
     }
 
     async fn existing(&self, keys: &[String]) -> Result<Vec<String>, StoreError> {
@@ -139,6 +169,16 @@ impl Store {
     }
 }
 
+/// Every agent that can be the owner of these keys.
+fn owners(schema: &KeySchema, keys: &[String], sprints: &HashMap<String, Holder>) -> BTreeSet<String> {
+    let by_name = keys.iter().filter_map(|key| match schema.parse(key) {
+        Some(KeyOwner::Agent(id)) => Some(id),
+        _ => None,
+    });
+    let coordinators = sprints.values().map(|holder| holder.coordinator.as_str());
+    by_name.chain(coordinators).map(str::to_string).collect()
+}
+
 /// Whether a key is a set of ids that can be compared with the indexes.
 fn is_membership(schema: &KeySchema, key: &str) -> bool {
     match schema.parse(key) {
@@ -149,7 +189,7 @@ fn is_membership(schema: &KeySchema, key: &str) -> bool {
     }
 }
 
-fn is_lock(schema: &KeySchema, key: &str) -> bool {
+pub(super) fn is_lock(schema: &KeySchema, key: &str) -> bool {
     matches!(schema.parse(key), Some(KeyOwner::Agent(id)) if key == schema.cleanup_lock(id))
 }
 

@@ -67,9 +67,9 @@ local function remove(args)
   end
   if args.token and redis.call('GET', KEYS[REMOVE.lock]) == args.token then redis.call('UNLINK', KEYS[REMOVE.lock]) end
 
-  -- Plain agents were never counted in.
-  if not args.plain then redis.call('HINCRBY', KEYS[REMOVE.stats], 'agents', -1) end
-  redis.call('HINCRBY', KEYS[REMOVE.stats], 'keysDeleted', deleted)
+  -- Plain agents were never counted in. Another type under the name of the counters must not keep a removal from its end.
+  if not args.plain then redis.pcall('HINCRBY', KEYS[REMOVE.stats], 'agents', -1) end
+  redis.pcall('HINCRBY', KEYS[REMOVE.stats], 'keysDeleted', deleted)
   redis.call('XADD', KEYS[REMOVE.log], 'MAXLEN', '~', args.logLength, '*',
     'type', args.entry, 'agentId', args.agentId, 'incarnation', args.incarnation, 'reason', args.reason,
     'process', args.process or 'unknown', 'by', args.by, 'keysDeleted', deleted, 'tasksRequeued', requeued,

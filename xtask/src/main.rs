@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod command;
+mod compose_test;
 mod demo;
 mod invariants;
 mod server;
@@ -48,6 +49,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         args: Vec<OsString>,
     },
+    /// Bring docker-compose.yml up for real, kill, pause and cut off containers, check that nothing is lost or left
+    ComposeTest,
     /// Format, invariants, spelling, dependencies, lints, documentation, tests
     Ci,
     /// Print which Redis or Valkey the tests and the demo use, fetching one if there is none
@@ -59,6 +62,11 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test { args } => test::run(&args),
         Task::Bench { args } => bench::run(&args),
+        Task::ComposeTest => compose_test::run().map(|tested| {
+            if let compose_test::Tested::Less(reason) = tested {
+                eprintln!("{reason}");
+            }
+        }),
         Task::Ci => ci::run(),
         Task::Server => server::run(),
     };

@@ -1,0 +1,86 @@
+//! Tells what happens: what the test does, and what the fleet says of it on its event channel.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use lifecycle_core::event::EventKind;
+use serde_json::Value;
+
+use crate::compose_test::engine::docker;
+
+/// One line for each happening, with the time since the beginning.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    begun: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { begun: Instant::now() }
+    }
+
+    pub(crate) fn say(self, what: &str, who: &str, how: &str) {
+        let line = format!("{:7.3} s  {what:12} {who:14} {how}", self.begun.elapsed().as_secs_f64());
+        println!("{}", line.trim_end());
+    }
+}
+
+/// Listens to the event channel from inside one of the containers.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    process: Child,
+    heard: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Listener {
+    /// Listens through `lifecyclectl events` in `container`, and tells what matters.
+    pub(crate) fn start(container: &str, clock: Clock) -> Result<Self> {
+        let mut follow =
+            docker(["exec", container, "lifecyclectl", "events", "--follow", "--output", "json"]);
+        let mut process = follow.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let output = process.stdout.take().context("a process without the output it was given")?;
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+                tell(&event, clock);
+                keep.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+            }
+        });
+        Ok(Self { process, heard })
+    }
+
+    /// Whether this was said of this agent. Events are hints: nothing may follow from one that was not heard.
+    pub(crate) fn heard(&self, kind: EventKind, agent: &str) -> bool {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.iter().any(|event| event["type"] == kind.as_str() && event["agentId"] == agent)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn tell(event: &Value, clock: Clock) {
+    let text = |name: &str| event[name].as_str().unwrap_or_default().to_string();
+    let is = |kind: EventKind| event["type"] == kind.as_str();
+    let agent = text("agentId");
+    if is(EventKind::ProcessExited) {
+        clock.say("detected", &agent, &format!("its process ended: {}", text("status")));
+    } else if is(EventKind::CleanupCompleted) {
+        clock.say("cleaned", &agent, &format!("{} keys, reason {}", event["keysDeleted"], text("reason")));
+    } else if is(EventKind::TaskRequeued) {
+        clock.say("handed on", &agent, &format!("{} goes back to the sprint", text("taskId")));
+    } else if is(EventKind::SweepHeld) || is(EventKind::SweepReleased) {
+        clock.say(&text("type").replace('_', " "), "sweepers", &text("reason"));
+    } else if is(EventKind::CoordinatorLost) || is(EventKind::SprintCompleted) {
+        clock.say(&text("type").replace('_', " "), &text("sprint"), &text("reason"));
+    }
+}

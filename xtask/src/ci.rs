@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{cargo, program, run as run_command};
-use crate::{demo, invariants, test, tools};
+use crate::{demo, invariants, monitor_check, test, tools};
 
 /// How a step ended when it did not fail.
 enum Outcome {
@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     Step { name: "lints", run: lints },
     Step { name: "documentation", run: documentation },
     Step { name: "demo", run: || passes(demo::run(&demo::Options::default())) },
+    Step { name: "monitoring", run: monitoring },
     // Last, so that its summary ends the output.
     Step { name: "tests", run: || passes(test::run(&[])) },
 ];
@@ -99,6 +100,11 @@ fn vulnerabilities() -> Result<Outcome> {
 
 fn lints() -> Result<Outcome> {
     passes(run_command(cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))
+}
+
+/// Without Prometheus the files are checked all the same.
+fn monitoring() -> Result<Outcome> {
+    Ok(monitor_check::run()?.map_or(Outcome::Passed, |unchecked| Outcome::Skipped(unchecked.to_owned())))
 }
 
 fn documentation() -> Result<Outcome> {

@@ -109,7 +109,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     checks::report(&checks::all(&cast, &narrator, &server, &mut coordinator, &mut sweeper)?)
 }
 
-fn role(name: &str, server: &Server) -> Result<lifecycle_tests::process::RoleCommand> {
+/// A role of ours, on that store.
+pub(crate) fn role(name: &str, server: &Server) -> Result<lifecycle_tests::process::RoleCommand> {
     Ok(Role::command(name)?.env("LIFECYCLE_REDIS__URL", server.url()))
 }
 
@@ -137,7 +138,7 @@ fn start_coordinator(server: &Server, cast: &Cast) -> Result<Role> {
 }
 
 /// SIGKILL to the supervisor of an agent, which can therefore tell nobody. `None` if the agent is not there.
-fn kill(store: &mut PlainClient, agent: &str) -> Result<Option<i32>> {
+pub(crate) fn kill(store: &mut PlainClient, agent: &str) -> Result<Option<i32>> {
     let pid = store.text(&["HGET", &KeySchema::default().state(agent), "pid"])?;
     let Some(pid) = pid.and_then(|pid| pid.parse().ok()) else { return Ok(None) };
     let process = Pid::from_raw(pid).context("a pid of 0 in the registration")?;

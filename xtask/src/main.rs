@@ -8,6 +8,7 @@ mod command;
 mod compose_test;
 mod demo;
 mod invariants;
+mod monitor_check;
 mod server;
 mod test;
 mod tools;
@@ -51,6 +52,8 @@ enum Task {
     },
     /// Bring docker-compose.yml up for real, kill, pause and cut off containers, check that nothing is lost or left
     ComposeTest,
+    /// Check dashboard, alerts and runbooks, against a real Prometheus where there is one, and draw the dashboard
+    MonitorCheck,
     /// Format, invariants, spelling, dependencies, lints, documentation, tests
     Ci,
     /// Print which Redis or Valkey the tests and the demo use, fetching one if there is none
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
                 eprintln!("{reason}");
             }
         }),
+        Task::MonitorCheck => monitor_check::run().map(drop),
         Task::Ci => ci::run(),
         Task::Server => server::run(),
     };

@@ -15,7 +15,7 @@ use lifecycle_redis::{BeatReply, Fenced, Registered, StoreError};
 use tokio::time::{Instant, sleep};
 
 use crate::agent::Inner;
-use crate::process::rss_of;
+use crate::process::{TreeUsage, usage_of};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
@@ -29,8 +29,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut rhythm = Rhythm::new(&inner);
     loop {
         let sent = Instant::now();
-        let rss = rhythm.memory().await;
-        let pause = match beat(&inner, rss).await {
+        let usage = rhythm.memory().await;
+        let pause = match beat(&inner, usage).await {
             Ok(Fenced::Ok(reply)) => {
                 rhythm.answered(&inner, sent);
                 if let Some((order, why)) = reply.order {
@@ -64,7 +64,7 @@ struct Rhythm {
     lease: Duration,
     retry: Duration,
     failing: bool,
-    sample: Option<(Instant, u64)>,
+    sample: Option<(Instant, TreeUsage)>,
 }
 
 impl Rhythm {
@@ -80,16 +80,16 @@ impl Rhythm {
 
     /// Memory of our process tree, at most [`SAMPLE_AGE`] old: beats that only tell of another state come in quick
     /// succession.
-    async fn memory(&mut self) -> u64 {
-        if let Some((at, rss)) = self.sample
+    async fn memory(&mut self) -> TreeUsage {
+        if let Some((at, usage)) = self.sample
             && at.elapsed() < SAMPLE_AGE
         {
-            return rss;
+            return usage;
         }
         // Reading /proc must not hold up the beats of others on this thread.
-        let rss = tokio::task::spawn_blocking(|| rss_of(std::process::id())).await.unwrap_or(0);
-        self.sample = Some((Instant::now(), rss));
-        rss
+        let usage = tokio::task::spawn_blocking(|| usage_of(std::process::id())).await.unwrap_or_default();
+        self.sample = Some((Instant::now(), usage));
+        usage
     }
 
     fn answered(&mut self, inner: &Inner, sent: Instant) {
@@ -115,14 +115,18 @@ impl Rhythm {
     }
 }
 
-async fn beat(inner: &Inner, rss: u64) -> Result<Fenced<BeatReply>, StoreError> {
+async fn beat(inner: &Inner, usage: TreeUsage) -> Result<Fenced<BeatReply>, StoreError> {
     let (life, said) = (inner.life(), inner.said().clone());
     let beat = Heartbeat {
         agent_id: life.id.to_string(),
         incarnation: Some(life.incarnation),
         timestamp: wall_clock_ms(),
         pid: Some(std::process::id().into()),
-        memory_usage: Some(MemoryUsage { rss, ..MemoryUsage::default() }),
+        memory_usage: Some(MemoryUsage {
+            rss: usage.rss,
+            processes: Some(usage.processes),
+            ..MemoryUsage::default()
+        }),
         state: Some(said.state.to_string()),
         progress: said.progress,
     };

@@ -8,7 +8,7 @@ mod end;
 mod tree;
 
 pub use end::{Ended, end_tree, signal_group};
-pub use tree::{Tree, rss_of, rss_of_process};
+pub use tree::{Tree, TreeUsage, rss_of, rss_of_process, usage_of};
 
 use std::fs;
 

@@ -99,7 +99,10 @@ impl HoldReason {
         millis as f64 / 1_000.0
     }
 
-    /// A short name for metrics and events.
+    /// Every short name.
+    pub const NAMES: [&'static str; 2] = ["mass_silence", "unwatched"];
+
+    /// A short name for metrics and events: one of [`Self::NAMES`].
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::growth::{Grown, MemoryStats};
 use crate::ids::Incarnation;
 
 /// Version of the event format written by this build.
@@ -144,6 +145,21 @@ pub struct Event {
     /// The limit in bytes, for alerts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// By how many bytes the fleet's memory grew, for alerts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub growth: Option<i64>,
+    /// The same in per cent of what it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub growth_pct: Option<f64>,
+    /// What the fleet's memory is compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<MemoryStats>,
+    /// The fleet's memory now, of the same agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<MemoryStats>,
+    /// The agents that grew most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<Grown>,
     /// The orphans of a pass.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<crate::sweep::Orphan>,

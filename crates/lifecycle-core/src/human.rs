@@ -88,6 +88,12 @@ pub mod size {
     /// # Errors
     /// Those of the serializer.
     pub fn serialize<S: Serializer>(value: &ByteSize, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&text(*value))
+    }
+
+    /// The size with the largest unit, decimal or binary, that leaves a whole number: `100MB`.
+    #[must_use]
+    pub fn text(value: ByteSize) -> String {
         const UNITS: [(u64, &str); 8] = [
             (1 << 40, "TiB"),
             (1_000_000_000_000, "TB"),
@@ -101,7 +107,7 @@ pub mod size {
         let bytes = value.as_u64();
         let exact = UNITS.iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
         let (unit, name) = exact.copied().unwrap_or((1, "B"));
-        serializer.collect_str(&format_args!("{}{name}", bytes / unit))
+        format!("{}{name}", bytes / unit)
     }
 
     /// Reads the size from text, or from a number of bytes.

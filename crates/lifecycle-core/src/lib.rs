@@ -7,7 +7,7 @@
 //! ```text
 //!   names        ids · keys · event · metric · codec · settings · plan
 //!   what is      record · task
-//!   decisions    liveness · contact · brake · sweep · sprint · restart · epic
+//!   decisions    liveness · contact · brake · sweep · sprint · restart · epic · growth
 //! ```
 
 pub mod brake;
@@ -15,6 +15,7 @@ pub mod codec;
 pub mod contact;
 pub mod epic;
 pub mod event;
+pub mod growth;
 pub mod human;
 pub mod ids;
 pub mod keys;

@@ -184,6 +184,9 @@ pub struct MemoryUsage {
     pub heap_total: u64,
     /// Memory outside the heap, where the platform tells.
     pub external: u64,
+    /// Processes in the agent's tree, where it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
 }
 
 /// A plain client may write anything where a number belongs; that costs the figure, not the beat.
@@ -203,6 +206,7 @@ fn lenient_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<M
         heap_used: figure("heapUsed"),
         heap_total: figure("heapTotal"),
         external: figure("external"),
+        processes: fields.get("processes").and_then(number),
     }))
 }
 

@@ -169,7 +169,9 @@ impl Store {
                 ("rss", memory.rss),
                 ("external", memory.external),
             ];
-            args.extend(figures.into_iter().flat_map(|(name, bytes)| [name.into(), text(bytes)]));
+            let processes = memory.processes.map(|count| ("processes", count));
+            let figures = figures.into_iter().chain(processes);
+            args.extend(figures.flat_map(|(name, figure)| [name.into(), text(figure)]));
         }
         let mut reply = Reply::read(self.run(&self.scripts.beat, names, args).await?)?;
         fenced(&reply)?.try_map(|| Ok(BeatReply { now: reply.number()?, order: parse_order(&reply.text()) }))

@@ -5,8 +5,8 @@
 //! have missed something. It is said after every (re)connect, when messages came faster than they were read, and
 //! when the watchdog (a message to ourselves every few seconds) did not come back.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
@@ -38,7 +38,7 @@ pub enum Hint {
     /// An alert on `system:alerts`.
     Alert(Event),
     /// Something may have been missed: look at the keys.
-    Resync(&'static str),
+    Resync(Missed),
     /// A message that is no event; it was dropped.
     Rubbish {
         /// The channel it came on.
@@ -46,6 +46,46 @@ pub enum Hint {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// Why something may have been missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// The subscription has just begun (again).
+    Subscribed,
+    /// The connection was away.
+    Reconnected,
+    /// Events came faster than they were read.
+    Overrun,
+    /// They came faster than the connection passed them on.
+    Lagged,
+}
+
+impl Missed {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Subscribed, Self::Reconnected, Self::Overrun, Self::Lagged];
+
+    /// A word for metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscribed => "subscribed",
+            Self::Reconnected => "reconnected",
+            Self::Overrun => "overrun",
+            Self::Lagged => "lagged",
+        }
+    }
+}
+
+/// In words, for people.
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Overrun => "events came faster than they were read",
+            Self::Lagged => "the subscriber fell behind",
+            other => other.as_str(),
+        })
+    }
 }
 
 /// A subscription to both channels. Ends when it is dropped.
@@ -58,13 +98,46 @@ pub struct Bus {
 
 /// Whether a subscription was shown to work a moment ago: our own message came back over it.
 #[derive(Debug, Clone, Default)]
-pub struct Listening(Arc<AtomicBool>);
+pub struct Listening(Arc<Mutex<Echo>>);
+
+#[derive(Debug, Default)]
+struct Echo {
+    is_proven: bool,
+    /// When the first message was sent that nothing has come back for.
+    waiting: Option<Instant>,
+    lag: Option<Duration>,
+}
 
 impl Listening {
     /// Whether it works.
     #[must_use]
     pub fn is_proven(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.lock().is_proven
+    }
+
+    /// How long our last message to ourselves took, or has been on its way by now. `None` before the first one. By this
+    /// process's own monotonic clock.
+    #[must_use]
+    pub fn lag(&self) -> Option<Duration> {
+        let echo = self.lock();
+        echo.lag.max(echo.waiting.map(|sent| sent.elapsed()))
+    }
+
+    fn sent(&self) {
+        self.lock().waiting.get_or_insert_with(Instant::now);
+    }
+
+    fn came_back(&self, lag: Option<Duration>) {
+        let mut echo = self.lock();
+        *echo = Echo { is_proven: true, waiting: None, lag: lag.or(echo.lag) };
+    }
+
+    fn went_quiet(&self) {
+        self.lock().is_proven = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Echo> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,6 +192,7 @@ impl Store {
             listening: listening.clone(),
             publisher: self.client.clone(),
             echo: format!("{LIFECYCLE_CHANNEL}:echo:{:032x}", rand::random::<u128>()),
+            begun: Instant::now(),
             hints: Outbox { sender, missed: false },
         };
         Ok(Bus { hints, listening, task: tokio::spawn(listener.run()) })
@@ -132,8 +206,7 @@ struct Outbox {
 
 impl Outbox {
     fn say(&mut self, hint: Hint) {
-        if self.missed && self.sender.try_send(Hint::Resync("events came faster than they were read")).is_ok()
-        {
+        if self.missed && self.sender.try_send(Hint::Resync(Missed::Overrun)).is_ok() {
             self.missed = false;
         }
         self.missed |= self.sender.try_send(hint).is_err();
@@ -149,6 +222,8 @@ struct Listener {
     listening: Listening,
     publisher: fred::clients::Client,
     echo: String,
+    /// Our messages to ourselves say how long after this they were sent, in µs.
+    begun: Instant,
     hints: Outbox,
 }
 
@@ -159,6 +234,10 @@ impl Listener {
         let _connection = AbortOnDrop(self.subscriber.connect());
         let _resubscriber = AbortOnDrop(self.subscriber.manage_subscriptions());
         self.subscribe().await;
+        if self.subscribed {
+            // The connection just made is no reconnect.
+            while reconnects.try_recv().is_ok() {}
+        }
         let mut ping = interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
@@ -167,17 +246,17 @@ impl Listener {
                 message = messages.recv() => match message {
                     Ok(message) if *message.channel == *self.echo => {
                         heard = Instant::now();
-                        self.listening.0.store(true, Ordering::Relaxed);
+                        self.listening.came_back(self.on_its_way(&message));
                     }
                     Ok(message) if self.is_of_interest(&message) => self.hints.say(read(&message)),
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => self.hints.say(Hint::Resync("the subscriber fell behind")),
+                    Err(RecvError::Lagged(_)) => self.hints.say(Hint::Resync(Missed::Lagged)),
                     Err(RecvError::Closed) => return,
                 },
                 reconnect = reconnects.recv() => if reconnect.is_ok() {
                     heard = Instant::now();
                     if self.subscribed {
-                        self.hints.say(Hint::Resync("reconnected"));
+                        self.hints.say(Hint::Resync(Missed::Reconnected));
                     } else {
                         self.subscribe().await;
                     }
@@ -186,7 +265,7 @@ impl Listener {
                 _ = ping.tick() => {
                     if heard.elapsed() > PING_TIMEOUT {
                         heard = Instant::now();
-                        self.listening.0.store(false, Ordering::Relaxed);
+                        self.listening.went_quiet();
                         self.revive().await;
                     }
                     self.ping();
@@ -200,7 +279,7 @@ impl Listener {
         match self.subscriber.subscribe(channels).await {
             Ok(()) => {
                 self.subscribed = true;
-                self.hints.say(Hint::Resync("subscribed"));
+                self.hints.say(Hint::Resync(Missed::Subscribed));
             }
             // The next connection tries again, and so does the watchdog.
             Err(error) => tracing::debug!(%error, "could not subscribe yet"),
@@ -226,9 +305,17 @@ impl Listener {
     fn ping(&self) {
         // On a task of its own: a store that does not answer must not stop the listening.
         let (publisher, echo) = (self.publisher.clone(), self.echo.clone());
+        let stamp = self.begun.elapsed().as_micros().to_string();
+        self.listening.sent();
         tokio::spawn(async move {
-            let _: Result<(), _> = publisher.publish(echo, "").await;
+            let _: Result<(), _> = publisher.publish(echo, stamp).await;
         });
+    }
+
+    /// How long our message was on its way, by the stamp in it.
+    fn on_its_way(&self, message: &Message) -> Option<Duration> {
+        let sent = Duration::from_micros(message.value.as_str()?.parse().ok()?);
+        Some(self.begun.elapsed().saturating_sub(sent))
     }
 }
 

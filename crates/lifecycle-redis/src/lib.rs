@@ -13,12 +13,14 @@
 //!   removal     release · reap                   an agent, or whoever cleans up after it
 //!   orders      order · evidence · announce      anybody
 //!   fleet       read                             anybody
+//!   memory      sample · baseline · leak latch   a sweeper
 //! ```
 
 mod agents;
 mod bus;
 mod error;
 mod fleet;
+mod memory;
 mod orders;
 mod plain;
 mod removal;
@@ -31,9 +33,10 @@ mod sweeping;
 mod tasks;
 
 pub use agents::{BeatReply, Fenced, Life, Registered};
-pub use bus::{Bus, Hint, Listening};
+pub use bus::{Bus, Hint, Listening, Missed};
 pub use error::StoreError;
 pub use fleet::{AgentView, LogEntry};
+pub use memory::{AgentFigures, IndexCursor};
 pub use plain::{Differences, is_usable};
 pub use removal::{Judged, ReapOutcome, Removed, Target};
 pub use sprints::{Assigned, SprintEnded, SprintStarted};

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use fred::types::scripts::Script;
 use lifecycle_core::event::{EVENT_VERSION, EventKind};
-use lifecycle_core::keys::LIFECYCLE_CHANNEL;
+use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_core::sweep::Reason;
 
 const WIRE: &str = include_str!("scripts/lib/wire.lua");
@@ -55,6 +55,7 @@ scripts! {
     lock: allow_oom [],
     unlock: allow_oom [],
     watermark: allow_oom [],
+    leak: allow_oom [],
     hold_release: [],
     sprint_start: [FENCE],
     sprint_complete: allow_oom [FENCE],
@@ -68,7 +69,8 @@ scripts! {
 
 fn prelude() -> String {
     let mut text = format!(
-        "local CHANNEL, EVENT_VERSION, PROCESS_EXITED = '{LIFECYCLE_CHANNEL}', {EVENT_VERSION}, '{}'\nlocal EVENT = {{",
+        "local CHANNEL, ALERT_CHANNEL = '{LIFECYCLE_CHANNEL}', '{ALERT_CHANNEL}'\n\
+         local EVENT_VERSION, PROCESS_EXITED = {EVENT_VERSION}, '{}'\nlocal EVENT = {{",
         Reason::ProcessExited
     );
     for (_, name) in EventKind::ALL {

@@ -181,7 +181,10 @@ impl Sweeper {
     ) {
         let candidate = &doomed.suspect.candidate;
         match outcome {
-            Ok(ReapOutcome::Reaped(removed)) => tally.add_cleaned(candidate, doomed.reason, removed),
+            Ok(ReapOutcome::Reaped(removed)) => {
+                self.board.cleaned(doomed.reason);
+                tally.add_cleaned(candidate, doomed.reason, removed);
+            }
             Ok(ReapOutcome::Refuted) => {
                 self.unlock(&doomed, token).await;
                 self.say(doomed.event(EventKind::CleanupAborted, tally.now())).await;

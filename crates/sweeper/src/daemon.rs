@@ -9,10 +9,11 @@ use std::time::Duration;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
 use lifecycle_redis::{Store, Troubles};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::counters;
 use crate::figures::Figures;
 use crate::hints::{self, Wake};
 use crate::http::{self, Pages};
@@ -22,10 +23,9 @@ use crate::sweeper::Sweeper;
 /// Sweeps until SIGTERM or SIGINT. The store may come later, go and come back.
 ///
 /// # Errors
-/// When nothing was started: exit code 2 for a URL that cannot be used, 1 for an address that cannot be listened on.
+/// When nothing was started: exit code 2 for a URL that cannot be used.
 pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
-    let recorder = http::install_recorder()?;
-    let listener = listen(settings).await?;
+    let recorder = counters::install()?;
     let store =
         Store::open(settings).map_err(|error| Failure::new(exit::of_store(&error), error.to_string()))?;
     let stop = stop_on_signal()?;
@@ -35,54 +35,44 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
     let figures = Arc::new(Figures::default());
     tracing::info!(
         store = store.url(),
-        http = %listener.local_addr()?,
         threshold = ?settings.sweep.orphan_threshold,
         "{} sweeps",
         sweeper.id()
     );
 
-    let pages = Pages::new(recorder, Arc::clone(&sweeper), bus.listening(), Arc::clone(&figures));
+    let pages = Pages::new(recorder.clone(), Arc::clone(&sweeper), bus.listening(), Arc::clone(&figures));
+    let address = settings.http.listen;
     let looping = RunLoop::new(Arc::clone(&sweeper), Arc::clone(&wake), stop);
-    let background = {
+    // Ends with this function. What may have much to do has a task of its own, so that the watch is never late.
+    let mut background = JoinSet::new();
+    background.spawn(async move { http::serve(address, pages).await });
+    background.spawn({
+        let (sweeper, store, figures) = (Arc::clone(&sweeper), store.clone(), Arc::clone(&figures));
+        async move { figures.keep(&store, &sweeper.watch).await }
+    });
+    background.spawn({
         let (sweeper, store, wake) = (Arc::clone(&sweeper), store.clone(), Arc::clone(&wake));
-        tokio::spawn(async move {
-            let served = async {
-                if let Err(error) = http::serve(listener, pages).await {
-                    tracing::error!(%error, "the metrics endpoint ended; sweeping goes on without it");
-                }
-            };
-            tokio::join!(
-                served,
-                sweeper.watch.run(&store),
-                hints::listen(bus, &wake, &sweeper.acknowledgements),
-                figures.keep(&store, &sweeper.watch),
+        async move {
+            let (_, _, never, ..) = tokio::join!(
                 warn_of_eviction(&store),
+                counters::keep_small(&recorder),
+                sweeper.watch.run(&store),
+                hints::listen(bus, &wake, &sweeper.acknowledgements, &figures),
                 tell_of_refusals(store.troubles(), &store),
-            )
-        })
-    };
+            );
+            never
+        }
+    });
     tokio::select! {
         () = looping.run() => {}
         never = sweeper.keep_reconciled(&wake) => match never {},
     }
-    background.abort();
+    background.shutdown().await;
     if store.is_connected() {
         store.close().await;
     }
     tracing::info!("{} has stopped", sweeper.id());
     Ok(exit::OK)
-}
-
-async fn listen(settings: &Settings) -> anyhow::Result<TcpListener> {
-    let address = settings.http.listen;
-    TcpListener::bind(address).await.map_err(|error| {
-        let advice = "set http.listen to a free address (port 0 takes any)";
-        Failure::new(
-            exit::FAILED,
-            format!("http.listen {address} cannot be used: {error}; nothing was started: {advice}"),
-        )
-        .into()
-    })
 }
 
 /// The first signal asks to stop, the second does not wait.

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// When the loop last turned and when a pass last came to its end.
+/// When the loop last turned, when a pass last came to its end, and when one last held nothing.
 #[derive(Debug)]
 pub(crate) struct Health {
     marks: Mutex<Marks>,
@@ -14,11 +14,13 @@ pub(crate) struct Health {
 struct Marks {
     turned: Instant,
     passed: Option<Instant>,
+    good: Instant,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { marks: Mutex::new(Marks { turned: Instant::now(), passed: None }) }
+        let now = Instant::now();
+        Self { marks: Mutex::new(Marks { turned: now, passed: None, good: now }) }
     }
 }
 
@@ -31,7 +33,18 @@ impl Health {
     /// A pass came to its end without an error.
     pub(crate) fn passed(&self) {
         let now = Instant::now();
-        *self.lock() = Marks { turned: now, passed: Some(now) };
+        let mut marks = self.lock();
+        (marks.turned, marks.passed) = (now, Some(now));
+    }
+
+    /// A pass that came to its end held nothing.
+    pub(crate) fn held_nothing(&self) {
+        self.lock().good = Instant::now();
+    }
+
+    /// How long ago a pass came to its end that held nothing, or how long ago the process started.
+    pub(crate) fn since_good(&self) -> Duration {
+        self.lock().good.elapsed()
     }
 
     /// How long the loop has stood still.

@@ -6,9 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::ids::Incarnation;
-use lifecycle_core::metric;
 use lifecycle_redis::{Bus, Hint};
 use tokio::sync::Notify;
+
+use crate::figures::Figures;
+use crate::heard;
 
 /// Calls for a pass. However many hints come, they are one call.
 #[derive(Debug, Default)]
@@ -59,21 +61,25 @@ impl Acknowledgements {
 }
 
 /// Listens for ever.
-pub(crate) async fn listen(mut bus: Bus, wake: &Wake, acknowledgements: &Acknowledgements) -> Infallible {
+pub(crate) async fn listen(
+    mut bus: Bus,
+    wake: &Wake,
+    acknowledgements: &Acknowledgements,
+    figures: &Figures,
+) -> Infallible {
     let mut rubbish = 0_u64;
     loop {
-        match bus.next().await {
+        let hint = bus.next().await;
+        heard::count(&hint);
+        match hint {
             Hint::Event(event) => match event.kind {
                 EventKind::ProcessExited | EventKind::SweepReleased => wake.now.notify_one(),
                 EventKind::AgentRegistered => wake.soon.notify_one(),
                 EventKind::CleanupAcknowledged => acknowledgements.note(&event),
-                _ => {}
+                _ => figures.heard(&event),
             },
             Hint::Alert(_) => {}
-            Hint::Resync(reason) => {
-                metrics::counter!(metric::BUS_RESYNCS, "reason" => reason).increment(1);
-                wake.now.notify_one();
-            }
+            Hint::Resync(_) => wake.now.notify_one(),
             Hint::Rubbish { channel, problem } => {
                 rubbish += 1;
                 if rubbish == 1 {

@@ -1,5 +1,9 @@
 //! `/metrics`, `/healthz` and `/readyz`.
+//!
+//! Sweeping does not need them: where the address is taken, they come as soon as it is free.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,22 +12,20 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use lifecycle_core::metric::{self, Kind};
-use lifecycle_core::sweep::Reason;
+use lifecycle_core::metric;
 use lifecycle_redis::Listening;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::time::interval;
+use tokio::time::sleep;
 
+use crate::exposition::Exposition;
 use crate::figures::Figures;
 use crate::sweeper::Sweeper;
 
-/// Histograms keep every observation until somebody drains them.
-const UPKEEP: Duration = Duration::from_secs(5);
 /// A loop that stands still for this long (and the grace period) is dead.
 const STANDSTILL: Duration = Duration::from_secs(60);
-/// Durations of passes in seconds: an idle one takes less than the first, a large cleanup some seconds.
-const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+/// Time to the next try where the address is taken.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// What the pages are made of.
 #[derive(Clone)]
@@ -34,55 +36,40 @@ pub(crate) struct Pages {
     figures: Arc<Figures>,
 }
 
-/// Makes this process's metrics readable. Once per process.
-pub(crate) fn install_recorder() -> anyhow::Result<PrometheusHandle> {
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full(metric::SWEEP_DURATION.into()), &BUCKETS)?
-        .install_recorder()?;
-    for (name, kind, help) in metric::ALL {
-        match kind {
-            Kind::Counter => metrics::describe_counter!(*name, *help),
-            Kind::Gauge => metrics::describe_gauge!(*name, *help),
-            Kind::Histogram => metrics::describe_histogram!(*name, *help),
-        }
-    }
-    begin_at_zero();
-    Ok(recorder)
-}
-
-/// A counter that appears with its first event hides that event from `rate()`.
-fn begin_at_zero() {
-    for reason in Reason::ALL {
-        metrics::counter!(metric::ORPHAN_CLEANUP, "reason" => reason.as_str()).absolute(0);
-    }
-    for outcome in ["cleaned", "refuted", "elsewhere", "failed"] {
-        metrics::counter!(metric::REAP_OUTCOMES, "outcome" => outcome).absolute(0);
-    }
-    for outcome in ["ok", "held", "failed"] {
-        metrics::counter!(metric::SWEEP_PASSES, "outcome" => outcome).absolute(0);
-    }
-    metrics::counter!(metric::KEYS_DELETED).absolute(0);
-    metrics::counter!(metric::TASKS_REQUEUED).absolute(0);
-}
-
-/// Serves for ever.
-pub(crate) async fn serve(listener: TcpListener, pages: Pages) -> std::io::Result<()> {
-    let recorder = pages.recorder.clone();
+/// Serves for ever, from the moment the address can be had.
+pub(crate) async fn serve(address: SocketAddr, pages: Pages) -> Infallible {
     let router = Router::new()
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(health_page))
         .route("/readyz", get(ready_page))
         .with_state(pages);
-    let upkeep = async {
-        let mut ticks = interval(UPKEEP);
-        loop {
-            ticks.tick().await;
-            recorder.run_upkeep();
+    loop {
+        let listener = listen(address).await;
+        if let Err(error) = axum::serve(listener, router.clone()).await {
+            tracing::error!(%error, "/metrics, /healthz and /readyz were interrupted; sweeping goes on");
         }
-    };
-    tokio::select! {
-        served = axum::serve(listener, router) => served,
-        () = upkeep => Ok(()),
+        sleep(RETRY).await;
+    }
+}
+
+/// Tries until it succeeds. One line for however many tries.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let mut told = false;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                let http = listener.local_addr().unwrap_or(address);
+                tracing::info!(%http, "/metrics, /healthz and /readyz are served");
+                return listener;
+            }
+            Err(error) if !std::mem::replace(&mut told, true) => tracing::error!(
+                "http.listen {address} cannot be used: {error}; /metrics, /healthz and /readyz are not there, sweeping \
+                 goes on; trying again every {} s: free the address, or set http.listen to another one",
+                RETRY.as_secs()
+            ),
+            Err(error) => tracing::debug!(%error, %address, "still not to be had"),
+        }
+        sleep(RETRY).await;
     }
 }
 
@@ -94,6 +81,18 @@ impl Pages {
         figures: Arc<Figures>,
     ) -> Self {
         Self { recorder, sweeper, listening, figures }
+    }
+
+    /// What was counted, and what is so at this moment.
+    fn metrics(&self) -> String {
+        let (sweeper, mut page) = (&self.sweeper, Exposition::default());
+        sweeper.board.render(&mut page);
+        self.figures.render(&mut page, &sweeper.settings().memory);
+        page.single(metric::SWEEP_LAST_GOOD_AGE, Some(sweeper.health.since_good().as_secs_f64()));
+        page.single(metric::STORE_UP, Some(u8::from(sweeper.watch.is_answering())));
+        page.single(metric::BUS_LAG, self.listening.lag().map(|lag| lag.as_secs_f64()));
+        page.single(metric::RESIDUE, sweeper.residue());
+        self.recorder.render() + &page.text()
     }
 
     /// Why the process should be replaced, if it should.
@@ -124,8 +123,7 @@ impl Pages {
 }
 
 async fn metrics_page(State(pages): State<Pages>) -> impl IntoResponse {
-    let text = pages.recorder.render() + &pages.figures.render();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pages.metrics())
 }
 
 async fn health_page(State(pages): State<Pages>) -> impl IntoResponse {

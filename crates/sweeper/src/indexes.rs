@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lifecycle_core::metric;
 use lifecycle_core::sweep::Observation;
 use lifecycle_redis::{Differences, StoreError, Suspect};
 use tokio::time::sleep;
@@ -38,6 +39,17 @@ impl Sweeper {
         self.accepted.store(difference(seen), Ordering::Relaxed);
     }
 
+    /// Gives leases to those who have none. That a plain agent gets its first one is the normal course; a registered
+    /// one had a lease, and an index lost it.
+    pub(crate) async fn watch_again(&self, unleased: &[Suspect]) -> Result<(), StoreError> {
+        let (lost, new): (Vec<Suspect>, Vec<Suspect>) =
+            unleased.iter().cloned().partition(|suspect| suspect.candidate.record.is_some());
+        self.store.adopt(&new).await?;
+        let restored = self.store.adopt(&lost).await?;
+        metrics::counter!(metric::RECONCILED, "finding" => "unleased").increment(restored);
+        Ok(())
+    }
+
     /// Plain agents that left. Returns how many keys they had left behind.
     pub(crate) async fn forget(&self, left: &[Suspect]) -> Result<u64, StoreError> {
         if left.is_empty() {
@@ -56,20 +68,12 @@ impl Sweeper {
         Ok(removed)
     }
 
-    /// Looks for registered agents that neither index has, now and every `sweep.reconcile_interval`. On a task of
+    /// Looks for registered agents that neither index has and for keys that are left behind, now and every `sweep.reconcile_interval`. On a task of
     /// its own, because it reads the name of every key and nobody shall wait for that.
     pub(crate) async fn keep_reconciled(&self, wake: &Wake) -> Infallible {
         loop {
-            let wait = match self.reconcile().await {
-                Ok(0) => self.settings().sweep.reconcile_interval,
-                Ok(restored) => {
-                    tracing::warn!(
-                        restored,
-                        "registered agents were missing from the indexes and are watched again"
-                    );
-                    wake.now.notify_one();
-                    self.settings().sweep.reconcile_interval
-                }
+            let wait = match self.look_over(wake).await {
+                Ok(()) => self.settings().sweep.reconcile_interval,
                 Err(error) => {
                     tracing::debug!(%error, "records and indexes could not be compared");
                     RETRY
@@ -79,10 +83,30 @@ impl Sweeper {
         }
     }
 
+    /// Whom the indexes lost first, so that what they own is not taken for residue.
+    async fn look_over(&self, wake: &Wake) -> Result<(), StoreError> {
+        let restored = self.reconcile().await?;
+        if restored > 0 {
+            tracing::warn!(restored, "registered agents were missing from the indexes and are watched again");
+            wake.now.notify_one();
+        }
+        let keys = self.count_residue().await?;
+        if keys > 0 {
+            tracing::warn!(
+                keys,
+                "keys are left behind without a living owner; `lifecyclectl verify` names them"
+            );
+        }
+        self.found_residue(keys);
+        Ok(())
+    }
+
     /// Puts registered agents back that the indexes lost. Returns how many.
     pub(crate) async fn reconcile(&self) -> Result<u64, StoreError> {
         let lost = self.store.unlisted(self.store.server_time().await?).await?;
-        self.store.adopt(&lost).await
+        let restored = self.store.adopt(&lost).await?;
+        metrics::counter!(metric::RECONCILED, "finding" => "unindexed").increment(restored);
+        Ok(restored)
     }
 }
 

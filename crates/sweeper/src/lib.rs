@@ -13,14 +13,21 @@
 //!
 //! Nothing here decides who is dead, and nothing here ends on an error: a pass that fails is tried again.
 
+mod board;
+mod census;
 mod cleanup;
+mod counters;
+mod exposition;
 mod figures;
+mod growth;
 mod health;
+mod heard;
 mod hints;
 mod http;
 mod indexes;
 mod pass;
 mod report;
+mod residue;
 mod run_loop;
 mod show;
 mod sweeper;

@@ -7,6 +7,7 @@ use lifecycle_cli::output::Output;
 use lifecycle_core::settings::Settings;
 use lifecycle_redis::{Bus, Hint, Store, StoreError};
 
+use crate::figures::Figures;
 use crate::hints::{self, Wake};
 use crate::pass::How;
 use crate::show::show;
@@ -41,9 +42,9 @@ pub async fn sweep(settings: &Settings, how: Sweep, output: Output) -> anyhow::R
             sweeper.reconcile().await.map_err(|error| unusable(&error))?;
         }
         let bus = subscribed(&store).await.map_err(|error| unusable(&error))?;
-        let wake = Wake::default();
+        let (wake, figures) = (Wake::default(), Figures::default());
         let probing = sweeper.watch.run(&store);
-        let listening = hints::listen(bus, &wake, &sweeper.acknowledgements);
+        let listening = hints::listen(bus, &wake, &sweeper.acknowledgements, &figures);
         tokio::select! {
             passed = sweeper.pass(how) => passed,
             never = probing => match never {},

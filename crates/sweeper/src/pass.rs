@@ -118,7 +118,7 @@ impl Sweeper {
         if how.dry_run {
             seen.leases = seen.leases.saturating_sub(left.len() as u64);
         } else if !(unleased.is_empty() && left.is_empty()) {
-            self.store.adopt(&unleased).await?;
+            self.watch_again(&unleased).await?;
             forgotten += self.forget(&left).await?;
             (seen, contact) = self.look().await?;
             self.accept(&seen);

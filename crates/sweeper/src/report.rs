@@ -60,7 +60,6 @@ impl Tally {
     }
 
     pub(crate) fn add_cleaned(&mut self, candidate: &Candidate, reason: Reason, removed: Removed) {
-        metrics::counter!(metric::ORPHAN_CLEANUP, "reason" => reason.as_str()).increment(1);
         metrics::counter!(metric::KEYS_DELETED).increment(removed.keys_deleted);
         metrics::counter!(metric::TASKS_REQUEUED).increment(removed.tasks_requeued);
         self.result.keys_deleted += removed.keys_deleted;
@@ -88,13 +87,20 @@ impl Sweeper {
         if began || result.orphans_detected > result.held + result.elsewhere {
             self.say(detected(&result, now)).await;
         }
-        measure(&result, now, took);
+        self.board.passed(&result);
+        if hold.is_none() {
+            self.health.held_nothing();
+        }
+        measure(&result, took);
         Ok(result)
     }
 
     /// Logs the beginning and the end of a hold. Returns whether it begins.
     fn note_hold(&self, hold: Option<HoldReason>, result: &OrphanCleanupResult) -> bool {
         let was = self.holding.swap(hold.is_some(), Ordering::Relaxed);
+        if let Some(hold) = hold.filter(|_| !was) {
+            metrics::counter!(metric::SWEEP_HOLDS, "reason" => hold.name()).increment(1);
+        }
         match (&result.hold, was) {
             (Some(reason), false) => {
                 tracing::warn!(
@@ -151,19 +157,10 @@ pub(crate) fn named(id: &str) -> Cow<'_, str> {
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // Counts and ms of server time are far below 2^52.
-fn measure(result: &OrphanCleanupResult, now: u64, took: Duration) {
+fn measure(result: &OrphanCleanupResult, took: Duration) {
     let outcome = if result.hold.is_some() { "held" } else { "ok" };
     metrics::counter!(metric::SWEEP_PASSES, "outcome" => outcome).increment(1);
     metrics::histogram!(metric::SWEEP_DURATION).record(took.as_secs_f64());
-    metrics::gauge!(metric::SWEEP_HELD).set(result.held as f64);
-    if result.hold.is_none() {
-        metrics::gauge!(metric::SWEEP_LAST_GOOD).set(now as f64 / 1_000.0);
-    }
-    let orphaned = result.orphans_detected - result.orphans_cleaned - result.refuted;
-    metrics::gauge!(metric::AGENT_COUNT, "state" => "active")
-        .set((result.healthy_agents + result.refuted) as f64);
-    metrics::gauge!(metric::AGENT_COUNT, "state" => "orphaned").set(orphaned as f64);
 }
 
 #[cfg(test)]

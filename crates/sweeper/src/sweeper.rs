@@ -1,7 +1,7 @@
 //! One sweeper: its name, its connection, and what it remembers between passes.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifecycle_core::brake::Brake;
@@ -10,6 +10,7 @@ use lifecycle_core::liveness::millis;
 use lifecycle_core::settings::Settings;
 use lifecycle_redis::{Store, is_usable};
 
+use crate::board::Board;
 use crate::health::Health;
 use crate::hints::Acknowledgements;
 use crate::watch::Watch;
@@ -25,10 +26,13 @@ pub struct Sweeper {
     pub(crate) watch: Arc<Watch>,
     pub(crate) acknowledgements: Arc<Acknowledgements>,
     pub(crate) health: Arc<Health>,
+    pub(crate) board: Arc<Board>,
     /// By how much the counts of the indexes differed after they had been compared last.
     pub(crate) accepted: AtomicI64,
     /// Whether the last pass held anybody.
     pub(crate) holding: AtomicBool,
+    /// Keys without a living owner, as of the last look; -1 before the first.
+    residue: AtomicI64,
     strange: Mutex<HashSet<String>>,
 }
 
@@ -43,8 +47,10 @@ impl Sweeper {
             watch,
             acknowledgements: Arc::default(),
             health: Arc::default(),
+            board: Arc::default(),
             accepted: AtomicI64::new(0),
             holding: AtomicBool::new(false),
+            residue: AtomicI64::new(-1),
             strange: Mutex::default(),
         }
     }
@@ -67,6 +73,15 @@ impl Sweeper {
             timeout_ms: millis(sweep.hold_timeout),
             default_lease_ms: millis(sweep.orphan_threshold),
         }
+    }
+
+    /// Keys without a living owner, as of the last look; `None` before the first.
+    pub(crate) fn residue(&self) -> Option<u64> {
+        u64::try_from(self.residue.load(Ordering::Relaxed)).ok()
+    }
+
+    pub(crate) fn found_residue(&self, keys: u64) {
+        self.residue.store(i64::try_from(keys).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// Whether an id found in the store can be cleaned up. One that no agent of ours could have is reported, once.

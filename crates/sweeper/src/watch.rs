@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use lifecycle_core::contact::{Break, Contact, Probe};
 use lifecycle_core::liveness::millis;
+use lifecycle_core::metric;
 use lifecycle_core::sweep::Observation;
 use lifecycle_redis::{Store, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
@@ -60,7 +61,9 @@ impl Watch {
 
     /// Asks once, and returns the contact as of now.
     pub(crate) async fn probe(&self, store: &Store) -> Result<Option<Contact>, StoreError> {
+        let asked = Instant::now();
         let server = store.server_time().await?;
+        metrics::histogram!(metric::STORE_ROUND_TRIP).record(asked.elapsed().as_secs_f64());
         let mut known = self.lock();
         self.take_in(&mut known, server);
         Ok(known.contact)

@@ -174,7 +174,11 @@ struct Daemon {
 
 impl Daemon {
     fn from(command: RoleCommand) -> Self {
-        let role = command.spawn().unwrap();
+        Self::of(command.spawn().unwrap())
+    }
+
+    /// Waits until its pages are served.
+    fn of(role: Role) -> Self {
         let line = role.wait_for_line(|line| line.contains("http="), SOON).unwrap();
         let address = line.split("http=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
         Self { role, address }

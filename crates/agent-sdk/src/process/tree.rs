@@ -95,10 +95,29 @@ fn carries(pid: u32, wanted: &str) -> bool {
         .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
 }
 
-/// Resident memory in bytes of a process and all its descendants. Pages they share are counted once per process.
+/// What a process and all its descendants use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TreeUsage {
+    /// Resident memory in bytes. Pages they share are counted once per process.
+    pub rss: u64,
+    /// How many they are.
+    pub processes: u64,
+}
+
+/// What a process and all its descendants use. Those that end meanwhile are left out.
+#[must_use]
+pub fn usage_of(root: u32) -> TreeUsage {
+    let members = descendants(root).into_iter().filter(|pid| *pid != root).chain([root]);
+    members
+        .map(rss_of_process)
+        .filter(|rss| *rss > 0)
+        .fold(TreeUsage::default(), |sum, rss| TreeUsage { rss: sum.rss + rss, processes: sum.processes + 1 })
+}
+
+/// Resident memory in bytes of a process and all its descendants.
 #[must_use]
 pub fn rss_of(root: u32) -> u64 {
-    descendants(root).into_iter().filter(|pid| *pid != root).chain([root]).map(rss_of_process).sum()
+    usage_of(root).rss
 }
 
 /// Resident memory in bytes of one process; 0 once it has ended.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lifecycle_core::record::AgentState;
 use lifecycle_redis::{Fenced, Life, Registered, Store};
 
-use super::{Daemon, SOON, Site, beat, registration};
+use super::{Daemon, LONG_AGO_MS, SOON, Site, beat, registration};
 
 #[test]
 fn it_starts_before_the_store_says_so_and_becomes_ready_when_it_comes() {
@@ -88,29 +88,39 @@ fn the_pages_tell_the_truth_about_the_fleet() {
     ] {
         assert_eq!(daemon.metric(series), Some(value), "{series}\n{}", daemon.page("/metrics").1);
     }
-    let now = site.client.now_ms().unwrap() as f64 / 1_000.0;
-    let good = daemon.metric("lifecycle_sweep_last_good_timestamp_seconds").unwrap();
-    assert!((now - good).abs() < 60.0, "{good} at {now}");
-    let (_, text) = daemon.page("/metrics");
-    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
-        let name = line.split(' ').nth(2).unwrap();
-        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
-    }
 }
 
 #[test]
-fn a_port_that_is_taken_is_one_line_naming_the_setting_and_exit_1() {
-    let site = Site::start();
+fn a_port_that_is_taken_costs_the_pages_until_it_is_free_and_not_the_sweeping() {
+    let mut site = Site::start();
+    site.plain("gone", LONG_AGO_MS);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut sweeper = site.role(&["run", "--listen", &address]).spawn().unwrap();
-    assert_eq!(sweeper.wait(SOON).unwrap().code(), Some(1));
-    assert_eq!(sweeper.stderr().lines().count(), 1, "{}", sweeper.stderr());
-    assert!(
-        sweeper.stderr().contains("http.listen") && sweeper.stderr().contains(&address),
-        "{}",
-        sweeper.stderr()
-    );
+    let sweeper = site.role(&["run", "--listen", &address]).spawn().unwrap();
+    let complaint = sweeper.wait_for_line(|line| line.contains("http.listen"), SOON).unwrap();
+    for part in [address.as_str(), "in use", "sweeping goes on", "trying again"] {
+        assert!(complaint.contains(part), "{part} in {complaint}");
+    }
+    site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
+
+    drop(taken);
+    let daemon = Daemon::of(sweeper);
+    assert_eq!(daemon.address, address);
+    daemon.wait_until_ready();
+    let complaints = daemon.role.stderr().lines().filter(|line| line.contains("ERROR")).count();
+    assert_eq!(complaints, 1, "one line for all tries:\n{}", daemon.role.stderr());
+}
+
+#[test]
+fn an_address_that_is_none_is_a_mistake_of_whoever_wrote_it_and_exit_2() {
+    let site = Site::start();
+    let by_flag = site.role(&["run", "--listen", "nowhere"]);
+    let by_variable = site.role(&["run"]).env("LIFECYCLE_HTTP__LISTEN", "nowhere");
+    for command in [by_flag, by_variable] {
+        let mut sweeper = command.spawn().unwrap();
+        assert_eq!(sweeper.wait(SOON).unwrap().code(), Some(2), "{}", sweeper.stderr());
+        assert!(sweeper.stderr().contains("listen"), "{}", sweeper.stderr());
+    }
 }
 
 const OUTAGE_LEASE: Duration = Duration::from_secs(1);

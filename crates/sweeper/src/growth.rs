@@ -1,0 +1,106 @@
+//! Judges the growth of the fleet's memory, and tells people once per leak.
+//!
+//! Every sweeper judges for itself, from what it has read itself. Only telling is shared: a latch in the store lets
+//! one alert through per episode, whoever comes first.
+
+use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::growth::{Episode, Growth, History, Sample, Turn};
+use lifecycle_core::liveness::millis;
+use lifecycle_core::settings;
+use lifecycle_redis::Store;
+
+/// One sweeper's judgement of the fleet.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    history: History,
+    episode: Episode,
+    threshold: u64,
+    /// What the store was not told yet: it did not answer.
+    untold: Option<Turn>,
+}
+
+/// The verdict as of the last reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Verdict {
+    /// In bytes; `None` until there is something to compare with.
+    pub(crate) growth: Option<i64>,
+    /// Whether a leak is going on.
+    pub(crate) is_leak: bool,
+}
+
+impl Judge {
+    pub(crate) fn new(memory: &settings::Memory) -> Self {
+        Self {
+            history: History::new(millis(memory.leak_window)),
+            episode: Episode::default(),
+            threshold: memory.leak_threshold.as_u64(),
+            untold: None,
+        }
+    }
+
+    /// Takes in what a reading brought.
+    pub(crate) fn observe(&mut self, samples: &[Sample], now: u64, store_memory: Option<u64>) {
+        for sample in samples {
+            self.history.observe(sample);
+        }
+        if let Some(bytes) = store_memory {
+            self.history.observe_store(now, bytes);
+        }
+    }
+
+    /// Forgets who is not there any more.
+    pub(crate) fn retain(&mut self, is_there: impl FnMut(&str) -> bool) {
+        self.history.retain(is_there);
+    }
+
+    /// Judges as of `now` (ms of server time), and tells the store and people what changed.
+    pub(crate) async fn judge(&mut self, store: &Store, now: u64) -> Verdict {
+        let Some(growth) = self.history.judge(now) else {
+            return Verdict { growth: None, is_leak: self.episode.is_on };
+        };
+        if let Err(error) = store.keep_baseline(&growth.baseline).await {
+            tracing::debug!(%error, "the memory baseline was not written");
+        }
+        let turn = self.episode.judge(growth.bytes(), self.threshold);
+        self.tell(store, turn, &growth).await;
+        Verdict { growth: Some(growth.bytes()), is_leak: self.episode.is_on }
+    }
+
+    async fn tell(&mut self, store: &Store, turn: Turn, growth: &Growth) {
+        match turn {
+            Turn::Began => tracing::warn!(
+                growth = growth.bytes(),
+                agents = growth.current.total_agents,
+                "the memory of the fleet grows as a leak does; most of all: {}",
+                named(growth)
+            ),
+            Turn::Ended => tracing::info!(growth = growth.bytes(), "the memory of the fleet grows no more"),
+            Turn::Quiet | Turn::Lasts => {}
+        }
+        // A beginning that could not be told is told as long as it lasts.
+        let turn = match (self.untold.take(), turn) {
+            (Some(Turn::Began), Turn::Lasts) => Turn::Began,
+            (_, turn) => turn,
+        };
+        let alert = (turn == Turn::Began).then(|| alert(growth));
+        if let Err(error) = store.latch_leak(turn, alert.as_ref()).await {
+            tracing::debug!(%error, "the state of the leak was not told; trying again with the next reading");
+            self.untold = Some(turn);
+        }
+    }
+}
+
+fn alert(growth: &Growth) -> Event {
+    let mut event = Event::new(EventKind::MemoryLeakDetected, growth.current.timestamp);
+    event.growth = Some(growth.bytes());
+    event.growth_pct = growth.percent();
+    event.baseline = Some(growth.baseline);
+    event.current = Some(growth.current);
+    event.agents.clone_from(&growth.grown);
+    event
+}
+
+fn named(growth: &Growth) -> String {
+    let most = growth.grown.iter().take(3);
+    most.map(|grown| format!("{:?} (+{} bytes)", grown.agent_id, grown.growth)).collect::<Vec<_>>().join(", ")
+}

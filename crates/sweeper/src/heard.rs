@@ -1,0 +1,62 @@
+//! Counts what is heard on the bus. Every sweeper hears everything, so these counters are alike on all of them.
+
+use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::metric;
+use lifecycle_redis::Hint;
+
+use crate::counters::UNKNOWN;
+
+/// Counts one hint.
+pub(crate) fn count(hint: &Hint) {
+    match hint {
+        Hint::Event(event) | Hint::Alert(event) => {
+            metrics::counter!(metric::BUS_EVENTS, "event" => event.kind.as_str()).increment(1);
+            count_meaning(event);
+        }
+        Hint::Rubbish { .. } => metrics::counter!(metric::BUS_EVENTS, "event" => UNKNOWN).increment(1),
+        Hint::Resync(why) => metrics::counter!(metric::BUS_RESYNCS, "reason" => why.as_str()).increment(1),
+    }
+}
+
+fn count_meaning(event: &Event) {
+    match event.kind {
+        EventKind::HeartbeatSent => metrics::counter!(metric::BEATS).increment(1),
+        EventKind::AgentFenced => metrics::counter!(metric::FENCED_WRITES).increment(1),
+        EventKind::CleanupAcknowledged | EventKind::CleanupCompleted => {
+            if let Some(outcome) = proof(event) {
+                metrics::counter!(metric::PROCESS_PROOFS, "outcome" => outcome).increment(1);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What was found of an agent's process. Who looked says `dead` or `killed`; the cleanup itself repeats that, so it
+/// counts only if nobody had looked.
+fn proof(event: &Event) -> Option<&'static str> {
+    match (event.kind, event.process.as_deref()) {
+        (EventKind::CleanupAcknowledged, Some("dead")) => Some("dead"),
+        (EventKind::CleanupAcknowledged, Some("killed")) => Some("killed"),
+        (EventKind::CleanupCompleted, Some("unknown")) => Some("unknown"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cleanup_counts_by_who_looked_or_as_unknown_and_never_by_both() {
+        let proof_of = |kind, process: &str| {
+            let mut event = Event::new(kind, 1);
+            event.process = Some(process.into());
+            proof(&event)
+        };
+        assert_eq!(proof_of(EventKind::CleanupAcknowledged, "dead"), Some("dead"));
+        assert_eq!(proof_of(EventKind::CleanupCompleted, "dead"), None);
+        assert_eq!(proof_of(EventKind::CleanupCompleted, "unknown"), Some("unknown"));
+        assert_eq!(proof_of(EventKind::CleanupAcknowledged, "what?"), None);
+        assert_eq!(EventKind::Unknown.as_str(), UNKNOWN);
+    }
+}

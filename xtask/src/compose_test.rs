@@ -7,7 +7,7 @@
 //! ```text
 //!   engine   docker and compose, as programs       images · stand_in   what the containers are made of
 //!   guard    nothing is left, however it ends      plan                the sprint
-//!   scenes   what is done, and what must follow    narrator · http     who tells of it, and who asks
+//!   scenes   what is done, and what must follow    narrator            who tells of it
 //!   checks   what must hold at the end
 //! ```
 
@@ -16,7 +16,6 @@
 mod checks;
 mod engine;
 mod guard;
-mod http;
 mod images;
 mod narrator;
 mod plan;
@@ -24,7 +23,8 @@ mod scenes;
 mod stand_in;
 
 use std::fs::{self, File, TryLockError};
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use lifecycle_tests::binaries::target_dir;
@@ -68,15 +68,27 @@ pub(crate) fn run() -> Result<Tested> {
     let _alone = alone()?;
     let folder = target_dir()?.join("compose-test");
     fs::create_dir_all(&folder)?;
-    let ports = (http::free_port()?, http::free_port()?);
+    let ports = (free_port()?, free_port()?);
     let stack = stack(compose, &folder, ports)?;
 
     let guard = Guard::start(&stack.project, OWN_IMAGE)?;
-    let tested = test(&stack, folder, ports);
+    let tested = test(&stack, &folder, ports);
     guard.finish()?;
     tested?;
     println!("\nNo lost task, no orphan, no residue, no container.");
     Ok(Tested::Everything)
+}
+
+/// `cargo xtask image`: builds the image as the compose file names it.
+///
+/// # Errors
+/// When there is no compose program, or the build fails.
+pub(crate) fn build_image() -> Result<()> {
+    let compose =
+        compose_program().context("there is no compose program here: install Docker's compose plugin")?;
+    let mut build = program(compose[0], &compose[1..]);
+    build.args(["build", "sweeper"]);
+    run_command(build)
 }
 
 /// Two tests would take each other's stand-ins for official images, and clean each other up.
@@ -94,8 +106,13 @@ fn alone() -> Result<File> {
     }
 }
 
+/// A port of this machine that nobody uses now.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
 /// The stack with the test's variables: short times, a plan, free ports, an image name of our own.
-fn stack(compose: &'static [&'static str], folder: &PathBuf, ports: (u16, u16)) -> Result<Stack> {
+fn stack(compose: &'static [&'static str], folder: &Path, ports: (u16, u16)) -> Result<Stack> {
     let plan = folder.join("plan.toml");
     fs::write(&plan, plan::text())?;
     let lease = LEASE.as_secs();
@@ -114,11 +131,11 @@ fn stack(compose: &'static [&'static str], folder: &PathBuf, ports: (u16, u16)) 
     Ok(Stack { compose, project: PROJECT.into(), variables })
 }
 
-fn test(stack: &Stack, folder: PathBuf, ports: (u16, u16)) -> Result<()> {
+fn test(stack: &Stack, folder: &Path, ports: (u16, u16)) -> Result<()> {
     eprintln!("Building the roles …");
     run_command(cargo(["build", "--quiet", "--workspace", "--bins"]))?;
     println!("compose      {}", stack.compose.join(" "));
-    for (image, origin) in Images::new(stack, OWN_IMAGE, folder.clone()).prepare()? {
+    for (image, origin) in Images::new(stack, OWN_IMAGE, folder.to_owned()).prepare()? {
         println!("image        {image:40} {origin}");
     }
 
@@ -136,7 +153,6 @@ fn test(stack: &Stack, folder: PathBuf, ports: (u16, u16)) -> Result<()> {
 
     println!("\nThe sprint is over. What must hold:");
     let (prometheus, grafana) = ports;
-    let facts =
-        Facts { scene: &scene, killed, stranger, password: PASSWORD, prometheus, grafana, folder: &folder };
+    let facts = Facts { scene: &scene, killed, stranger, password: PASSWORD, prometheus, grafana, folder };
     facts.check()
 }

@@ -7,6 +7,7 @@ mod ci;
 mod command;
 mod compose_test;
 mod demo;
+mod http;
 mod invariants;
 mod monitor_check;
 mod server;
@@ -54,7 +55,15 @@ enum Task {
     ComposeTest,
     /// Check dashboard, alerts and runbooks, against a real Prometheus where there is one, and draw the dashboard
     MonitorCheck,
-    /// Format, invariants, spelling, dependencies, lints, documentation, tests
+    /// Format the code
+    Fmt,
+    /// The checks of `ci` that start nothing: format, invariants, spelling, dependencies, lints, documentation
+    Lint,
+    /// Build the documentation of the code into target/doc; mistakes in it are errors
+    Doc,
+    /// Build the container image of the roles
+    Image,
+    /// Everything that must pass before a change is merged: `lint`, the demo, monitoring, the containers, all tests
     Ci,
     /// Print which Redis or Valkey the tests and the demo use, fetching one if there is none
     Server,
@@ -71,6 +80,10 @@ fn main() -> ExitCode {
             }
         }),
         Task::MonitorCheck => monitor_check::run().map(drop),
+        Task::Fmt => ci::format_all(),
+        Task::Lint => ci::lint(),
+        Task::Doc => ci::doc(),
+        Task::Image => compose_test::build_image(),
         Task::Ci => ci::run(),
         Task::Server => server::run(),
     };

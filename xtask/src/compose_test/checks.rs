@@ -5,15 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use lifecycle_tests::eventually::eventually;
 use serde_json::Value;
 
 use crate::command::output;
 use crate::compose_test::engine::{docker, exec, inspect, logs, status};
-use crate::compose_test::http;
 use crate::compose_test::plan;
 use crate::compose_test::scenes::{Scene, Stranger};
+use crate::http;
 
 /// A sweeper that came lately is found by the next look at the names (30 s), and scraped after it.
 const SCRAPED: Duration = Duration::from_secs(90);
@@ -142,7 +142,7 @@ impl Facts<'_> {
 
     /// Job and health of each target of Prometheus.
     fn targets(&self) -> Result<Vec<String>> {
-        let body = http::get(self.prometheus, "/api/v1/targets?state=active")?;
+        let body = page(self.prometheus, "/api/v1/targets?state=active")?;
         let answer: Value = serde_json::from_str(&body)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
         let targets = answer["data"]["activeTargets"].as_array().cloned().unwrap_or_default();
@@ -154,7 +154,7 @@ impl Facts<'_> {
 
     fn dashboard(&self) -> Result<String> {
         self.scene.all_healthy("grafana")?;
-        Ok(http::get(self.grafana, "/api/health")?.split_whitespace().collect::<Vec<_>>().join(" "))
+        Ok(page(self.grafana, "/api/health")?.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
     fn wrong_password(&self) -> Result<String> {
@@ -217,4 +217,11 @@ impl Facts<'_> {
         let sweeper = self.scene.stack.containers("sweeper")?.pop().context("no sweeper")?;
         exec(&sweeper, command)
     }
+}
+
+/// A page of a port that is published on this machine.
+fn page(port: u16, path: &str) -> Result<String> {
+    let (status, body) = http::get(&format!("127.0.0.1:{port}"), path)?;
+    ensure!(status == 200, "{path} answers {status}: {body}");
+    Ok(body)
 }

@@ -17,7 +17,7 @@ pub(crate) const IMAGE_LABEL: &str = "lifecycle.compose-test";
 
 /// `read` ends with a word when the test is over, and without one when it was cut short: then somebody else may still be
 /// about to create something, so the guard looks again for a while. `$0` is the project, `$1` and `$2` are the labels, `$3` is our own image, which compose may have
-/// built without one.
+/// built without one, and which has to go before its base.
 const SCRIPT: &str = r#"
 rounds=5
 read -r word && rounds=1
@@ -25,7 +25,8 @@ while :; do
     docker ps -aq --filter "label=$1=$0" | xargs -r docker rm --force --volumes
     docker network ls -q --filter "label=$1=$0" | xargs -r docker network rm
     docker volume ls -q --filter "label=$1=$0" | xargs -r docker volume rm
-    { docker images -q --filter "label=$2=$0"; docker images -q "$3"; } | sort -u | xargs -r docker rmi --force
+    docker images -q "$3" | xargs -r docker rmi --force
+    docker images -q --filter "label=$2=$0" | sort -u | xargs -r docker rmi --force
     rounds=$((rounds - 1))
     [ "$rounds" -gt 0 ] || break
     sleep 1

@@ -23,7 +23,7 @@ impl Clock {
     }
 
     pub(crate) fn say(self, what: &str, who: &str, how: &str) {
-        let line = format!("{:7.3} s  {what:12} {who:14} {how}", self.begun.elapsed().as_secs_f64());
+        let line = format!("{:7.3} s  {what:10} {who:14} {how}", self.begun.elapsed().as_secs_f64());
         println!("{}", line.trim_end());
     }
 }
@@ -78,9 +78,11 @@ fn tell(event: &Value, clock: Clock) {
         clock.say("cleaned", &agent, &format!("{} keys, reason {}", event["keysDeleted"], text("reason")));
     } else if is(EventKind::TaskRequeued) {
         clock.say("handed on", &agent, &format!("{} goes back to the sprint", text("taskId")));
-    } else if is(EventKind::SweepHeld) || is(EventKind::SweepReleased) {
-        clock.say(&text("type").replace('_', " "), "sweepers", &text("reason"));
+    } else if is(EventKind::SweepHeld) {
+        clock.say("held", "reaping", &text("reason"));
+    } else if is(EventKind::SweepReleased) {
+        clock.say("released", "reaping", "");
     } else if is(EventKind::CoordinatorLost) || is(EventKind::SprintCompleted) {
-        clock.say(&text("type").replace('_', " "), &text("sprint"), &text("reason"));
+        clock.say("over", &text("sprint"), &text("type").replace('_', " "));
     }
 }

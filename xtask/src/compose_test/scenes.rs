@@ -34,7 +34,9 @@ impl Scene<'_> {
     /// Sweepers and a coordinator before their store, Prometheus and Grafana; then the store.
     pub(crate) fn the_store_comes_late(&self) -> Result<()> {
         self.clock.say("start", "sweeper ×2", "and the coordinator: no store, no Prometheus, no Grafana yet");
-        self.stack.up(&["--no-deps", "sweeper", "coordinator"])?;
+        // One after the other: services that are named together wait for each other all the same.
+        self.stack.up(&["--no-deps", "sweeper"])?;
+        self.stack.up(&["--no-deps", "coordinator"])?;
         for sweeper in self.stack.containers("sweeper")? {
             eventually(PATIENCE, "a sweeper to say that its store does not answer", || {
                 let said = exec(&sweeper, &["sh", "-c", "sweeper ready || true"])?;
@@ -74,17 +76,27 @@ impl Scene<'_> {
     /// SIGKILL to an agent's supervisor in the middle of a task. Returns its id.
     pub(crate) fn an_agent_is_killed(&self, listener: &Listener) -> Result<String> {
         let coordinator = self.stack.container("coordinator")?;
-        let (agent, pid) = eventually(PATIENCE, "an agent in the middle of a task", || {
+        let victim = eventually(PATIENCE, "an agent in the middle of a task", || {
             let at_work = |row: &Value| row["progress"].as_str().is_some_and(|what| what.contains("work-"));
-            let fleet = self.fleet()?;
-            let row = fleet.iter().find(|row| row["state"] == "busy" && at_work(row));
-            Ok(row.and_then(|row| Some((row["agentId"].as_str()?.to_string(), row["pid"].as_u64()?))))
+            Ok(self.fleet()?.into_iter().find(|row| row["state"] == "busy" && at_work(row)))
         })?;
+        let text = |name: &str| victim[name].as_str().unwrap_or_default().to_string();
+        let (agent, life) = (text("agentId"), text("incarnation"));
+        let pid = victim["pid"].as_u64().context("an agent without a pid")?;
+        // What a command starts carries its agent's life in the environment, wherever it goes.
+        let left = || -> Result<usize> {
+            let search =
+                format!("grep -l 'LIFECYCLE_TOKEN={agent}:{life}' /proc/[0-9]*/environ 2>/dev/null || true");
+            Ok(exec(&coordinator, &["sh", "-c", &search])?.lines().count())
+        };
+        ensure!(left()? > 0, "{agent} has started nothing that could be left behind");
         exec(&coordinator, &["sh", "-c", &format!("kill -9 {pid}")])?;
         self.clock.say("kill -9", &agent, &format!("supervisor {pid}, in the coordinator's container"));
         eventually(PATIENCE, "the dead agent to be cleaned up", || {
             Ok(listener.heard(EventKind::CleanupCompleted, &agent).then_some(()))
         })?;
+        eventually(PATIENCE, "the dead agent's processes to be ended", || Ok((left()? == 0).then_some(())))?;
+        self.clock.say("ended", &agent, "none of the processes it had started is left");
         self.everybody_lives()?;
         self.clock.say("restarted", &agent, "a new life of the same id");
         Ok(agent)

@@ -142,9 +142,9 @@ fn test(stack: &Stack, folder: &Path, ports: (u16, u16)) -> Result<()> {
     let clock = Clock::start();
     let scene = Scene { stack, clock };
     scene.the_store_comes_late()?;
-    let listener = Listener::start(&stack.container("sweeper")?, clock)?;
+    let _told = Listener::start(&stack.container("sweeper")?, clock)?;
     scene.monitoring_and_a_third_sweeper()?;
-    let killed = scene.an_agent_is_killed(&listener)?;
+    let killed = scene.an_agent_is_killed()?;
     scene.a_sweeper_is_killed()?;
     let stranger = scene.a_wrong_password()?;
     scene.the_store_is_paused()?;

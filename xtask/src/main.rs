@@ -27,6 +27,7 @@ use clap::{Parser, Subcommand};
     after_help = "Examples:\n  cargo xtask demo                 a sprint that survives crashes, on real processes\n  \
                   cargo xtask test                 the whole suite\n  \
                   cargo xtask test -- two_servers  the tests with that in their name\n  \
+                  cargo xtask lint                 what can be said of a change without running it\n  \
                   cargo xtask ci                   what must pass before a change is merged"
 )]
 struct Cli {
@@ -36,7 +37,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Kill a third of the agents of a running sprint and watch that nothing is lost and nothing is left
+    /// Kill a third of a running sprint's agents: nothing is lost and nothing is left
     Demo(demo::Options),
     /// Build the roles, get a server, run all tests
     Test {
@@ -44,28 +45,28 @@ enum Task {
         #[arg(last = true, value_name = "FILTER")]
         args: Vec<OsString>,
     },
-    /// Measure what a pass, a reap and a beat cost, beside the algorithm of the seed document
+    /// Measure what a pass, a reap and a beat cost, beside the seed document's algorithm
     #[command(disable_help_flag = true)]
     Bench {
         /// Options of the measuring program; `--help` names them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         args: Vec<OsString>,
     },
-    /// Bring docker-compose.yml up for real, kill, pause and cut off containers, check that nothing is lost or left
+    /// Bring docker-compose.yml up; kill, pause and cut off containers; nothing is lost
     ComposeTest,
-    /// Check dashboard, alerts and runbooks, against a real Prometheus where there is one, and draw the dashboard
+    /// Check dashboard, alerts and runbooks with a real Prometheus; draw the dashboard
     MonitorCheck,
     /// Format the code
     Fmt,
-    /// The checks of `ci` that start nothing: format, invariants, spelling, dependencies, lints, documentation
+    /// What can be checked without running it: format, invariants, spelling, lints, docs
     Lint,
-    /// Build the documentation of the code into target/doc; mistakes in it are errors
+    /// Build the documentation of the code; mistakes in it are errors
     Doc,
     /// Build the container image of the roles
     Image,
-    /// Everything that must pass before a change is merged: `lint`, the demo, monitoring, the containers, all tests
+    /// All that must pass before a merge: `lint`, demo, monitoring, containers, tests
     Ci,
-    /// Print which Redis or Valkey the tests and the demo use, fetching one if there is none
+    /// Print which Redis or Valkey tests and demo use, fetching one if there is none
     Server,
 }
 

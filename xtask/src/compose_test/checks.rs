@@ -10,7 +10,7 @@ use lifecycle_tests::eventually::eventually;
 use serde_json::Value;
 
 use crate::command::output;
-use crate::compose_test::engine::{docker, exec, inspect, logs, status};
+use crate::compose_test::engine::{docker, inspect, logs, status};
 use crate::compose_test::plan;
 use crate::compose_test::scenes::{Scene, Stranger};
 use crate::http;
@@ -106,16 +106,7 @@ impl Facts<'_> {
     }
 
     fn cleanups(&self) -> Result<String> {
-        let entries = self.ask(&["lifecyclectl", "events", "--count", "10000", "--output", "json"])?;
-        let reaped: BTreeSet<(String, String)> = entries
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|entry| entry["type"] == "cleanup")
-            .map(|entry| {
-                let text = |name: &str| entry[name].as_str().unwrap_or_default().to_string();
-                (text("agentId"), text("reason"))
-            })
-            .collect();
+        let reaped = self.scene.cleanups()?;
         let wanted = BTreeSet::from([(self.killed.clone(), "process_exited".to_string())]);
         if reaped != wanted {
             bail!("reaped: {reaped:?}");
@@ -124,7 +115,7 @@ impl Facts<'_> {
     }
 
     fn residue(&self) -> Result<String> {
-        Ok(self.ask(&["lifecyclectl", "verify"])?.trim().replace('\n', "; "))
+        Ok(self.scene.operator(&["verify"])?.trim().replace('\n', "; "))
     }
 
     fn scraped(&self) -> Result<String> {
@@ -210,12 +201,6 @@ impl Facts<'_> {
             }
         }
         Ok(format!("{} of them, exit code 0", sweepers.len()))
-    }
-
-    /// Something asked from the last sweeper's container.
-    fn ask(&self, command: &[&str]) -> Result<String> {
-        let sweeper = self.scene.stack.containers("sweeper")?.pop().context("no sweeper")?;
-        exec(&sweeper, command)
     }
 }
 

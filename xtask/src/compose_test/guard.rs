@@ -16,8 +16,8 @@ use crate::compose_test::engine::PROJECT_LABEL;
 pub(crate) const IMAGE_LABEL: &str = "lifecycle.compose-test";
 
 /// `read` ends with a word when the test is over, and without one when it was cut short: then somebody else may still be
-/// about to create something, so the guard looks again for a while. `$0` is the project, `$1` and `$2` are the labels, `$3` is our own image, which compose may have
-/// built without one, and which has to go before its base.
+/// about to create something, so the guard looks again for a while. `$0` is the project, `$1` and `$2` are the labels, `$3`
+/// is our own image, which compose may have built without a label, and which has to go before its base.
 const SCRIPT: &str = r#"
 rounds=5
 read -r word && rounds=1

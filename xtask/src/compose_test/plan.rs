@@ -27,11 +27,12 @@ pub(crate) fn tasks() -> Vec<String> {
     named("wait", WAIT).chain(named("work", WORK)).chain(named("last", LAST)).collect()
 }
 
-/// The plan. Each attempt leaves a process behind that has left its parent and its session.
+/// The plan. Each attempt leaves a process behind that has left its parent and its session. One whose `sleep` is ended has
+/// no last word: that is what `-e` is for.
 pub(crate) fn text() -> String {
     let mut plan = format!(
         "[epic]\nid = \"{EPIC}\"\n\n[[sprint]]\nid = \"{SPRINT}\"\n\n[[sprint.agent]]\nid = \"agent\"\ncount = {AGENTS}\n\
-         command = [\"sh\", \"-c\", '''\nsetsid sleep 600 &\n\
+         command = [\"sh\", \"-ec\", '''\nsetsid sleep 600 &\n\
          case \"$1\" in wait-*) until [ -e {CURTAIN} ]; do sleep 0.2; done ;; *) sleep 2 ;; esac\n\
          echo {LAST_WORD}\n''', \"agent\", \"{{task}}\"]\n"
     );

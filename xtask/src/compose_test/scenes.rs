@@ -5,13 +5,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lifecycle_core::event::EventKind;
 use lifecycle_tests::eventually::eventually;
 use serde_json::Value;
 
 use crate::command::output;
 use crate::compose_test::engine::{Stack, docker, exec, health, inspect, logs, status};
-use crate::compose_test::narrator::{Clock, Listener};
+use crate::compose_test::narrator::Clock;
 use crate::compose_test::plan;
 
 /// Length of a lease in the test: the settings that the compose file passes on are set to it.
@@ -74,7 +73,7 @@ impl Scene<'_> {
     }
 
     /// SIGKILL to an agent's supervisor in the middle of a task. Returns its id.
-    pub(crate) fn an_agent_is_killed(&self, listener: &Listener) -> Result<String> {
+    pub(crate) fn an_agent_is_killed(&self) -> Result<String> {
         let coordinator = self.stack.container("coordinator")?;
         let victim = eventually(PATIENCE, "an agent in the middle of a task", || {
             let at_work = |row: &Value| row["progress"].as_str().is_some_and(|what| what.contains("work-"));
@@ -93,7 +92,7 @@ impl Scene<'_> {
         exec(&coordinator, &["sh", "-c", &format!("kill -9 {pid}")])?;
         self.clock.say("kill -9", &agent, &format!("supervisor {pid}, in the coordinator's container"));
         eventually(PATIENCE, "the dead agent to be cleaned up", || {
-            Ok(listener.heard(EventKind::CleanupCompleted, &agent).then_some(()))
+            Ok(self.cleanups()?.iter().any(|(reaped, _)| *reaped == agent).then_some(()))
         })?;
         eventually(PATIENCE, "the dead agent's processes to be ended", || Ok((left()? == 0).then_some(())))?;
         self.clock.say("ended", &agent, "none of the processes it had started is left");
@@ -204,12 +203,25 @@ impl Scene<'_> {
         Ok(self.ask(&["ps"])?["agents"].as_array().cloned().unwrap_or_default())
     }
 
-    /// A question of the operator's, from the last sweeper's container: that one is never harmed. Nothing while the store
-    /// does not answer.
+    /// Who was reaped and why, as the audit log has it.
+    pub(crate) fn cleanups(&self) -> Result<BTreeSet<(String, String)>> {
+        let entries = self.operator(&["events", "--count", "10000", "--output", "json"])?;
+        let entries = entries.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_string();
+        let cleanups = entries.filter(|entry| entry["type"] == "cleanup");
+        Ok(cleanups.map(|entry| (text(&entry, "agentId"), text(&entry, "reason"))).collect())
+    }
+
+    /// The answer to a question of the operator's; nothing while the store does not answer.
     fn ask(&self, question: &[&str]) -> Result<Value> {
-        let sweeper = self.stack.containers("sweeper")?.pop().context("no sweeper")?;
-        let said = exec(&sweeper, &[&["lifecyclectl", "--output", "json"], question].concat());
+        let said = self.operator(&[question, &["--output", "json"]].concat());
         Ok(said.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    }
+
+    /// `lifecyclectl` in the last sweeper's container: that one is never harmed.
+    pub(crate) fn operator(&self, command: &[&str]) -> Result<String> {
+        let sweeper = self.stack.containers("sweeper")?.pop().context("no sweeper")?;
+        exec(&sweeper, &[&["lifecyclectl"], command].concat())
     }
 
     /// Waits until every container of a service is healthy.

@@ -96,7 +96,7 @@ impl Growth {
     #[allow(clippy::cast_precision_loss)] // Shown to people.
     pub fn percent(&self) -> Option<f64> {
         let then = self.baseline.total_rss;
-        (then > 0).then(|| self.bytes() as f64 / then as f64 * 100.0)
+        (then > 0).then(|| self.bytes() as f64 * 100.0 / then as f64)
     }
 }
 

@@ -52,12 +52,13 @@ impl Board {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 
-    pub(crate) fn render(&self, page: &mut Exposition) {
+    /// What this sweeper did, and where it `sees` the store, what its last pass saw of the fleet.
+    pub(crate) fn render(&self, page: &mut Exposition, sees: bool) {
         let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
         let cleaned = self.cleaned.iter().map(|count| count.load(Ordering::Relaxed));
         page.labelled(metric::ORPHAN_CLEANUP, "reason", reasons.clone().zip(cleaned));
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = last {
+        if let Some(last) = last.filter(|_| sees) {
             let counts = [("active", last.active), ("orphaned", last.orphaned)];
             page.labelled(metric::AGENT_COUNT, "state", counts);
             page.labelled(metric::ORPHANS, "reason", reasons.zip(last.standing));
@@ -93,7 +94,7 @@ mod tests {
         board.cleaned(Reason::StaleHeartbeat);
         board.passed(&result);
         let mut page = Exposition::default();
-        board.render(&mut page);
+        board.render(&mut page, true);
         let text = page.text();
         for series in [
             "agent_orphan_cleanup_count{reason=\"stale_heartbeat\"} 1",

@@ -133,6 +133,11 @@ impl Census {
         }
     }
 
+    /// Whether everybody has been met at least once.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.round > 0
+    }
+
     /// Whether this agent is there.
     pub(crate) fn knows(&self, id: &str) -> bool {
         self.agents.contains_key(id)

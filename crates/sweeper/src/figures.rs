@@ -27,8 +27,10 @@ const PERIOD: Duration = Duration::from_secs(15);
 const LEAST_PERIOD: Duration = Duration::from_millis(250);
 /// Longest time between two parts of one round over a large fleet.
 const BETWEEN_PARTS: Duration = Duration::from_secs(5);
+/// The same in the first round, before which there is nothing to show.
+const BETWEEN_FIRST_PARTS: Duration = Duration::from_millis(500);
 /// Readings in a window at least: growth is to be measured over it.
-const PER_WINDOW: u32 = 8;
+const PER_WINDOW: u32 = 20;
 /// How often to look whether the store is there for the first reading.
 const FIRST: Duration = Duration::from_millis(500);
 /// Most agents with a series of their own: those that use most.
@@ -74,7 +76,8 @@ impl Figures {
         loop {
             let wait = match self.read(store, &mut census, &mut judge).await {
                 Ok(true) => period,
-                Ok(false) => period.min(BETWEEN_PARTS),
+                Ok(false) if census.is_complete() => period.min(BETWEEN_PARTS),
+                Ok(false) => BETWEEN_FIRST_PARTS,
                 Err(error) => {
                     tracing::debug!(%error, "the figures of the fleet could not be read");
                     period
@@ -96,14 +99,15 @@ impl Figures {
         if reading.ends_round {
             judge.retain(|id| census.knows(id));
         }
-        let verdict = judge.judge(store, now).await;
-        *lock(&self.summary) = Summary {
-            states: census.states(),
-            largest: census.largest(SERIES),
-            totals: Some(census.totals()),
-            verdict,
-            store: memory,
+        let summary = if census.is_complete() {
+            let verdict = judge.judge(store, now).await;
+            let (largest, totals) = (census.largest(SERIES), Some(census.totals()));
+            Summary { states: census.states(), largest, totals, verdict, store: memory }
+        } else {
+            // A part of the fleet must not pass for all of it.
+            Summary { store: memory, ..Summary::default() }
         };
+        *lock(&self.summary) = summary;
         Ok(reading.ends_round)
     }
 

@@ -86,10 +86,14 @@ impl Pages {
     /// What was counted, and what is so at this moment.
     fn metrics(&self) -> String {
         let (sweeper, mut page) = (&self.sweeper, Exposition::default());
-        sweeper.board.render(&mut page);
-        self.figures.render(&mut page, &sweeper.settings().memory);
+        // A sweeper that is cut off from the store would show the fleet of then beside those that see it now.
+        let sees = sweeper.watch.is_answering();
+        sweeper.board.render(&mut page, sees);
+        if sees {
+            self.figures.render(&mut page, &sweeper.settings().memory);
+        }
         page.single(metric::SWEEP_LAST_GOOD_AGE, Some(sweeper.health.since_good().as_secs_f64()));
-        page.single(metric::STORE_UP, Some(u8::from(sweeper.watch.is_answering())));
+        page.single(metric::STORE_UP, Some(u8::from(sees)));
         page.single(metric::BUS_LAG, self.listening.lag().map(|lag| lag.as_secs_f64()));
         page.single(metric::RESIDUE, sweeper.residue());
         self.recorder.render() + &page.text()

@@ -1,6 +1,9 @@
 //! What a sweeper finds, cleans up and leaves alone, on a real store.
 
 mod daemon;
+mod figures;
+mod growth;
+mod large;
 mod neighbours;
 mod races;
 mod replicas;
@@ -65,6 +68,15 @@ impl Site {
         Daemon::from(self.role(&["run"]))
     }
 
+    /// One with these variables, when it is ready.
+    fn daemon_with(&self, settings: &[(&str, &str)]) -> Daemon {
+        let daemon = Daemon::from(
+            settings.iter().fold(self.role(&["run"]), |role, (name, value)| role.env(*name, *value)),
+        );
+        daemon.wait_until_ready();
+        daemon
+    }
+
     // An agent on the seed's plain protocol.
 
     fn plain(&mut self, id: &str, beat_ago_ms: i64) {
@@ -89,6 +101,14 @@ impl Site {
 
     fn beat(&self, life: &Life) -> Fenced<BeatReply> {
         self.runtime.block_on(beat(&self.store, life, LEASE)).unwrap()
+    }
+
+    /// A beat that tells this of the agent's memory.
+    fn beat_using(&self, life: &Life, usage: MemoryUsage) {
+        let beat = Heartbeat { memory_usage: Some(usage), ..Heartbeat::default() };
+        let lease = u64::try_from(LEASE.as_millis()).unwrap();
+        let beat = self.store.beat(life, lease, &beat, AgentState::Busy);
+        assert!(matches!(self.runtime.block_on(beat).unwrap(), Fenced::Ok(_)));
     }
 
     fn own(&self, life: &Life, names: &[String]) {
@@ -203,5 +223,14 @@ impl Daemon {
     fn metric(&self, series: &str) -> Option<f64> {
         let (_, text) = self.page("/metrics");
         text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
+    fn wait_for_metric(&self, series: &str, expected: f64) {
+        let mut last = None;
+        eventually(SOON, &format!("{series} to be {expected}"), || {
+            last = self.metric(series);
+            Ok((last == Some(expected)).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error}; it is {last:?}"));
     }
 }

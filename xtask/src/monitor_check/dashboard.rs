@@ -289,9 +289,9 @@ mod tests {
 
     #[test]
     fn panels_over_each_other_or_beside_the_grid_are_named() {
-        let said = problems(&edited("\"w\": 8,\n        \"x\": 8,", "\"w\": 8,\n        \"x\": 7,"));
+        let said = problems(&edited("\"w\": 7,\n        \"x\": 7,", "\"w\": 7,\n        \"x\": 6,"));
         assert!(said.contains("`Active Agents Over Time` and `Orphan Cleanup Rate` lie over"), "{said}");
-        let said = problems(&edited("\"x\": 21", "\"x\": 22"));
+        let said = problems(&edited("\"x\": 20", "\"x\": 21"));
         assert!(said.contains("`Memory Leak Detection` has no place in the grid"), "{said}");
     }
 }

@@ -44,6 +44,9 @@ pub(crate) fn look(program: &Path, shipped: &Shipped) -> Result<Seen> {
     let mut scenario = Scenario::start()?;
     let folder = target_dir()?.join("monitor-check");
     let prometheus = Prometheus::start(program, folder, &scenario.addresses)?;
+    eventually(SOON, "Prometheus to see all sweepers", || {
+        Ok(targets(&prometheus, scenario.addresses.len())?.is_none().then_some(()))
+    })?;
     let from = seconds_now()?;
     let mut problems = run_until_shown(&mut scenario, &prometheus, shipped)?;
     let time = (from, seconds_now()?);
@@ -163,8 +166,9 @@ fn rules(prometheus: &Prometheus, shipped: &Shipped) -> Result<Vec<String>> {
             format!("alert {} is not evaluated: {} {}", rule["name"], rule["health"], rule["lastError"])
         })
         .collect();
-    let loaded: Vec<&str> = rules.iter().filter_map(|rule| rule["name"].as_str()).collect();
-    let read: Vec<&str> = shipped.alerts.iter().map(|alert| alert.name.as_str()).collect();
+    // Prometheus sorts the groups.
+    let loaded: BTreeSet<&str> = rules.iter().filter_map(|rule| rule["name"].as_str()).collect();
+    let read: BTreeSet<&str> = shipped.alerts.iter().map(|alert| alert.name.as_str()).collect();
     if loaded != read {
         problems.push(format!("alerts.yml was read as {read:?}, but Prometheus loaded {loaded:?}"));
     }

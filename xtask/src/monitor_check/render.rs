@@ -73,7 +73,7 @@ fn framed(panel: &Panel, data: &[Vec<Series>], time: (f64, f64)) -> String {
     let content = content(panel, &lines(panel, data), time);
     let (class, about) = (escaped(&panel.kind), escaped(&panel.description));
     format!(
-        "<section class=\"{class}\" style=\"{grid}\"><h3>{title} <span title=\"{about}\" tabindex=\"0\">ⓘ</span></h3>\n\
+        "<section class=\"{class}\" style=\"{grid}\"><h3>{title} <span title=\"{about}\" tabindex=\"0\">i</span></h3>\n\
          {content}</section>\n"
     )
 }
@@ -120,7 +120,7 @@ fn legend(lines: &[Line], unit: Unit, options: &Value) -> String {
     for (index, line) in lines.iter().enumerate() {
         let last = line.last().filter(|_| shows_last).map(|value| format!(" <b>{}</b>", unit.show(value)));
         let (colour, name, last) = (colour(index), escaped(&line.name), last.unwrap_or_default());
-        let _ = write!(html, "<li><i style=\"background:{colour}\"></i>{name}{last}</li>");
+        let _ = write!(html, "<li><i style=\"background:{colour}\"></i><span>{name}</span>{last}</li>");
     }
     html + "</ul>\n"
 }
@@ -139,8 +139,8 @@ fn stat(panel: &Panel, lines: &[Line], unit: Unit) -> String {
         let colour = shade(&mapped.unwrap_or_else(|| colour_of(&steps, value)));
         let style =
             if filled { format!("background:{colour};color:#fff") } else { format!("color:{colour}") };
-        let name =
-            if lines.len() > 1 { format!("<small>{}</small>", escaped(&line.name)) } else { String::new() };
+        let is_named = lines.len() > 1 || panel.json["options"]["textMode"] == "value_and_name";
+        let name = if is_named { format!("<small>{}</small>", escaped(&line.name)) } else { String::new() };
         let _ = write!(html, "<div style=\"{style}\">{name}<b>{}</b></div>", escaped(&text));
     }
     html + "</div>\n"

@@ -14,6 +14,10 @@ const ROW: f64 = 38.0;
 /// What title, legend and frame take from a panel's height, and a legend at its side from its width.
 const AROUND: f64 = 74.0;
 const SIDE: f64 = 190.0;
+const LEGEND_ROW: f64 = 16.0;
+/// A letter's width in the legend, and what stands around a name.
+const LETTER: f64 = 6.2;
+const SWATCH: f64 = 31.0;
 /// Room for the axes.
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 8.0;
@@ -35,6 +39,7 @@ pub(super) struct Chart<'a> {
 struct Scale {
     width: f64,
     height: f64,
+    bottom: f64,
     top: f64,
     time: (f64, f64),
 }
@@ -46,7 +51,7 @@ impl Scale {
     }
 
     fn y(&self, value: f64) -> f64 {
-        let share = (value / self.top).clamp(0.0, 1.0);
+        let share = ((value - self.bottom) / (self.top - self.bottom)).clamp(0.0, 1.0);
         self.height - BOTTOM - (self.height - BOTTOM - TOP) * share
     }
 }
@@ -59,23 +64,24 @@ impl Chart<'_> {
         let (width, height) = (self.panel.place.w as f64 * COLUMN, self.panel.place.h as f64 * ROW - AROUND);
         let beside =
             self.panel.json.pointer("/options/legend/placement").is_some_and(|place| place == "right");
-        let (width, height) = if beside { (width - SIDE, height + 28.0) } else { (width, height) };
+        let (width, height) = if beside {
+            (width - SIDE, height + LEGEND_ROW)
+        } else {
+            (width, height - LEGEND_ROW * (self.legend_rows(width) - 1.0))
+        };
         let step = self.step(&lines);
         let fixed = self.defaults("/max").and_then(Value::as_f64);
         let top = fixed.unwrap_or_else(|| self.top(&lines, step));
-        let scale = Scale { width, height, top, time: self.time };
+        let bottom =
+            if self.defaults("/min").is_some() { 0.0 } else { (lowest(&lines) / step).floor() * step };
+        let scale = Scale { width, height, bottom, top, time: self.time };
         let title = escaped(&self.panel.title);
         let mut svg = format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">");
         self.grid(&mut svg, &scale, step);
         let opacity = custom.and_then(|custom| custom["fillOpacity"].as_f64()).unwrap_or(0.0) / 100.0;
-        let is_stacked = self.is_stacked();
-        // The last of a stack lies lowest in the drawing, so that each area shows.
-        let order: Vec<usize> =
-            if is_stacked { (0..lines.len()).rev().collect() } else { (0..lines.len()).collect() };
-        for index in order {
-            if let Some(points) = lines.get(index) {
-                draw(&mut svg, &scale, points, colour(index), opacity);
-            }
+        for (index, points) in lines.iter().enumerate() {
+            let below = if self.is_stacked() && index > 0 { lines.get(index - 1) } else { None };
+            draw(&mut svg, &scale, (points, below.map(Vec::as_slice)), colour(index), opacity);
         }
         if custom.is_some_and(|custom| custom["thresholdsStyle"]["mode"] == "line") {
             self.thresholds(&mut svg, &scale);
@@ -85,6 +91,20 @@ impl Chart<'_> {
 
     fn defaults(&self, pointer: &str) -> Option<&Value> {
         self.panel.json.pointer(&format!("/fieldConfig/defaults{pointer}"))
+    }
+
+    /// How many rows the legend takes, as far as one can tell without the reader's fonts.
+    fn legend_rows(&self, width: f64) -> f64 {
+        let (mut rows, mut left) = (1.0, width);
+        for line in self.lines {
+            #[allow(clippy::cast_precision_loss)] // A name.
+            let taken = line.name.chars().count() as f64 * LETTER + SWATCH;
+            if taken > left {
+                (rows, left) = (rows + 1.0, width);
+            }
+            left -= taken;
+        }
+        rows
     }
 
     fn is_stacked(&self) -> bool {
@@ -131,8 +151,8 @@ impl Chart<'_> {
     }
 
     fn grid(&self, svg: &mut String, scale: &Scale, step: f64) {
-        let mut value = 0.0;
-        while value <= scale.top * 1.001 {
+        let mut value = scale.bottom;
+        while value <= scale.top + step / 100.0 {
             let y = scale.y(value);
             let (right, text) = (scale.width - RIGHT, self.unit.show(value));
             let _ = write!(
@@ -166,24 +186,45 @@ impl Chart<'_> {
     }
 }
 
-fn draw(svg: &mut String, scale: &Scale, points: &[(f64, f64)], colour: &str, opacity: f64) {
-    let pieces = points
-        .chunk_by(|one, next| next.0 - one.0 <= LONGEST_STEP && one.1.is_finite() && next.1.is_finite());
-    for piece in pieces.filter(|piece| piece.iter().all(|(_, value)| value.is_finite())) {
+/// Zero, or less where there is less.
+fn lowest(lines: &[Vec<(f64, f64)>]) -> f64 {
+    lines.iter().flatten().map(|(_, value)| *value).filter(|value| value.is_finite()).fold(0.0, f64::min)
+}
+
+/// A line, and the area from it down to the line `below` it or to the ground.
+fn draw(
+    svg: &mut String,
+    scale: &Scale,
+    (points, below): (&[(f64, f64)], Option<&[(f64, f64)]>),
+    colour: &str,
+    opacity: f64,
+) {
+    let joined = |one: &(f64, f64), next: &(f64, f64)| {
+        next.0 - one.0 <= LONGEST_STEP && one.1.is_finite() && next.1.is_finite()
+    };
+    for piece in points.chunk_by(joined).filter(|piece| piece.iter().all(|(_, value)| value.is_finite())) {
         let (Some(first), Some(last)) = (piece.first(), piece.last()) else { continue };
-        let mut path = String::new();
-        for (index, (at, value)) in piece.iter().enumerate() {
-            let letter = if index == 0 { 'M' } else { 'L' };
-            let _ = write!(path, "{letter}{:.1} {:.1}", scale.x(*at), scale.y(*value));
-        }
-        let ground = scale.y(0.0);
-        let (left, right) = (scale.x(first.0), scale.x(last.0));
+        let line = path(scale, 'M', piece.iter());
+        let under = below.unwrap_or_default().iter().rev().filter(|(at, _)| (first.0..=last.0).contains(at));
+        let ground = match below {
+            Some(_) => path(scale, 'L', under),
+            None => path(scale, 'L', [(last.0, 0.0), (first.0, 0.0)].iter()),
+        };
         let _ = write!(
             svg,
-            "<path d=\"{path}L{right:.1} {ground:.1}L{left:.1} {ground:.1}Z\" fill=\"{colour}\" fill-opacity=\"{opacity}\"/>\
-             <path class=\"line\" d=\"{path}\" stroke=\"{colour}\"/>"
+            "<path d=\"{line}{ground}Z\" fill=\"{colour}\" fill-opacity=\"{opacity}\"/>\
+             <path class=\"line\" d=\"{line}\" stroke=\"{colour}\"/>"
         );
     }
+}
+
+fn path<'a>(scale: &Scale, first: char, points: impl Iterator<Item = &'a (f64, f64)>) -> String {
+    let mut path = String::new();
+    for (index, (at, value)) in points.enumerate() {
+        let letter = if index == 0 { first } else { 'L' };
+        let _ = write!(path, "{letter}{:.1} {:.1}", scale.x(*at), scale.y(*value));
+    }
+    path
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ pub(super) enum Unit {
     Share,
 }
 
+/// From here on seconds are shown as minutes.
+const MINUTES: f64 = 120.0;
+
 impl Unit {
     pub(super) fn named(name: &str) -> Self {
         match name {
@@ -30,6 +33,7 @@ impl Unit {
     pub(super) fn base(self, top: f64) -> f64 {
         match self {
             Self::Binary => scale(top, 1024.0, 4).0,
+            Self::Seconds if top >= MINUTES => 60.0,
             _ => 1.0,
         }
     }
@@ -72,7 +76,7 @@ fn seconds(value: f64) -> String {
         _ if size == 0.0 => "0 s".into(),
         _ if size < 1e-3 => format!("{} µs", rounded(value * 1e6)),
         _ if size < 1.0 => format!("{} ms", rounded(value * 1e3)),
-        _ if size < 120.0 => format!("{} s", rounded(value)),
+        _ if size < MINUTES => format!("{} s", rounded(value)),
         _ => format!("{} min", rounded(value / 60.0)),
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{cargo, program, run as run_command};
-use crate::{demo, invariants, monitor_check, test, tools};
+use crate::{compose_test, demo, invariants, monitor_check, test, tools};
 
 /// How a step ended when it did not fail.
 enum Outcome {
@@ -14,12 +14,14 @@ enum Outcome {
     Skipped(String),
 }
 
+#[derive(Clone, Copy)]
 struct Step {
     name: &'static str,
     run: fn() -> Result<Outcome>,
 }
 
-const STEPS: &[Step] = &[
+/// What reads the sources and starts nothing of the product.
+const LINTS: &[Step] = &[
     Step { name: "format", run: || passes(run_command(cargo(["fmt", "--all", "--check"]))) },
     Step { name: "lifecycle-core is pure", run: || passes(invariants::core_is_pure()) },
     Step { name: "one crate talks to Redis", run: || passes(invariants::one_crate_talks_to_redis()) },
@@ -27,19 +29,39 @@ const STEPS: &[Step] = &[
     Step { name: "dependencies", run: dependencies },
     Step { name: "known vulnerabilities", run: vulnerabilities },
     Step { name: "lints", run: lints },
-    Step { name: "documentation", run: documentation },
+    Step { name: "documentation", run: || passes(doc()) },
+];
+
+/// What is seen only when it runs.
+const TRIALS: &[Step] = &[
     Step { name: "demo", run: || passes(demo::run(&demo::Options::default())) },
     Step { name: "monitoring", run: monitoring },
+    Step { name: "containers", run: containers },
     // Last, so that its summary ends the output.
     Step { name: "tests", run: || passes(test::run(&[])) },
 ];
 
-/// Runs the steps up to the first that fails, and says how each went.
+/// Everything.
 pub(crate) fn run() -> Result<()> {
+    run_steps(&[LINTS, TRIALS].concat())
+}
+
+/// `cargo xtask lint`: what can be said without running anything.
+pub(crate) fn lint() -> Result<()> {
+    run_steps(LINTS)
+}
+
+/// `cargo xtask fmt`.
+pub(crate) fn format_all() -> Result<()> {
+    run_command(cargo(["fmt", "--all"]))
+}
+
+/// Runs the steps up to the first that fails, and says how each went.
+fn run_steps(steps: &[Step]) -> Result<()> {
     let started = Instant::now();
     let mut summary = Vec::new();
     let mut failure = None;
-    for step in STEPS {
+    for step in steps {
         if failure.is_some() {
             summary.push(format!("  not run  {}", step.name));
             continue;
@@ -107,8 +129,17 @@ fn monitoring() -> Result<Outcome> {
     Ok(monitor_check::run()?.map_or(Outcome::Passed, |unchecked| Outcome::Skipped(unchecked.to_owned())))
 }
 
-fn documentation() -> Result<Outcome> {
+/// Without an engine the compose file is only read.
+fn containers() -> Result<Outcome> {
+    Ok(match compose_test::run()? {
+        compose_test::Tested::Everything => Outcome::Passed,
+        compose_test::Tested::Less(reason) => Outcome::Skipped(reason),
+    })
+}
+
+/// `cargo xtask doc`.
+pub(crate) fn doc() -> Result<()> {
     let mut doc = cargo(["doc", "--workspace", "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
-    run_command(doc).context("the documentation has mistakes").map(|()| Outcome::Passed)
+    run_command(doc).context("the documentation has mistakes")
 }

@@ -5,7 +5,9 @@
 mod bench;
 mod ci;
 mod command;
+mod compose_test;
 mod demo;
+mod http;
 mod invariants;
 mod monitor_check;
 mod server;
@@ -25,6 +27,7 @@ use clap::{Parser, Subcommand};
     after_help = "Examples:\n  cargo xtask demo                 a sprint that survives crashes, on real processes\n  \
                   cargo xtask test                 the whole suite\n  \
                   cargo xtask test -- two_servers  the tests with that in their name\n  \
+                  cargo xtask lint                 what can be said of a change without running it\n  \
                   cargo xtask ci                   what must pass before a change is merged"
 )]
 struct Cli {
@@ -34,7 +37,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Kill a third of the agents of a running sprint and watch that nothing is lost and nothing is left
+    /// Kill a third of a running sprint's agents: nothing is lost and nothing is left
     Demo(demo::Options),
     /// Build the roles, get a server, run all tests
     Test {
@@ -42,18 +45,28 @@ enum Task {
         #[arg(last = true, value_name = "FILTER")]
         args: Vec<OsString>,
     },
-    /// Measure what a pass, a reap and a beat cost, beside the algorithm of the seed document
+    /// Measure what a pass, a reap and a beat cost, beside the seed document's algorithm
     #[command(disable_help_flag = true)]
     Bench {
         /// Options of the measuring program; `--help` names them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         args: Vec<OsString>,
     },
-    /// Check dashboard, alerts and runbooks, against a real Prometheus where there is one, and draw the dashboard
+    /// Bring docker-compose.yml up; kill, pause and cut off containers; nothing is lost
+    ComposeTest,
+    /// Check dashboard, alerts and runbooks with a real Prometheus; draw the dashboard
     MonitorCheck,
-    /// Format, invariants, spelling, dependencies, lints, documentation, tests
+    /// Format the code
+    Fmt,
+    /// What can be checked without running it: format, invariants, spelling, lints, docs
+    Lint,
+    /// Build the documentation of the code; mistakes in it are errors
+    Doc,
+    /// Build the container image of the roles
+    Image,
+    /// All that must pass before a merge: `lint`, demo, monitoring, containers, tests
     Ci,
-    /// Print which Redis or Valkey the tests and the demo use, fetching one if there is none
+    /// Print which Redis or Valkey tests and demo use, fetching one if there is none
     Server,
 }
 
@@ -62,7 +75,16 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test { args } => test::run(&args),
         Task::Bench { args } => bench::run(&args),
+        Task::ComposeTest => compose_test::run().map(|tested| {
+            if let compose_test::Tested::Less(reason) = tested {
+                eprintln!("{reason}");
+            }
+        }),
         Task::MonitorCheck => monitor_check::run().map(drop),
+        Task::Fmt => ci::format_all(),
+        Task::Lint => ci::lint(),
+        Task::Doc => ci::doc(),
+        Task::Image => compose_test::build_image(),
         Task::Ci => ci::run(),
         Task::Server => server::run(),
     };

@@ -12,7 +12,6 @@
 
 mod alerts;
 mod dashboard;
-mod http;
 mod live;
 mod picture;
 mod prometheus;

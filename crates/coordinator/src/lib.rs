@@ -21,10 +21,12 @@
 //!   children · pressure     processes: started, watched, told to end
 //!   burial                  what follows an exit: evidence, stragglers, acknowledgement
 //!   progress · summary      what people see
+//!   alive                   what a health check asks
 //!   shell                   commands as they can be pasted
 //! ```
 
 mod act;
+pub mod alive;
 mod burial;
 mod children;
 mod desk;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use coordinator::{Order, plan_file, programs, shell};
+use coordinator::{Order, alive, plan_file, programs, shell};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
 use lifecycle_cli::output::{self, Output, count, print_stdout, printable};
 use lifecycle_cli::{exit, logging};
@@ -43,6 +43,12 @@ enum Command {
         /// The plan, a TOML file
         plan: PathBuf,
     },
+    /// Asks whether the epic of a plan is being coordinated, for health checks; exits 1 if it is not
+    #[command(after_help = "Example:\n  coordinator alive plan.toml && echo at work")]
+    Alive {
+        /// The plan, a TOML file
+        plan: PathBuf,
+    },
     /// Prints a completion script for a shell
     Completions(Completions),
 }
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
     arguments::run(|cli: Cli| match cli.command {
         Command::Run(arguments) => run(&cli.global, &arguments),
         Command::Check { plan } => check(&cli.global, &plan),
+        Command::Alive { plan } => is_alive(&cli.global, &plan),
         Command::Completions(completions) => completions.print::<Cli>(),
     })
 }
@@ -95,6 +102,16 @@ fn check(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
     }
 }
 
+fn is_alive(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
+    let settings = start(global)?;
+    let plan = match plan_file::read(path) {
+        Ok(plan) => plan,
+        Err(refused) => return Ok(refuse(&lines(&refused))),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(alive::ask(&plan.epic, &settings))
+}
+
 /// What happens is told by the progress; the log repeats it only for those who ask.
 fn start(global: &GlobalArgs) -> anyhow::Result<Settings> {
     let settings = global.load()?;
@@ -106,8 +123,7 @@ fn start(global: &GlobalArgs) -> anyhow::Result<Settings> {
 
 /// Everything that can be known to be wrong before anything is started.
 fn ready(path: &std::path::Path, settings: &Settings) -> Result<(Plan, PathBuf), Vec<String>> {
-    let plan = plan_file::read(path)
-        .map_err(|refused| refused.to_string().lines().map(str::to_owned).collect::<Vec<_>>())?;
+    let plan = plan_file::read(path).map_err(|refused| lines(&refused))?;
     let mut problems: Vec<String> =
         programs::missing(&plan).into_iter().map(|line| format!("{}: {line}", path.display())).collect();
     match programs::agent_program(settings) {
@@ -116,6 +132,10 @@ fn ready(path: &std::path::Path, settings: &Settings) -> Result<(Plan, PathBuf),
         Err(problem) => problems.push(problem),
     }
     Err(problems)
+}
+
+fn lines(refused: &plan_file::PlanRefused) -> Vec<String> {
+    refused.to_string().lines().map(str::to_owned).collect()
 }
 
 fn refuse(problems: &[String]) -> u8 {

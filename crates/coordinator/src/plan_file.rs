@@ -55,6 +55,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_that_is_shipped_is_a_plan() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/first-sprint.toml");
+        assert_eq!(read(&path).unwrap().sprints.len(), 1);
+    }
+
+    #[test]
     fn every_mistake_is_a_line_with_the_files_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plan.toml");

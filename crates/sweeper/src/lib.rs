@@ -43,6 +43,7 @@ mod watch;
 
 pub mod daemon;
 pub mod once;
+pub mod ready;
 
 pub use pass::{How, Passed};
 pub use sweeper::Sweeper;

@@ -28,6 +28,9 @@ enum Command {
     /// Sweep until told to stop; serves /metrics, /healthz and /readyz
     #[command(after_help = "Example:\n  sweeper run --redis-url redis://db:6379 --listen 0.0.0.0:9464")]
     Run(Run),
+    /// Ask the sweeper on this machine whether it finds orphans, for health checks; exits 1 if it does not
+    #[command(after_help = "Example:\n  sweeper ready && echo at work")]
+    Ready(Ready),
     /// Make one pass and print what it did
     #[command(after_help = "Example:\n  sweeper sweep --dry-run --output json")]
     Sweep(Sweep),
@@ -39,6 +42,13 @@ enum Command {
 #[derive(Args)]
 struct Run {
     /// Where to serve metrics and health [setting http.listen; default: 127.0.0.1:9464]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Args)]
+struct Ready {
+    /// Where it serves metrics and health [setting http.listen; default: 127.0.0.1:9464]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
@@ -60,6 +70,10 @@ fn main() -> ExitCode {
             let settings = cli.global.sources().with_flag("--listen", "http.listen", run.listen).load()?;
             logging::start(&settings.log)?;
             runtime()?.block_on(sweeper::daemon::run(&settings))
+        }
+        Command::Ready(ready) => {
+            let settings = cli.global.sources().with_flag("--listen", "http.listen", ready.listen).load()?;
+            sweeper::ready::ask(settings.http.listen)
         }
         Command::Sweep(sweep) => {
             let settings = cli.global.start()?;

@@ -11,6 +11,7 @@
 
 mod agent;
 mod fleet;
+mod health;
 mod operator;
 mod outage;
 mod process;

@@ -9,11 +9,12 @@ use lifecycle_tests::binaries::target_dir;
 use lifecycle_tests::eventually::eventually;
 use serde_json::Value;
 
+use crate::http;
 use crate::monitor_check::dashboard::{Dashboard, Query};
 use crate::monitor_check::prometheus::{Prometheus, Series};
 use crate::monitor_check::scenario::Scenario;
 use crate::monitor_check::shipped::{Shipped, UP};
-use crate::monitor_check::{http, promql, promtool};
+use crate::monitor_check::{promql, promtool};
 
 /// Everything has been seen by then.
 const TIME_LIMIT: Duration = Duration::from_secs(90);

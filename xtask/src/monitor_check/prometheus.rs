@@ -11,7 +11,7 @@ use lifecycle_tests::eventually::eventually;
 use lifecycle_tests::process::Role;
 use serde_json::Value;
 
-use crate::monitor_check::http;
+use crate::http;
 use crate::monitor_check::shipped::prometheus_folder;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);

@@ -22,7 +22,7 @@ use lifecycle_tests::server::{Server, ServerOptions};
 use rustix::process::Signal;
 
 use crate::demo;
-use crate::monitor_check::http;
+use crate::http;
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Of whom the first keeps silent at one time, five others together, and the last goes on.

@@ -1,0 +1,36 @@
+//! `coordinator alive`: is the epic of a plan being coordinated? The question of a health check.
+
+use std::time::Duration;
+
+use lifecycle_cli::exit::{self, Failure};
+use lifecycle_core::ids::EpicId;
+use lifecycle_core::settings::Settings;
+use lifecycle_redis::{Store, StoreError};
+
+use crate::enrol::coordinator_id;
+
+/// Longest wait for the store: whoever asks, asks again.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Exit code 0 while the epic has a coordinator whose lease runs.
+///
+/// # Errors
+/// Exit code 1 when it has none, 69 when no store answers; each in one line.
+pub async fn ask(epic: &EpicId, settings: &Settings) -> anyhow::Result<u8> {
+    let mut settings = settings.clone();
+    settings.redis.start_timeout = settings.redis.start_timeout.min(PATIENCE);
+    let of_store = |error: StoreError| Failure::new(exit::of_store(&error), error.to_string());
+    let store = Store::connect(&settings).await.map_err(of_store)?;
+    let id = coordinator_id(epic)?;
+    let view = store.agent(id.as_str()).await.map_err(of_store)?;
+    let now = store.server_time().await.map_err(of_store)?;
+    let lives = view.is_some_and(|view| {
+        let ended = view.record.as_ref().is_none_or(|record| record.ended.is_some());
+        !ended && view.lease_end.is_some_and(|end| end > now)
+    });
+    if lives {
+        return Ok(exit::OK);
+    }
+    let message = format!("epic {epic} is not coordinated: there is no {id}, or its lease is over");
+    Err(Failure::new(exit::FAILED, message).into())
+}

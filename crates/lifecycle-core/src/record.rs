@@ -172,7 +172,11 @@ pub struct Heartbeat {
     pub progress: Option<String>,
 }
 
-/// Memory figures in bytes, named as in the seed.
+/// Memory figures in bytes, named as in the seed, and what else is known of the agent's process tree.
+///
+/// What a heap is depends on who measures. A Node client writes `process.memoryUsage()`; our own agents, which may run
+/// any command, write what the kernel knows: `heapUsed` is resident memory that belongs to one process alone,
+/// `heapTotal` the address space reserved for data and stacks, `external` resident files and shared memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MemoryUsage {
@@ -184,6 +188,35 @@ pub struct MemoryUsage {
     pub heap_total: u64,
     /// Memory outside the heap, where the platform tells.
     pub external: u64,
+    /// Processes in the tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
+    /// Proportional share of the tree: shared pages counted once. Only where resident memory gave cause for suspicion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pss: Option<u64>,
+    /// What the agent's control group holds (cgroup v2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+    /// What the tree may use: the agent's own limit, or that of its control group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+impl MemoryUsage {
+    /// The figures with their names in `agent:memory:<id>` and in a beat.
+    #[must_use]
+    pub fn fields(&self) -> [(&'static str, Option<u64>); 8] {
+        [
+            ("heapUsed", Some(self.heap_used)),
+            ("heapTotal", Some(self.heap_total)),
+            ("rss", Some(self.rss)),
+            ("external", Some(self.external)),
+            ("processes", self.processes),
+            ("pss", self.pss),
+            ("cgroup", self.cgroup),
+            ("limit", self.limit),
+        ]
+    }
 }
 
 /// A plain client may write anything where a number belongs; that costs the figure, not the beat.
@@ -197,12 +230,17 @@ fn lenient_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u
 
 fn lenient_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MemoryUsage>, D::Error> {
     let Loose::Map(fields) = Loose::deserialize(deserializer)? else { return Ok(None) };
-    let figure = |name: &str| fields.get(name).and_then(number).unwrap_or(0);
+    let known = |name: &str| fields.get(name).and_then(number);
+    let figure = |name: &str| known(name).unwrap_or(0);
     Ok(Some(MemoryUsage {
         rss: figure("rss"),
         heap_used: figure("heapUsed"),
         heap_total: figure("heapTotal"),
         external: figure("external"),
+        processes: known("processes"),
+        pss: known("pss"),
+        cgroup: known("cgroup"),
+        limit: known("limit"),
     }))
 }
 

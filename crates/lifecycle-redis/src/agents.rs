@@ -163,13 +163,9 @@ impl Store {
             if settings.heartbeat.publish { "1" } else { "0" }.into(),
         ];
         if let Some(memory) = beat.memory_usage {
-            let figures = [
-                ("heapUsed", memory.heap_used),
-                ("heapTotal", memory.heap_total),
-                ("rss", memory.rss),
-                ("external", memory.external),
-            ];
-            args.extend(figures.into_iter().flat_map(|(name, bytes)| [name.into(), text(bytes)]));
+            // An absent figure is written too: one of an earlier beat must not stay.
+            let written = |bytes: Option<u64>| bytes.map_or_else(|| "".into(), text);
+            args.extend(memory.fields().into_iter().flat_map(|(name, bytes)| [name.into(), written(bytes)]));
         }
         let mut reply = Reply::read(self.run(&self.scripts.beat, names, args).await?)?;
         fenced(&reply)?.try_map(|| Ok(BeatReply { now: reply.number()?, order: parse_order(&reply.text()) }))

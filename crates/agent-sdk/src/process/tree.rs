@@ -44,7 +44,7 @@ fn all_pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn descendants(root: u32) -> HashSet<u32> {
+pub(super) fn descendants(root: u32) -> HashSet<u32> {
     let mut found = HashSet::new();
     let mut next = vec![root];
     while let Some(pid) = next.pop() {
@@ -93,22 +93,6 @@ fn carries(pid: u32, wanted: &str) -> bool {
     // Unreadable: another user's process, or one that has just ended. Neither is ours to end.
     fs::read(format!("/proc/{pid}/environ"))
         .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
-}
-
-/// Resident memory in bytes of a process and all its descendants. Pages they share are counted once per process.
-#[must_use]
-pub fn rss_of(root: u32) -> u64 {
-    descendants(root).into_iter().filter(|pid| *pid != root).chain([root]).map(rss_of_process).sum()
-}
-
-/// Resident memory in bytes of one process; 0 once it has ended.
-#[must_use]
-pub fn rss_of_process(pid: u32) -> u64 {
-    // Another number of pages can only mean that the process has just ended.
-    let pages = fs::read_to_string(format!("/proc/{pid}/statm"))
-        .ok()
-        .and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 #[cfg(test)]

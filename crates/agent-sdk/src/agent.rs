@@ -32,6 +32,7 @@ pub struct Agent {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) registration: Registration,
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) life: Mutex<Life>,
     pub(crate) said: Mutex<Said>,
     pub(crate) in_flight: Mutex<BTreeMap<TaskId, Assignment>>,
@@ -76,6 +77,7 @@ impl Agent {
             inner: Arc::new(Inner {
                 store,
                 registration,
+                memory_limit: settings.memory_limit,
                 life: Mutex::new(life),
                 said: Mutex::new(Said { state: AgentState::Starting, progress: None }),
                 in_flight: Mutex::default(),

@@ -15,22 +15,21 @@ use lifecycle_redis::{BeatReply, Fenced, Registered, StoreError};
 use tokio::time::{Instant, sleep};
 
 use crate::agent::Inner;
-use crate::process::{TreeUsage, usage_of};
+use crate::memory::MemoryTracker;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
-/// How old a memory sample may be.
-const SAMPLE_AGE: Duration = Duration::from_secs(1);
 /// However often somebody calls our name, no more beats than this.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) async fn run(inner: Arc<Inner>) {
     let mut released = inner.released.subscribe();
     let mut rhythm = Rhythm::new(&inner);
+    let mut tracker = MemoryTracker::new(inner.registration.role, inner.memory_limit);
     loop {
         let sent = Instant::now();
-        let usage = rhythm.memory().await;
-        let pause = match beat(&inner, usage).await {
+        let memory = tracker.sample().await;
+        let pause = match beat(&inner, memory).await {
             Ok(Fenced::Ok(reply)) => {
                 rhythm.answered(&inner, sent);
                 if let Some((order, why)) = reply.order {
@@ -64,32 +63,11 @@ struct Rhythm {
     lease: Duration,
     retry: Duration,
     failing: bool,
-    sample: Option<(Instant, TreeUsage)>,
 }
 
 impl Rhythm {
     fn new(inner: &Inner) -> Self {
-        Self {
-            renewed: Instant::now(),
-            lease: inner.registration.lease,
-            retry: FIRST_RETRY,
-            failing: false,
-            sample: None,
-        }
-    }
-
-    /// Memory of our process tree, at most [`SAMPLE_AGE`] old: beats that only tell of another state come in quick
-    /// succession.
-    async fn memory(&mut self) -> TreeUsage {
-        if let Some((at, usage)) = self.sample
-            && at.elapsed() < SAMPLE_AGE
-        {
-            return usage;
-        }
-        // Reading /proc must not hold up the beats of others on this thread.
-        let usage = tokio::task::spawn_blocking(|| usage_of(std::process::id())).await.unwrap_or_default();
-        self.sample = Some((Instant::now(), usage));
-        usage
+        Self { renewed: Instant::now(), lease: inner.registration.lease, retry: FIRST_RETRY, failing: false }
     }
 
     fn answered(&mut self, inner: &Inner, sent: Instant) {
@@ -115,18 +93,14 @@ impl Rhythm {
     }
 }
 
-async fn beat(inner: &Inner, usage: TreeUsage) -> Result<Fenced<BeatReply>, StoreError> {
+async fn beat(inner: &Inner, memory: MemoryUsage) -> Result<Fenced<BeatReply>, StoreError> {
     let (life, said) = (inner.life(), inner.said().clone());
     let beat = Heartbeat {
         agent_id: life.id.to_string(),
         incarnation: Some(life.incarnation),
         timestamp: wall_clock_ms(),
         pid: Some(std::process::id().into()),
-        memory_usage: Some(MemoryUsage {
-            rss: usage.rss,
-            processes: Some(usage.processes),
-            ..MemoryUsage::default()
-        }),
+        memory_usage: Some(memory),
         state: Some(said.state.to_string()),
         progress: said.progress,
     };

@@ -17,6 +17,7 @@ mod agent;
 mod error;
 mod heartbeat;
 mod listener;
+mod memory;
 pub mod process;
 mod settings;
 mod shutdown;

@@ -5,10 +5,12 @@
 //! "unknown", never "dead".
 
 mod end;
+mod memory;
 mod tree;
 
 pub use end::{Ended, end_tree, signal_group};
-pub use tree::{Tree, TreeUsage, rss_of, rss_of_process, usage_of};
+pub use memory::{Cgroup, Resident, descendants_of, own_cgroup, proportional, resident, tree_of};
+pub use tree::Tree;
 
 use std::fs;
 

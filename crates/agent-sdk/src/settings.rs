@@ -18,6 +18,7 @@ pub struct AgentSettings {
     pub(crate) sprint: Option<SprintId>,
     pub(crate) epic: Option<EpicId>,
     pub(crate) lease: Option<Duration>,
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) takeover: bool,
     pub(crate) handle_signals: bool,
     pub(crate) settings: Settings,
@@ -37,6 +38,7 @@ impl AgentSettings {
             sprint: None,
             epic: None,
             lease: None,
+            memory_limit: None,
             takeover: false,
             handle_signals: true,
             settings: Settings::default(),
@@ -96,6 +98,14 @@ impl AgentSettings {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
+        self
+    }
+
+    /// What the process tree may use, in bytes: recorded with each memory sample, so that a leak's forecast can say when
+    /// it is reached. Holding the agent to it is up to whoever knows what to end.
+    #[must_use]
+    pub fn memory_limit(mut self, limit: Option<u64>) -> Self {
+        self.memory_limit = limit;
         self
     }
 

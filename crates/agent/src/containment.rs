@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_sdk::Agent;
-use agent_sdk::process::{Ended, TOKEN_VARIABLE, Tree, end_tree, rss_of, rss_of_process, token};
+use agent_sdk::process::{Ended, TOKEN_VARIABLE, Tree, descendants_of, end_tree, token};
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 
 /// Whether orphaned descendants come back to us.
@@ -44,10 +44,9 @@ pub(crate) async fn end_all(agent: &Agent, kill_after: Duration) {
     bury();
 }
 
-/// Resident memory of the command's tree in bytes, without our own.
-pub(crate) fn rss_of_command() -> u64 {
-    let own = std::process::id();
-    rss_of(own).saturating_sub(rss_of_process(own))
+/// The processes of the command's tree: all but ourselves, whose few MB are no part of its budget.
+pub(crate) fn command_tree() -> Vec<u32> {
+    descendants_of(std::process::id())
 }
 
 /// Adopted processes stay zombies until somebody waits for them. Only called when no child of our own is running, so

@@ -4,6 +4,7 @@
 //!   run          register → one command, or one per task → release
 //!   supervise    one command: until it ends, is stopped, or exceeds its budget
 //!   command      how it is started: arguments, environment, output
+//!   memory       its budget: drained beyond the soft limit, ended beyond the hard one
 //!   containment  its process tree: found, ended, buried
 //!   lifeline     the coordinator's pipe, whose end is its death
 //!   task_log     where a task's output goes
@@ -12,6 +13,7 @@
 mod command;
 mod containment;
 mod lifeline;
+mod memory;
 mod run;
 mod supervise;
 mod task_log;
@@ -21,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lifecycle_cli::arguments::{Completions, GlobalArgs, run as run_cli};
+use lifecycle_core::budget::MemoryBudget;
 use lifecycle_core::human::parse_size;
 use lifecycle_core::ids::{AgentId, SprintId};
 
@@ -41,6 +44,7 @@ Examples:
   agent run --id build --memory-limit 2GiB -- make -j4
 
 Exit codes: the command's own (128 + n if signal n ended it); with --sprint, 0 after a clean drain;
+75 after a drain because of its soft memory limit (start a fresh one);
 70 if this life was fenced, 69 if no store could be reached at start, 2 for usage.";
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +73,9 @@ pub(crate) struct RunArguments {
     /// Most memory the command's process tree may use, such as 2GiB; beyond it the tree is ended
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_limit: Option<u64>,
+    /// Beyond this much the agent is drained: it finishes its task and leaves, so that a fresh one can take over
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory_soft_limit: Option<u64>,
     /// Fence a living agent of the same id instead of being refused
     #[arg(long)]
     takeover: bool,
@@ -81,6 +88,12 @@ pub(crate) struct RunArguments {
     /// The command and its arguments; with --sprint, {task} and {input} are replaced in the arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
+}
+
+impl RunArguments {
+    fn memory(&self) -> MemoryBudget {
+        MemoryBudget { soft: self.memory_soft_limit, hard: self.memory_limit }
+    }
 }
 
 fn size(text: &str) -> Result<u64, String> {

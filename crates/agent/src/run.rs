@@ -9,9 +9,12 @@ use crate::RunArguments;
 use crate::command::{CommandLine, StartError};
 use crate::supervise::{Budget, Ended, supervise};
 use crate::task_log::TaskLog;
-use crate::{containment, lifeline};
+use crate::{containment, lifeline, memory};
 
 pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::Result<u8> {
+    if let Some(wrong) = arguments.memory().contradiction() {
+        return Err(Failure::new(exit::USAGE, format!("--memory-soft-limit {wrong}")).into());
+    }
     containment::adopt_orphans();
     let mut wanted =
         AgentSettings::new(arguments.id.as_str())?.settings(settings).takeover(arguments.takeover);
@@ -24,7 +27,9 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
     if let Some(sprint) = &arguments.sprint {
         wanted = wanted.sprint(sprint.clone());
     }
-    let agent = Agent::register(wanted).await.map_err(|error| failure(&error))?;
+    let agent = Agent::register(wanted.memory_limit(arguments.memory().last()))
+        .await
+        .map_err(|error| failure(&error))?;
     if let (true, Some(parent)) = (arguments.lifeline, &arguments.parent) {
         lifeline::watch(&agent, parent.clone());
     }
@@ -62,7 +67,7 @@ fn finish(worked: anyhow::Result<u8>, released: Result<(), AgentError>) -> anyho
 /// Without a sprint: the command once, and its exit code is ours.
 async fn run_once(agent: &Agent, arguments: &RunArguments) -> anyhow::Result<u8> {
     let line = CommandLine::once(&arguments.command, agent, arguments.lifeline);
-    let budget = Budget { timeout: None, memory_limit: arguments.memory_limit };
+    let budget = Budget { timeout: None, memory: arguments.memory() };
     let ended = supervise(agent, &line, None, budget).await.map_err(|error| start_failure(&error))?;
     if !ended.is_exit() {
         tracing::warn!(agent = %agent.id(), "the command {ended}");
@@ -83,7 +88,8 @@ async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::
             Err(error) => return Err(failure(&error).into()),
         }
     }
-    Ok(exit::OK)
+    let is_spent = agent.stop_requested().is_some_and(|stop| stop.reason == memory::SPENT);
+    Ok(if is_spent { exit::SPENT } else { exit::OK })
 }
 
 async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> Work {
@@ -94,7 +100,7 @@ async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> 
         Err(error) => return Work::Failed(format!("cannot write the task's log: {error}")),
     };
     let line = CommandLine::for_task(&arguments.command, agent, task);
-    let budget = Budget { timeout: task.timeout, memory_limit: arguments.memory_limit };
+    let budget = Budget { timeout: task.timeout, memory: arguments.memory() };
     match supervise(agent, &line, log.as_ref(), budget).await {
         Ok(Ended::Exited(status)) if status.success() => Work::Completed("exit 0".into()),
         // It ended because we passed a signal on, or were told to stop: nobody's failure.

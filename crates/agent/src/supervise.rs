@@ -8,25 +8,22 @@ use std::time::Duration;
 use agent_sdk::process::signal_group;
 use agent_sdk::{Agent, Stop, Urgency};
 use lifecycle_cli::output;
-use lifecycle_core::event::EventKind;
+use lifecycle_core::budget::{Excess, MemoryBudget};
 use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::command::{CommandLine, StartError};
-use crate::containment;
 use crate::task_log::TaskLog;
-
-/// How often the tree's memory is looked at while there is a limit.
-const MEMORY_INTERVAL: Duration = Duration::from_millis(250);
+use crate::{containment, memory};
 
 /// What one run of the command may use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
     /// Wall time.
     pub(crate) timeout: Option<Duration>,
-    /// Resident memory of the tree, in bytes.
-    pub(crate) memory_limit: Option<u64>,
+    /// Memory of the tree.
+    pub(crate) memory: MemoryBudget,
 }
 
 /// How the command ended. Nothing of its tree is left by then.
@@ -34,7 +31,7 @@ pub(crate) struct Budget {
 pub(crate) enum Ended {
     Exited(ExitStatus),
     TimedOut(Duration),
-    OverMemory { used: u64, limit: u64 },
+    OverMemory(Excess),
     Stopped,
 }
 
@@ -52,7 +49,7 @@ impl Ended {
                 (None, None) => 1,
             },
             Self::TimedOut(_) => 124,
-            Self::OverMemory { .. } => 137,
+            Self::OverMemory(_) => 137,
             Self::Stopped => 143,
         }
     }
@@ -66,8 +63,8 @@ impl fmt::Display for Ended {
                 None => write!(f, "exit {}", status.code().unwrap_or(1)),
             },
             Self::TimedOut(limit) => write!(f, "timed out after {}", humantime::format_duration(*limit)),
-            Self::OverMemory { used, limit } => {
-                write!(f, "memory limit exceeded: {} of {}", output::size(*used), output::size(*limit))
+            Self::OverMemory(Excess { used, allowed, .. }) => {
+                write!(f, "memory limit exceeded: {} of {}", output::size(*used), output::size(*allowed))
             }
             Self::Stopped => f.write_str("was stopped"),
         }
@@ -83,14 +80,14 @@ pub(crate) async fn supervise(
 ) -> Result<Ended, StartError> {
     let mut child = line.start(log)?;
     let (timeout, memory, ending) =
-        (timed_out(budget.timeout), over_memory(budget.memory_limit), must_end(agent));
+        (timed_out(budget.timeout), memory::exceeded(agent, budget.memory), must_end(agent));
     tokio::pin!(timeout, memory, ending);
     let mut passed_on = false;
     let ended = loop {
         tokio::select! {
             status = child.wait() => break Ended::Exited(status.unwrap_or_else(|_| ExitStatus::from_raw(1 << 8))),
             limit = &mut timeout => break Ended::TimedOut(limit),
-            (used, limit) = &mut memory => break Ended::OverMemory { used, limit },
+            excess = &mut memory => break Ended::OverMemory(excess),
             () = &mut ending => break Ended::Stopped,
             // Here the child has not been waited for, so its pid is still its own, even if it has ended.
             stop = agent.shutdown_requested(), if !passed_on => {
@@ -99,9 +96,6 @@ pub(crate) async fn supervise(
             }
         }
     };
-    if let Ended::OverMemory { used, limit } = ended {
-        alert(agent, used, limit).await;
-    }
     end(agent, &mut child, &ended).await;
     Ok(ended)
 }
@@ -153,30 +147,5 @@ async fn timed_out(timeout: Option<Duration>) -> Duration {
             limit
         }
         None => std::future::pending().await,
-    }
-}
-
-async fn over_memory(limit: Option<u64>) -> (u64, u64) {
-    let Some(limit) = limit else { return std::future::pending().await };
-    loop {
-        sleep(MEMORY_INTERVAL).await;
-        // Our own few MB are no part of the command's budget.
-        let used = tokio::task::spawn_blocking(containment::rss_of_command).await.unwrap_or(0);
-        if used > limit {
-            return (used, limit);
-        }
-    }
-}
-
-async fn alert(agent: &Agent, used: u64, limit: u64) {
-    let life = agent.life();
-    let said = agent.store().announce(EventKind::MemoryLimitExceeded, |event| {
-        event.agent_id = Some(life.id.to_string());
-        event.incarnation = Some(life.incarnation);
-        event.bytes = Some(used);
-        event.limit = Some(limit);
-    });
-    if let Err(error) = said.await {
-        tracing::warn!(%error, "could not publish memory_limit_exceeded");
     }
 }

@@ -78,6 +78,9 @@ impl Launcher {
         if let Some(limit) = agent.memory_limit {
             command.arg("--memory-limit").arg(format!("{}B", limit.as_u64()));
         }
+        if let Some(limit) = agent.memory_soft_limit {
+            command.arg("--memory-soft-limit").arg(format!("{}B", limit.as_u64()));
+        }
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }

@@ -167,12 +167,14 @@ impl Sprint {
         let how = match status.as_ref().ok().and_then(std::process::ExitStatus::code) {
             Some(0) => Exit::Left,
             Some(code) if code == i32::from(lifecycle_cli::exit::UNAVAILABLE) => Exit::NoStore,
+            Some(code) if code == i32::from(lifecycle_cli::exit::SPENT) => Exit::Spent,
             _ => Exit::Crashed,
         };
         let id = &self.plan.agents[agent].id;
         match how {
             _ if matches!(self.stage, Stage::Winding(_)) => {}
             Exit::Left => self.say(desk, &format!("{id} left")),
+            Exit::Spent => self.say(desk, &format!("{id} left, it had used up its soft memory limit")),
             Exit::NoStore => self.say(desk, &format!("{id} found no store")),
             Exit::Crashed => self.warn(desk, &format!("{id} lost ({})", words(status))),
         }

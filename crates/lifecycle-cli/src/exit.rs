@@ -19,6 +19,8 @@ pub const USAGE: u8 = 2;
 pub const UNAVAILABLE: u8 = 69;
 /// This agent was reaped or replaced and had to stop (`EX_SOFTWARE` of sysexits.h).
 pub const FENCED: u8 = 70;
+/// It left of its own accord, cleanly, and a fresh one should take over (`EX_TEMPFAIL` of sysexits.h).
+pub const SPENT: u8 = 75;
 
 /// The exit code that an error of the store stands for.
 #[must_use]

@@ -7,10 +7,11 @@
 //! ```text
 //!   names        ids · keys · event · metric · codec · settings · plan
 //!   what is      record · task
-//!   decisions    liveness · contact · brake · sweep · sprint · restart · epic · growth
+//!   decisions    liveness · contact · brake · budget · sweep · sprint · restart · epic · growth
 //! ```
 
 pub mod brake;
+pub mod budget;
 pub mod codec;
 pub mod contact;
 pub mod epic;

@@ -114,6 +114,8 @@ pub struct AgentPlan {
     pub task_timeout: Option<Duration>,
     /// Memory the command's processes may use together, over 0; no limit when absent.
     pub memory_limit: Option<ByteSize>,
+    /// Memory beyond which the agent finishes its task and is started afresh, over 0 and below the limit.
+    pub memory_soft_limit: Option<ByteSize>,
 }
 
 /// One task of a sprint.

@@ -172,7 +172,11 @@ pub struct Heartbeat {
     pub progress: Option<String>,
 }
 
-/// Memory figures in bytes, named as in the seed.
+/// Memory figures in bytes, named as in the seed, and what else is known of the agent's process tree.
+///
+/// What a heap is depends on who measures. A Node client writes `process.memoryUsage()`; our own agents, which may run
+/// any command, write what the kernel knows: `heapUsed` is resident memory that belongs to one process alone,
+/// `heapTotal` the address space reserved for data and stacks, `external` resident files and shared memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MemoryUsage {
@@ -184,9 +188,48 @@ pub struct MemoryUsage {
     pub heap_total: u64,
     /// Memory outside the heap, where the platform tells.
     pub external: u64,
-    /// Processes in the agent's tree, where it tells.
+    /// Processes in the tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
+    /// Proportional share of the tree: shared pages counted once. Only where resident memory gave cause for suspicion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pss: Option<u64>,
+    /// What the agent's control group holds (cgroup v2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+    /// What the tree may use: the agent's own limit, or that of its control group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+impl MemoryUsage {
+    /// The names of the figures, in `agent:memory:<id>` as in a beat.
+    pub const FIELDS: [&'static str; 8] =
+        ["heapUsed", "heapTotal", "rss", "external", "processes", "pss", "cgroup", "limit"];
+
+    /// The figures, in the order of [`Self::FIELDS`].
+    #[must_use]
+    pub fn figures(&self) -> [Option<u64>; 8] {
+        let always = [self.heap_used, self.heap_total, self.rss, self.external].map(Some);
+        let [heap_used, heap_total, rss, external] = always;
+        [heap_used, heap_total, rss, external, self.processes, self.pss, self.cgroup, self.limit]
+    }
+
+    /// Puts the figures together, each asked for by its name.
+    #[must_use]
+    pub fn from_figures(known: impl Fn(&str) -> Option<u64>) -> Self {
+        let [heap_used, heap_total, rss, external, processes, pss, cgroup, limit] = Self::FIELDS.map(known);
+        Self {
+            rss: rss.unwrap_or(0),
+            heap_used: heap_used.unwrap_or(0),
+            heap_total: heap_total.unwrap_or(0),
+            external: external.unwrap_or(0),
+            processes,
+            pss,
+            cgroup,
+            limit,
+        }
+    }
 }
 
 /// A plain client may write anything where a number belongs; that costs the figure, not the beat.
@@ -200,14 +243,7 @@ fn lenient_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u
 
 fn lenient_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MemoryUsage>, D::Error> {
     let Loose::Map(fields) = Loose::deserialize(deserializer)? else { return Ok(None) };
-    let figure = |name: &str| fields.get(name).and_then(number).unwrap_or(0);
-    Ok(Some(MemoryUsage {
-        rss: figure("rss"),
-        heap_used: figure("heapUsed"),
-        heap_total: figure("heapTotal"),
-        external: figure("external"),
-        processes: fields.get("processes").and_then(number),
-    }))
+    Ok(Some(MemoryUsage::from_figures(|name| fields.get(name).and_then(number))))
 }
 
 #[derive(Deserialize)]

@@ -97,6 +97,8 @@ pub enum Process {
 pub enum Exit {
     /// With 0: somebody told it to leave.
     Left,
+    /// It has used much memory and left cleanly, so that a fresh one takes over.
+    Spent,
     /// Any other way.
     Crashed,
     /// It found no store. That is no fault of its own.
@@ -260,6 +262,7 @@ fn seat_action(view: &SprintView<'_>, agent: usize, seat: &Seat, now: Duration) 
     }
     match how.filter(|_| !view.stopping)? {
         Exit::Left => None,
+        Exit::Spent => Some(Action::Start { agent }),
         Exit::NoStore => (waited(since) >= Duration::from_secs(1)).then_some(Action::Start { agent }),
         Exit::Crashed => match view.restart.judge(&seat.restarts, since) {
             Restart::At(time) => (now >= time).then_some(Action::Start { agent }),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use fred::types::Value;
 use lifecycle_core::ids::{AgentId, Incarnation};
 use lifecycle_core::liveness::millis;
-use lifecycle_core::record::{AgentState, Heartbeat, Order, Registration};
+use lifecycle_core::record::{AgentState, Heartbeat, MemoryUsage, Order, Registration};
 use serde::Serialize;
 
 use crate::error::StoreError;
@@ -163,15 +163,10 @@ impl Store {
             if settings.heartbeat.publish { "1" } else { "0" }.into(),
         ];
         if let Some(memory) = beat.memory_usage {
-            let figures = [
-                ("heapUsed", memory.heap_used),
-                ("heapTotal", memory.heap_total),
-                ("rss", memory.rss),
-                ("external", memory.external),
-            ];
-            let processes = memory.processes.map(|count| ("processes", count));
-            let figures = figures.into_iter().chain(processes);
-            args.extend(figures.flat_map(|(name, figure)| [name.into(), text(figure)]));
+            // An absent figure is written too: one of an earlier beat must not stay.
+            let written = |bytes: Option<u64>| bytes.map_or_else(|| "".into(), text);
+            let figures = MemoryUsage::FIELDS.into_iter().zip(memory.figures());
+            args.extend(figures.flat_map(|(name, bytes)| [name.into(), written(bytes)]));
         }
         let mut reply = Reply::read(self.run(&self.scripts.beat, names, args).await?)?;
         fenced(&reply)?.try_map(|| Ok(BeatReply { now: reply.number()?, order: parse_order(&reply.text()) }))

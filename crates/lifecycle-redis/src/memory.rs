@@ -106,13 +106,13 @@ impl Store {
             let pipeline = self.client.pipeline();
             for (id, _) in chunk {
                 let () = pipeline.hmget(self.keys().state(id), RECORD_FIELDS.to_vec()).await?;
-                let () = pipeline.hmget(self.keys().memory(id), MEMORY_FIELDS.to_vec()).await?;
+                let () = pipeline.hmget(self.keys().memory(id), memory_fields().to_vec()).await?;
             }
             let replies = all(pipeline.try_all::<Value>().await, chunk.len() * 2)?;
             for ((id, lease_end), replies) in chunk.iter().zip(replies.chunks(2)) {
                 let [record, memory] = replies else { continue };
                 let record = named(&RECORD_FIELDS, value(record)?);
-                let memory = named(&MEMORY_FIELDS, value(memory)?);
+                let memory = named(&memory_fields(), value(memory)?);
                 figures.push(read_figures(id, *lease_end, &record, &memory));
             }
         }
@@ -177,7 +177,14 @@ impl Store {
 }
 
 const RECORD_FIELDS: [&str; 5] = ["incarnation", "kind", "state", "leaseMs", "ended"];
-const MEMORY_FIELDS: [&str; 6] = ["rss", "heapUsed", "heapTotal", "external", "processes", "timestamp"];
+/// When the figures were written.
+const TIMESTAMP: &str = "timestamp";
+
+fn memory_fields() -> [&'static str; 9] {
+    let mut fields = [TIMESTAMP; 9];
+    fields[..8].copy_from_slice(&MemoryUsage::FIELDS);
+    fields
+}
 
 /// The fields that are there, by name. None where the key holds another type.
 fn named<const N: usize>(names: &[&'static str; N], values: Option<Value>) -> HashMap<&'static str, Value> {
@@ -194,15 +201,7 @@ fn read_figures(
     let word = |name: &str| record.get(name).map(reply::text);
     let figure = |name: &str| memory.get(name).and_then(number);
     let incarnation: Option<Incarnation> = word("incarnation").and_then(|text| text.parse().ok());
-    let usage = figure("rss").and_then(|rss| {
-        plausible(MemoryUsage {
-            rss,
-            heap_used: figure("heapUsed").unwrap_or(0),
-            heap_total: figure("heapTotal").unwrap_or(0),
-            external: figure("external").unwrap_or(0),
-            processes: figure("processes"),
-        })
-    });
+    let usage = plausible(MemoryUsage::from_figures(figure));
     let has_ended = record.contains_key("ended");
     AgentFigures {
         id: id.to_string(),
@@ -212,20 +211,17 @@ fn read_figures(
             .map(|_| word("state").and_then(|word| word.parse().ok()).unwrap_or(AgentState::Starting)),
         lease_end,
         lease_ms: record.get("leaseMs").and_then(number).filter(|_| incarnation.is_some() && !has_ended),
-        memory: usage.map(|usage| (usage, figure("timestamp").unwrap_or(0))),
+        memory: usage.map(|usage| (usage, figure(TIMESTAMP).unwrap_or(0))),
     }
 }
 
 /// Without what cannot be true; `None` without resident memory, which every process has.
 fn plausible(usage: MemoryUsage) -> Option<MemoryUsage> {
-    let fine = |figure: u64| if figure <= PLAUSIBLE { figure } else { 0 };
-    (1..=PLAUSIBLE).contains(&usage.rss).then(|| MemoryUsage {
-        rss: usage.rss,
-        heap_used: fine(usage.heap_used),
-        heap_total: fine(usage.heap_total),
-        external: fine(usage.external),
-        processes: usage.processes.filter(|count| *count <= PLAUSIBLE),
-    })
+    let rss = usage.rss;
+    let known = MemoryUsage::FIELDS.into_iter().zip(usage.figures());
+    let known: HashMap<&str, Option<u64>> = known.collect();
+    let fine = |name: &str| known.get(name).copied().flatten().filter(|figure| *figure <= PLAUSIBLE);
+    (1..=PLAUSIBLE).contains(&rss).then(|| MemoryUsage::from_figures(fine))
 }
 
 #[cfg(test)]

@@ -208,8 +208,53 @@ fn a_tree_over_its_memory_limit_is_ended_and_an_alert_says_so() {
     let (_, alert) = alerts.next(SOON).unwrap().unwrap();
     let alert: lifecycle_core::event::Event = lifecycle_core::codec::decode(&alert).unwrap();
     assert_eq!(alert.kind, lifecycle_core::event::EventKind::MemoryLimitExceeded);
-    assert_eq!(alert.limit, Some(64 << 20));
+    assert_eq!((alert.limit, alert.reason.as_deref()), (Some(64 << 20), Some("hard")));
     no_process_left(&agent);
+}
+
+#[test]
+fn a_tree_whose_processes_share_their_memory_is_not_ended_for_counting_it_nine_times() {
+    let mut fleet = Fleet::new().set("LIFECYCLE_HEARTBEAT__INTERVAL", "200ms");
+    let folder = tempfile::tempdir().unwrap();
+    // 40 MB that eight children share with their parent.
+    let script = "x=$(head -c 40000000 /dev/zero | tr '\\0' a); i=0; while [ $i -lt 8 ]; do i=$((i + 1)); \
+                  (until [ -e gate ]; do sleep 0.05; done) & done; wait; echo ${#x}";
+    let limit: u64 = 160 << 20;
+    let mut agent = fleet
+        .role("agent")
+        .args(["run", "--id", "forked", "--memory-limit", &format!("{limit}B"), "--", "sh", "-c", script])
+        .in_folder(folder.path())
+        .spawn()
+        .unwrap();
+    let figure = |client: &mut lifecycle_tests::PlainClient, name: &str| {
+        let text = client.text(&["HGET", "agent:memory:forked", name]).unwrap();
+        text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
+    };
+    fleet.wait_until("resident memory above the limit", |client| figure(client, "rss") > limit);
+    let pss = figure(&mut fleet.client, "pss");
+    assert!(pss > 0 && pss < limit, "suspicion took the closer look: {pss}");
+    assert!(figure(&mut fleet.client, "processes") >= 10);
+    assert_eq!(figure(&mut fleet.client, "limit"), limit);
+    // A second of beats is four looks of whoever holds the limit.
+    let mut seen = std::collections::BTreeSet::new();
+    fleet.wait_until("six more samples", |client| {
+        seen.insert(figure(client, "timestamp"));
+        seen.len() > 6
+    });
+    std::fs::write(folder.path().join("gate"), "").unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(0), "{}", agent.stderr());
+    assert_eq!(agent.stdout(), "40000000");
+}
+
+#[test]
+fn a_soft_limit_at_or_above_the_hard_one_is_refused_in_one_line() {
+    let fleet = Fleet::new();
+    let limits = ["--memory-limit", "1GiB", "--memory-soft-limit", "2GiB"];
+    let mut agent =
+        fleet.role("agent").args(["run", "--id", "a"]).args(limits).args(["--", "true"]).spawn().unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(2));
+    let said = agent.stderr();
+    assert!(said.contains("--memory-soft-limit must be below") && said.lines().count() == 1, "{said}");
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn all_pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn descendants(root: u32) -> HashSet<u32> {
+pub(super) fn descendants(root: u32) -> HashSet<u32> {
     let mut found = HashSet::new();
     let mut next = vec![root];
     while let Some(pid) = next.pop() {
@@ -95,46 +95,12 @@ fn carries(pid: u32, wanted: &str) -> bool {
         .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
 }
 
-/// What a process and all its descendants use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TreeUsage {
-    /// Resident memory in bytes. Pages they share are counted once per process.
-    pub rss: u64,
-    /// How many they are.
-    pub processes: u64,
-}
-
-/// What a process and all its descendants use. Those that end meanwhile are left out.
-#[must_use]
-pub fn usage_of(root: u32) -> TreeUsage {
-    let members = descendants(root).into_iter().filter(|pid| *pid != root).chain([root]);
-    members
-        .map(rss_of_process)
-        .filter(|rss| *rss > 0)
-        .fold(TreeUsage::default(), |sum, rss| TreeUsage { rss: sum.rss + rss, processes: sum.processes + 1 })
-}
-
-/// Resident memory in bytes of a process and all its descendants.
-#[must_use]
-pub fn rss_of(root: u32) -> u64 {
-    usage_of(root).rss
-}
-
-/// Resident memory in bytes of one process; 0 once it has ended.
-#[must_use]
-pub fn rss_of_process(pid: u32) -> u64 {
-    // Another number of pages can only mean that the process has just ended.
-    let pages = fs::read_to_string(format!("/proc/{pid}/statm"))
-        .ok()
-        .and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::process::{resident, tree_of};
 
     #[test]
     fn both_ways_to_find_descendants_agree_and_all_are_counted() {
@@ -152,7 +118,7 @@ mod tests {
         assert_eq!(walked.len(), 1);
         assert_eq!(walked, descendants_by_scan(child.id()));
         assert!(descendants_by_scan(std::process::id()).contains(&child.id()));
-        let usage = usage_of(child.id());
+        let usage = resident(&tree_of(child.id()));
         assert_eq!(usage.processes, 2);
         assert!(usage.rss > 0);
         child.kill().unwrap();

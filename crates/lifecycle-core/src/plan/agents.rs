@@ -11,6 +11,7 @@ use toml::{Spanned, Value};
 use super::check::{Check, label};
 use super::written;
 use super::{AgentPlan, MAX_AGENTS, MAX_COUNT, MAX_TASK_TIMEOUT, RESERVED_ENV_PREFIX};
+use crate::budget::MemoryBudget;
 use crate::human::{parse_duration, parse_size};
 use crate::ids::AgentId;
 
@@ -54,11 +55,11 @@ impl Check {
         self.command(&of, &place, &agent.command);
         self.env(&of, &agent.env);
         let task_timeout = self.task_timeout(&of, agent.task_timeout.as_ref());
-        let memory_limit = self.memory_limit(&of, agent.memory_limit.as_ref());
+        let memory = self.memory(&of, agent);
         let kind = kind?;
         let place = agent.id.as_ref().map_or(place, Spanned::span);
         let ids = self.expand(&of, &place, (&kind, count?), roster)?;
-        let (task_timeout, memory_limit) = (task_timeout?, memory_limit?);
+        let (task_timeout, (memory_limit, memory_soft_limit)) = (task_timeout?, memory?);
         let command: Vec<String> = agent.command.iter().map(|part| part.get_ref().clone()).collect();
         let env: BTreeMap<String, String> =
             agent.env.iter().map(|(name, value)| (name.clone(), value.get_ref().clone())).collect();
@@ -69,6 +70,7 @@ impl Check {
             env: env.clone(),
             task_timeout,
             memory_limit,
+            memory_soft_limit,
         };
         Some(ids.into_iter().map(one).collect())
     }
@@ -157,8 +159,22 @@ impl Check {
         self.accepted(of, "task_timeout", written, timeout)
     }
 
+    /// The hard limit and the soft one; `None` when one is refused.
+    fn memory(&mut self, of: &str, agent: &written::Agent) -> Option<(Option<ByteSize>, Option<ByteSize>)> {
+        let hard = self.size(of, "memory_limit", agent.memory_limit.as_ref());
+        let soft = self.size(of, "memory_soft_limit", agent.memory_soft_limit.as_ref());
+        let (hard, soft) = (hard?, soft?);
+        let bytes = |size: Option<ByteSize>| size.map(|size| size.as_u64());
+        let wrong = MemoryBudget { soft: bytes(soft), hard: bytes(hard) }.contradiction();
+        if let (Some(wrong), Some(written)) = (wrong, &agent.memory_soft_limit) {
+            self.refuse(&written.span(), format!("{of}memory_soft_limit {wrong}"));
+            return None;
+        }
+        Some((hard, soft))
+    }
+
     /// `None` when refused, `Some(None)` when absent.
-    fn memory_limit(&mut self, of: &str, written: Option<&Spanned<Value>>) -> Option<Option<ByteSize>> {
+    fn size(&mut self, of: &str, key: &str, written: Option<&Spanned<Value>>) -> Option<Option<ByteSize>> {
         let Some(written) = written else { return Some(None) };
         let limit = match written.get_ref() {
             Value::String(text) => parse_size(text),
@@ -171,7 +187,7 @@ impl Check {
             0 => Err("is no memory at all: leave it out for no limit".into()),
             _ => Ok(limit),
         });
-        self.accepted(of, "memory_limit", written, limit)
+        self.accepted(of, key, written, limit)
     }
 
     fn accepted<T>(

@@ -438,6 +438,23 @@ fn a_memory_limit_that_is_no_size_is_refused() {
 }
 
 #[test]
+fn a_soft_memory_limit_stands_below_the_hard_one_or_alone() {
+    let soft = |limits: &str| Plan::parse(&CHECKOUT.replace("memory_limit = \"2GiB\"", limits));
+    let coder = soft("memory_limit = \"2GiB\"\nmemory_soft_limit = \"1GiB\"")
+        .unwrap()
+        .sprints
+        .remove(0)
+        .agents
+        .remove(0);
+    assert_eq!(coder.memory_soft_limit, Some(ByteSize::gib(1)));
+    assert_eq!(soft("memory_soft_limit = \"1GiB\"").unwrap().sprints[0].agents[0].memory_limit, None);
+    assert_eq!(
+        soft("memory_limit = \"1GiB\"\nmemory_soft_limit = \"1GiB\"").unwrap_err().to_string(),
+        "line 15: sprint \"api\", agent \"coder\": memory_soft_limit must be below the memory limit, or the tree is ended before the agent can drain"
+    );
+}
+
+#[test]
 fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
     let text = CHECKOUT
         .replace("\"checkout\"", "\"\"")

@@ -49,6 +49,7 @@ pub(super) struct Agent {
     pub(super) env: BTreeMap<String, Spanned<String>>,
     pub(super) task_timeout: Option<Spanned<toml::Value>>,
     pub(super) memory_limit: Option<Spanned<toml::Value>>,
+    pub(super) memory_soft_limit: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Deserialize)]

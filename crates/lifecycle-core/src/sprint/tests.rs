@@ -172,6 +172,8 @@ fn a_crashed_agent_starts_again_after_a_pause_and_once_its_registration_is_gone(
 fn an_agent_that_was_told_to_leave_stays_away_and_one_that_found_no_store_loses_no_restart() {
     let left = World::new(vec![vacant(at(0), Exit::Left), ready(1)], &[("a", &[], 3)]);
     assert_eq!(left.with("a", assigned("coder-2")).decide(at(60_000)), []);
+    let spent = World::new(vec![vacant(at(0), Exit::Spent)], &[("a", &[], 3)]);
+    assert_eq!(spent.decide(at(0)), [Action::Start { agent: 0 }], "it left so that a fresh one takes over");
     let mut seat = vacant(at(0), Exit::NoStore);
     seat.restarts = vec![at(0); 9];
     assert_eq!(World::new(vec![seat], &[("a", &[], 3)]).decide(at(1_000)), [Action::Start { agent: 0 }]);

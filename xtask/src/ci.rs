@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{cargo, program, run as run_command};
-use crate::{compose_test, demo, invariants, monitor_check, test, tools};
+use crate::{compose_test, demo, invariants, monitor_check, signposts, test, tools};
 
 /// How a step ended when it did not fail.
 enum Outcome {
@@ -25,6 +25,7 @@ const LINTS: &[Step] = &[
     Step { name: "format", run: || passes(run_command(cargo(["fmt", "--all", "--check"]))) },
     Step { name: "lifecycle-core is pure", run: || passes(invariants::core_is_pure()) },
     Step { name: "one crate talks to Redis", run: || passes(invariants::one_crate_talks_to_redis()) },
+    Step { name: "signposts lead somewhere", run: || passes(signposts::lead_somewhere()) },
     Step { name: "spelling", run: spelling },
     Step { name: "dependencies", run: dependencies },
     Step { name: "known vulnerabilities", run: vulnerabilities },

@@ -11,6 +11,7 @@ mod http;
 mod invariants;
 mod monitor_check;
 mod server;
+mod signposts;
 mod test;
 mod tools;
 

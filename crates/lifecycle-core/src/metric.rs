@@ -107,7 +107,7 @@ pub const ALL: &[(&str, Kind, &str)] = &[
     (
         AGENT_COUNT,
         Kind::Gauge,
-        "Agents whose lease runs (active) or is over (orphaned). Read with max by (state).",
+        "Agents whose lease runs (active: read with max) or is over (orphaned: read with min).",
     ),
     (
         ORPHAN_CLEANUP,

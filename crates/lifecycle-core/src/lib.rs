@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!   names        ids · keys · event · metric · codec · settings · plan
-//!   what is      record · task
-//!   decisions    liveness · contact · brake · sweep · sprint · restart · epic
+//!   what is      record · task · trace
+//!   decisions    liveness · contact · brake · sweep · sprint · restart · epic · leak
 //! ```
 
 pub mod brake;
@@ -18,6 +18,7 @@ pub mod event;
 pub mod human;
 pub mod ids;
 pub mod keys;
+pub mod leak;
 pub mod liveness;
 pub mod metric;
 pub mod plan;
@@ -30,4 +31,5 @@ pub mod spelling;
 pub mod sprint;
 pub mod sweep;
 pub mod task;
+pub mod trace;
 mod words;

@@ -7,6 +7,7 @@ mod ci;
 mod command;
 mod demo;
 mod invariants;
+mod leak_eval;
 mod server;
 mod test;
 mod tools;
@@ -48,6 +49,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         args: Vec<OsString>,
     },
+    /// Measure the leak detector on a labelled fleet
+    LeakEval(leak_eval::Options),
     /// Format, invariants, spelling, dependencies, lints, documentation, tests
     Ci,
     /// Print which Redis or Valkey the tests and the demo use, fetching one if there is none
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test { args } => test::run(&args),
         Task::Bench { args } => bench::run(&args),
+        Task::LeakEval(options) => leak_eval::run(&options),
         Task::Ci => ci::run(),
         Task::Server => server::run(),
     };

@@ -7,7 +7,7 @@
 //! 1. *Steadily* (`growth.rs`): the Theil–Sen slope over 8, 12 or 24 floors; nearly every floor above those before it (Kendall's
 //!    τ); growth that stands out from the spread around the line; no jump that carries it (a step is no leak); and a later part
 //!    that grows like the earlier one (a warm-up is no leak, nor is a cache that fills).
-//! 2. *More than is usual* (`rise.rs`, `series.rs`): the rise that is still open is held against twice the largest one that
+//! 2. *More than is usual* (`rise.rs`, `series.rs`): the rise that is still open is held against 2.5 times the largest one that
 //!    was ever over, i.e. given back or settled, against what nine of ten agents of the same kind never exceeded
 //!    (`kind.rs`), and against an allowance for the unknown that shrinks with the hours that are accounted for. A leak is
 //!    never over, so it teaches nobody that leaking is usual.

@@ -21,8 +21,8 @@ const AHEAD_MS: f64 = 5.0 * MINUTE_MS as f64;
 /// How many times as far ahead as it was seen a slope is believed.
 const BELIEVED: f64 = 4.0;
 /// Share of the limit that must be used; the second is added while the agent is young.
-const USED: f64 = 0.65;
-const USED_YOUNG: f64 = 0.15;
+const USED: f64 = 0.75;
+const USED_YOUNG: f64 = 0.1;
 /// A level is new when it exceeds those known by this factor.
 const NEW: f64 = 1.05;
 /// Own experience of this many hours halves what youth adds, and what the kind's levels weigh.

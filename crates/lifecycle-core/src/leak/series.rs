@@ -7,7 +7,7 @@ use super::{HOUR_MS, MIB};
 /// A rise settles after this many floors without a gain.
 const SETTLE: u64 = 4;
 /// Rises up to this multiple of the largest that was over are nothing special: records are broken now and then.
-const OWN: f64 = 2.0;
+const OWN: f64 = 2.5;
 /// The same for the largest rises of agents of the kind.
 const KIND: f64 = 1.5;
 /// What a program may grow of which nothing is known: a big model, a full cache, a browser.

@@ -163,10 +163,10 @@ impl Detector {
         let sample = self.in_time(sample);
         self.recent.push(sample.at_ms, sample.rss_bytes);
         let mut found = self.runs_away(kind, sample);
-        for scale in 0..SCALES.len() {
+        for (scale, length_ms) in SCALES.into_iter().enumerate() {
             let Some(floor) = self.floors[scale].take(sample.at_ms, sample.rss_bytes) else { continue };
             self.end_episodes(scale, floor.bytes);
-            let over = self.series[scale].next(kind, scale, SCALES[scale], self.observed_ms, floor.bytes);
+            let over = self.series[scale].next(kind, scale, length_ms, self.observed_ms, floor.bytes);
             if over && scale == LEVEL_SCALE {
                 self.recent.learn(kind);
             }

@@ -187,8 +187,8 @@ fn a_clock_that_goes_back_by_a_day_begins_a_new_time_and_loses_nothing_that_was_
 #[test]
 fn samples_of_beats_every_30_s_are_enough() {
     let mut life = Life::new(None);
-    for minute_half in 0..16 * 60 {
-        let grown = if minute_half < 720 { 0 } else { minute_half - 720 };
+    for half_minute in 0..16 * 60_u64 {
+        let grown = half_minute.saturating_sub(720);
         life.sample((200 + 10 * grown) * MB);
         life.at_ms += 30_000;
     }

@@ -9,6 +9,7 @@ mod compose_test;
 mod demo;
 mod http;
 mod invariants;
+mod leak_eval;
 mod monitor_check;
 mod server;
 mod signposts;
@@ -53,6 +54,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         args: Vec<OsString>,
     },
+    /// Measure the leak detector on a labelled fleet
+    LeakEval(leak_eval::Options),
     /// Bring docker-compose.yml up; kill, pause and cut off containers; nothing is lost
     ComposeTest,
     /// Check dashboard, alerts and runbooks with a real Prometheus; draw the dashboard
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test { args } => test::run(&args),
         Task::Bench { args } => bench::run(&args),
+        Task::LeakEval(options) => leak_eval::run(&options),
         Task::ComposeTest => compose_test::run().map(|tested| {
             if let compose_test::Tested::Less(reason) = tested {
                 eprintln!("{reason}");

@@ -160,6 +160,18 @@ pub struct Event {
     /// The agents that grew most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<Grown>,
+    /// How fast an agent's memory grows, for alerts about one agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slope_bytes_per_hour: Option<f64>,
+    /// How sure a finding is, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// How far back was looked, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_ms: Option<u64>,
+    /// When the limit is reached at that pace, in ms of server time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_reached_ms: Option<u64>,
     /// The orphans of a pass.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<crate::sweep::Orphan>,

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!   names        ids · keys · event · metric · codec · settings · plan
-//!   what is      record · task
-//!   decisions    liveness · contact · brake · budget · sweep · sprint · restart · epic · growth
+//!   what is      record · task · trace
+//!   decisions    liveness · contact · brake · budget · sweep · sprint · restart · epic · growth · leak
 //! ```
 
 pub mod brake;
@@ -20,6 +20,7 @@ pub mod growth;
 pub mod human;
 pub mod ids;
 pub mod keys;
+pub mod leak;
 pub mod liveness;
 pub mod metric;
 pub mod plan;
@@ -32,4 +33,5 @@ pub mod spelling;
 pub mod sprint;
 pub mod sweep;
 pub mod task;
+pub mod trace;
 mod words;

@@ -14,6 +14,7 @@
 //!   orders      order · evidence · announce      anybody
 //!   fleet       read                             anybody
 //!   memory      sample · baseline · leak latch   a sweeper
+//!   trends      where memory is going            a sweeper; read by anybody
 //! ```
 
 mod agents;
@@ -31,6 +32,7 @@ mod sprints;
 mod store;
 mod sweeping;
 mod tasks;
+mod trends;
 
 pub use agents::{BeatReply, Fenced, Life, Registered};
 pub use bus::{Bus, Hint, Listening, Missed};
@@ -43,3 +45,4 @@ pub use sprints::{Assigned, SprintEnded, SprintStarted};
 pub use store::{Store, Troubles};
 pub use sweeping::{HoldChange, Suspect};
 pub use tasks::TaskReply;
+pub use trends::Change;

@@ -56,6 +56,7 @@ scripts! {
     unlock: allow_oom [],
     watermark: allow_oom [],
     leak: allow_oom [],
+    trend: allow_oom [],
     hold_release: [],
     sprint_start: [FENCE],
     sprint_complete: allow_oom [FENCE],

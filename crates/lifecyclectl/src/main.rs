@@ -1,11 +1,12 @@
 //! `lifecyclectl`: what an operator does to a fleet and asks of it.
 //!
-//! Each command is a file of its own. All of them work on the store alone: no role has to be running, and none is
+//! Each command is a file of its own. All but a replay work on the store alone: no role has to be running, and none is
 //! ever called.
 //!
 //! ```text
-//!   ask   ps · inspect · events · verify · doctor
-//!   act   drain · stop · reap · hold
+//!   ask     ps · inspect · events · verify · doctor
+//!   act     drain · stop · reap · hold
+//!   replay  memory judge, which asks no store
 //! ```
 
 mod doctor;
@@ -13,6 +14,7 @@ mod events;
 mod failure;
 mod hold;
 mod inspect;
+mod memory;
 mod order;
 mod phrase;
 mod ps;
@@ -68,6 +70,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Checks the store and the sweepers; exits 1 if something is wrong
     Doctor(doctor::Arguments),
+    /// Looks at agents' memory
+    Memory(memory::Arguments),
     /// Prints a completion script for a shell
     Completions(Completions),
 }
@@ -79,6 +83,9 @@ fn main() -> ExitCode {
             command => command,
         };
         let settings = cli.global.start()?;
+        if let Command::Memory(arguments) = &command {
+            return memory::run(arguments);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(perform(command, &settings, cli.global.output)).map_err(failure::with_code)
     })
@@ -96,6 +103,7 @@ async fn perform(command: Command, settings: &Settings, output: Output) -> anyho
         Command::Hold(arguments) => hold::run(&arguments, &store, output).await,
         Command::Verify(arguments) => verify::run(&arguments, &store, output).await,
         Command::Doctor(arguments) => doctor::run(&arguments, &store, output).await,
+        Command::Memory(arguments) => memory::run(&arguments),
         Command::Completions(completions) => completions.print::<Cli>(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod act;
 mod edges;
+mod judge;
 mod look;
 mod verify;
 mod words;

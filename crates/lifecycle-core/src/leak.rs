@@ -1,0 +1,292 @@
+//! Which agents leak memory, and which are merely busy.
+//!
+//! Memory that is in use comes and goes; memory that leaked only comes. So the detector looks at *floors*, the least memory
+//! of each stretch of 1, 4, 16 and 64 minutes, in which all that is given back within the stretch does not show. An agent
+//! leaks when its floors rise steadily, **and** by more than is usual for it.
+//!
+//! 1. *Steadily* (`growth.rs`): the Theil–Sen slope over 8, 12 or 24 floors; nearly every floor above those before it (Kendall's
+//!    τ); growth that stands out from the spread around the line; no jump that carries it (a step is no leak); and a later part
+//!    that grows like the earlier one (a warm-up is no leak, nor is a cache that fills).
+//! 2. *More than is usual* (`rise.rs`, `series.rs`): the rise that is still open is held against 2.5 times the largest one that
+//!    was ever over, i.e. given back or settled, against what nine of ten agents of the same kind never exceeded
+//!    (`kind.rs`), and against an allowance for the unknown that shrinks with the hours that are accounted for. A leak is
+//!    never over, so it teaches nobody that leaking is usual.
+//! 3. Memory that reaches its limit within five minutes cannot wait for that: *runaway* (`runaway.rs`) is judged from the
+//!    last samples, and only on levels never seen before.
+//!
+//! An alert is given once per **episode**, of each finding. The episode ends when a floor falls back below the middle of the
+//! growth that was alerted on, or when the process is another one; what it was is then known as usual.
+//!
+//! All that is known of an agent takes less than 4 KB, whatever the number of samples, and a sample costs constant time on
+//! average: 1 in 6 (at one in 10 s) ends a floor, and then at most 300 slopes are looked at. Samples may come at any
+//! pace, late, twice or not at all; a clock that goes back stands still until it is reached again, or begins anew when that
+//! is far away. `cargo xtask leak-eval` measures how well all of this works; the constants were chosen on its tuning seeds.
+//!
+//! Sources: H. Theil, "A rank-invariant method of linear and polynomial regression analysis" (1950); P. K. Sen, "Estimates
+//! of the regression coefficient based on Kendall's tau" (1968); H. B. Mann, "Nonparametric tests against trend" (1945);
+//! M. G. Kendall, "Rank correlation methods" (1975).
+
+mod fields;
+mod floors;
+mod growth;
+mod kind;
+mod rise;
+mod runaway;
+mod series;
+mod slope;
+#[cfg(test)]
+mod tests;
+
+use floors::Floors;
+use growth::{Growth, growth};
+pub use kind::KindHistory;
+use runaway::Recent;
+use series::Series;
+
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: f64 = 3_600_000.0;
+const MIB: f64 = 1_048_576.0;
+
+/// Lengths of the stretches.
+const SCALES: [u64; 4] = [MINUTE_MS, 4 * MINUTE_MS, 16 * MINUTE_MS, 64 * MINUTE_MS];
+/// The scale whose rises say which levels are usual: a leak's is open there before it is fast.
+const LEVEL_SCALE: usize = 2;
+/// The scale at which experience soon comes.
+const QUICK_SCALE: usize = 0;
+/// The scale that people are shown: the last hour and a half.
+const SHOWN_SCALE: usize = 1;
+/// Longest time between two samples that counts as observed.
+const LONGEST_LOOK_MS: u64 = 5 * MINUTE_MS;
+/// A clock that goes back further than this is a new clock.
+const NEW_CLOCK_MS: u64 = 60 * MINUTE_MS;
+
+/// One look at an agent's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// When, in ms since the epoch.
+    pub at_ms: u64,
+    /// Resident memory of its process tree.
+    pub rss_bytes: u64,
+    /// What it must not exceed, if there is such a limit.
+    pub limit_bytes: Option<u64>,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// Memory is taken and not given back.
+    Leak,
+    /// At the present pace the limit is reached within five minutes.
+    Runaway,
+}
+
+impl Finding {
+    /// The word for it in alerts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leak => "leak",
+            Self::Runaway => "runaway",
+        }
+    }
+
+    /// The finding of that name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Leak, Self::Runaway].into_iter().find(|finding| finding.name() == name)
+    }
+}
+
+/// An alert with its evidence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// Time of the sample that decided, in ms.
+    pub at_ms: u64,
+    /// What is wrong.
+    pub finding: Finding,
+    /// The robust slope over the window.
+    pub slope_bytes_per_hour: f64,
+    /// How far back the growth was looked at, in ms.
+    pub window_ms: u64,
+    /// 0 to 1: how orderly the growth is, and how far beyond the usual (or how near the limit).
+    pub confidence: f64,
+    /// When the limit is reached at this slope, in ms, if there is a limit.
+    pub limit_reached_ms: Option<u64>,
+}
+
+/// Where an agent's memory is going, for people to see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trend {
+    /// The robust slope at the scale that shows most; negative when memory falls.
+    pub slope_bytes_per_hour: f64,
+    /// As in a verdict; at most a half while the growth is not steady.
+    pub confidence: f64,
+    /// When the limit is reached at this slope, in ms, if there is a limit and memory grows.
+    pub limit_reached_ms: Option<u64>,
+    /// What was alerted on, in the episode that goes on.
+    pub finding: Option<Finding>,
+    /// Floors of the last hour and a half, oldest first, at most 24.
+    pub floors: Vec<u64>,
+}
+
+/// An episode that was alerted on: it ends when a floor of that scale is below the level.
+#[derive(Debug, Clone, Copy)]
+struct Episode {
+    scale: usize,
+    level: u64,
+}
+
+/// Watches the memory of one agent.
+#[derive(Debug, Clone)]
+pub struct Detector {
+    floors: [Floors; SCALES.len()],
+    series: [Series; SCALES.len()],
+    recent: Recent,
+    last: Option<Sample>,
+    /// Time that was looked at: gaps teach nothing.
+    observed_ms: u64,
+    leak: Option<Episode>,
+    runaway: Option<Episode>,
+}
+
+impl Default for Detector {
+    fn default() -> Self {
+        Self {
+            floors: SCALES.map(Floors::new),
+            series: [Series::default(); SCALES.len()],
+            recent: Recent::default(),
+            last: None,
+            observed_ms: 0,
+            leak: None,
+            runaway: None,
+        }
+    }
+}
+
+impl Detector {
+    /// Takes a sample in; gives a verdict when an episode begins. `kind` is the history of this agent's kind, the same for
+    /// all agents of the kind.
+    pub fn observe(&mut self, kind: &mut KindHistory, sample: Sample) -> Option<Verdict> {
+        let sample = self.in_time(sample);
+        self.recent.push(sample.at_ms, sample.rss_bytes);
+        let mut found = self.runs_away(kind, sample);
+        for (scale, length_ms) in SCALES.into_iter().enumerate() {
+            let Some(floor) = self.floors[scale].take(sample.at_ms, sample.rss_bytes) else { continue };
+            self.end_episodes(scale, floor.bytes);
+            let over = self.series[scale].next(kind, scale, length_ms, self.observed_ms, floor.bytes);
+            if over && scale == LEVEL_SCALE {
+                self.recent.learn(kind);
+            }
+            found = found.or_else(|| self.leaks(kind, scale, sample));
+        }
+        found
+    }
+
+    /// The agent's process is another one from here on. What it usually does is still known.
+    pub fn restarted(&mut self) {
+        self.begin_anew();
+        self.leak = None;
+        self.runaway = None;
+    }
+
+    /// Where the memory is going; None before there are any floors.
+    #[must_use]
+    pub fn trend(&self, kind: &KindHistory) -> Option<Trend> {
+        let sample = self.last?;
+        let seen = (0..SCALES.len()).filter_map(|scale| self.evidence(kind, scale, true));
+        let (growth, confidence) = seen.max_by(|one, other| one.1.total_cmp(&other.1))?;
+        let leaking = self.leak.map(|_| Finding::Leak);
+        Some(Trend {
+            slope_bytes_per_hour: growth.bytes_per_hour,
+            confidence,
+            limit_reached_ms: forecast(sample, growth.bytes_per_hour / HOUR_MS),
+            finding: self.runaway.map(|_| Finding::Runaway).or(leaking),
+            floors: self.floors[SHOWN_SCALE].iter().map(|floor| floor.bytes).collect(),
+        })
+    }
+
+    /// The sample at a time that does not go back, and the observed time moved on.
+    fn in_time(&mut self, sample: Sample) -> Sample {
+        let last = self.last.map_or(sample.at_ms, |last| last.at_ms);
+        let mut at_ms = sample.at_ms.max(last);
+        if last.saturating_sub(sample.at_ms) > NEW_CLOCK_MS {
+            self.begin_anew();
+            at_ms = sample.at_ms;
+        }
+        self.observed_ms += at_ms.saturating_sub(last).min(LONGEST_LOOK_MS);
+        let sample = Sample { at_ms, ..sample };
+        self.last = Some(sample);
+        sample
+    }
+
+    fn begin_anew(&mut self) {
+        self.floors.iter_mut().for_each(Floors::forget);
+        self.series.iter_mut().for_each(Series::restart);
+        self.recent.restart();
+    }
+
+    fn end_episodes(&mut self, scale: usize, floor: u64) {
+        let over = |episode: &mut Episode| episode.scale == scale && floor < episode.level;
+        self.leak.take_if(over);
+        self.runaway.take_if(over);
+    }
+
+    /// Growth at a scale, and how sure it is that this is a leak.
+    fn evidence(&self, kind: &KindHistory, scale: usize, any: bool) -> Option<(Growth, f64)> {
+        let series = &self.series[scale];
+        let rise = series.rise?;
+        let growth = growth(&self.floors[scale], &rise, any)?;
+        let beyond = rise.gained() as f64 / series.allowance(kind, scale);
+        if beyond < 1.0 && !any {
+            return None;
+        }
+        let sure = growth.tau.max(0.0) * (1.0 - 0.25_f64.powf(beyond));
+        Some((growth, if growth.steady { sure } else { sure / 2.0 }))
+    }
+
+    fn leaks(&mut self, kind: &KindHistory, scale: usize, sample: Sample) -> Option<Verdict> {
+        if self.leak.is_some() {
+            return None;
+        }
+        let (growth, confidence) = self.evidence(kind, scale, false)?;
+        self.leak = self.episode(scale);
+        Some(Verdict {
+            at_ms: sample.at_ms,
+            finding: Finding::Leak,
+            slope_bytes_per_hour: growth.bytes_per_hour,
+            window_ms: growth.window_ms,
+            confidence,
+            limit_reached_ms: forecast(sample, growth.bytes_per_hour / HOUR_MS),
+        })
+    }
+
+    fn runs_away(&mut self, kind: &KindHistory, sample: Sample) -> Option<Verdict> {
+        let limit = sample.limit_bytes.filter(|limit| *limit > 0)?;
+        if self.runaway.is_some() {
+            return None;
+        }
+        let rush = self.recent.rush(kind, limit, self.series[QUICK_SCALE].experience_h())?;
+        let low = self.series[QUICK_SCALE].rise.map_or(0, |rise| rise.low.min(sample.rss_bytes));
+        self.runaway = Some(Episode { scale: QUICK_SCALE, level: low.midpoint(sample.rss_bytes) });
+        Some(Verdict {
+            at_ms: sample.at_ms,
+            finding: Finding::Runaway,
+            slope_bytes_per_hour: rush.bytes_per_ms * HOUR_MS,
+            window_ms: rush.window_ms,
+            confidence: rush.confidence,
+            limit_reached_ms: forecast(sample, rush.bytes_per_ms),
+        })
+    }
+
+    fn episode(&self, scale: usize) -> Option<Episode> {
+        let rise = self.series[scale].rise?;
+        Some(Episode { scale, level: rise.low.midpoint(rise.high) })
+    }
+}
+
+/// When the limit is reached, in ms; None without a limit or growth, or beyond all time.
+fn forecast(sample: Sample, bytes_per_ms: f64) -> Option<u64> {
+    let limit = sample.limit_bytes.filter(|limit| *limit > 0)?;
+    let left_ms = limit.saturating_sub(sample.rss_bytes) as f64 / bytes_per_ms;
+    (bytes_per_ms > 0.0 && left_ms < u64::MAX as f64).then(|| sample.at_ms.saturating_add(left_ms as u64))
+}

@@ -1,0 +1,203 @@
+//! Recorded memory: what a line of a trace says.
+//!
+//! A trace is a CSV file, one row per look at an agent, in order of time, any number of agents interleaved:
+//!
+//! ```text
+//!   timestampMs,agentId,kind,rssBytes,limitBytes
+//!   1700000000000,coder-1,coder,104857600,2147483648
+//!   1700000010000,coder-1,coder,,                      an empty rssBytes: the process is another one from here on
+//! ```
+//!
+//! The header names the columns, so they may stand in any order and others may stand between them. `limitBytes` may be
+//! absent, empty or 0: no limit. Fields may be in double quotes, which is never needed: none holds a comma.
+
+use thiserror::Error;
+
+/// The names of the columns; all but the last must be there.
+pub const COLUMNS: [&str; 5] = ["timestampMs", "agentId", "kind", "rssBytes", "limitBytes"];
+const NEEDED: usize = 4;
+const LONGEST_SHOWN: usize = 40;
+
+/// Where the columns are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    places: [Option<usize>; COLUMNS.len()],
+    count: usize,
+}
+
+/// One look at an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row<'line> {
+    /// When, in ms since the epoch.
+    pub at_ms: u64,
+    /// Whom.
+    pub agent: &'line str,
+    /// What kind of agent it is.
+    pub kind: &'line str,
+    /// Resident memory; None when the process is another one from here on.
+    pub rss_bytes: Option<u64>,
+    /// What it must not exceed, if there is such a limit.
+    pub limit_bytes: Option<u64>,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LineError {
+    /// The header lacks a column.
+    #[error("the header has no column {0}; it should be timestampMs,agentId,kind,rssBytes[,limitBytes]")]
+    NoColumn(&'static str),
+    /// The header has a column twice.
+    #[error("the header has the column {0} twice")]
+    TwiceColumn(&'static str),
+    /// Not as many fields as the header.
+    #[error("it has {found} fields where the header has {wanted}")]
+    Fields {
+        /// So many there are.
+        found: usize,
+        /// So many there should be.
+        wanted: usize,
+    },
+    /// A field that must not be empty is.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// A field is no number.
+    #[error("{column} is {value:?}, which is no whole number of 0 or more")]
+    Number {
+        /// Which.
+        column: &'static str,
+        /// What stands there, cut.
+        value: String,
+    },
+}
+
+impl Header {
+    /// Reads the first line.
+    ///
+    /// # Errors
+    /// When a column is missing or there twice.
+    pub fn read(line: &str) -> Result<Self, LineError> {
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        let mut places = [None; COLUMNS.len()];
+        for (place, name) in fields(line).enumerate() {
+            let Some(column) = COLUMNS.iter().position(|column| *column == name) else { continue };
+            if places[column].replace(place).is_some() {
+                return Err(LineError::TwiceColumn(COLUMNS[column]));
+            }
+        }
+        match places[..NEEDED].iter().position(Option::is_none) {
+            Some(missing) => Err(LineError::NoColumn(COLUMNS[missing])),
+            None => Ok(Self { places, count: fields(line).count() }),
+        }
+    }
+
+    /// Reads a further line.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn row<'line>(&self, line: &'line str) -> Result<Row<'line>, LineError> {
+        let mut found = [""; COLUMNS.len()];
+        let mut count = 0;
+        for (place, field) in fields(line).enumerate() {
+            count = place + 1;
+            if let Some(column) = self.places.iter().position(|known| *known == Some(place)) {
+                found[column] = field;
+            }
+        }
+        if count != self.count {
+            return Err(LineError::Fields { found: count, wanted: self.count });
+        }
+        let [at, agent, kind, rss, limit] = found;
+        if agent.is_empty() {
+            return Err(LineError::Empty(COLUMNS[1]));
+        }
+        Ok(Row {
+            at_ms: number(0, at)?.ok_or(LineError::Empty(COLUMNS[0]))?,
+            agent,
+            kind,
+            rss_bytes: number(3, rss)?,
+            limit_bytes: number(4, limit)?.filter(|limit| *limit > 0),
+        })
+    }
+}
+
+fn fields(line: &str) -> impl Iterator<Item = &str> {
+    line.split(',').map(|field| {
+        let field = field.trim();
+        field.strip_prefix('"').and_then(|field| field.strip_suffix('"')).unwrap_or(field)
+    })
+}
+
+fn number(column: usize, value: &str) -> Result<Option<u64>, LineError> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    // `parse` takes a plus sign, which no program writes.
+    value.parse().ok().filter(|_| !value.starts_with('+')).map(Some).ok_or_else(|| LineError::Number {
+        column: COLUMNS[column],
+        value: value.chars().take(LONGEST_SHOWN).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEADER: &str = "timestampMs,agentId,kind,rssBytes,limitBytes";
+
+    fn refused(header: &str, line: &str) -> String {
+        Header::read(header).unwrap().row(line).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_row_is_read_by_the_names_of_its_columns() {
+        let row = Row { at_ms: 7, agent: "a", kind: "k", rss_bytes: Some(9), limit_bytes: Some(20) };
+        assert_eq!(Header::read(HEADER).unwrap().row("7,a,k,9,20"), Ok(row));
+        let other = Header::read("\u{feff}host, rssBytes,kind,\"agentId\",limitBytes,timestampMs\r").unwrap();
+        assert_eq!(other.row("h,9,k,\"a\",20,7\r"), Ok(row));
+        let short = Header::read("timestampMs,agentId,kind,rssBytes").unwrap();
+        assert_eq!(short.row("7,a,k,9"), Ok(Row { limit_bytes: None, ..row }));
+    }
+
+    #[test]
+    fn an_empty_size_is_a_restart_and_an_empty_limit_or_zero_is_none() {
+        let header = Header::read(HEADER).unwrap();
+        assert_eq!(header.row("7,a,k,,").unwrap().rss_bytes, None);
+        assert_eq!(
+            header.row("7,a,,9,0").unwrap(),
+            Row { at_ms: 7, agent: "a", kind: "", rss_bytes: Some(9), limit_bytes: None }
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let header = |line| Header::read(line).unwrap_err().to_string();
+        assert!(header("timestampMs,agentId,rssBytes").starts_with("the header has no column kind;"));
+        assert!(header("1,a,k,9").contains("no column timestampMs"));
+        assert_eq!(header(&format!("{HEADER},kind")), "the header has the column kind twice");
+        assert_eq!(refused(HEADER, "7,a,k,9"), "it has 4 fields where the header has 5");
+        assert_eq!(refused(HEADER, ""), "it has 1 fields where the header has 5");
+        assert_eq!(refused(HEADER, "7,,k,9,"), "agentId is empty");
+        assert_eq!(refused(HEADER, ",a,k,9,"), "timestampMs is empty");
+        assert_eq!(refused(HEADER, "7,a,k,-9,"), "rssBytes is \"-9\", which is no whole number of 0 or more");
+        for wrong in ["1.5", "+1", "0x10", "1e9", "18446744073709551616", "NaN"] {
+            assert!(refused(HEADER, &format!("7,a,k,{wrong},")).starts_with("rssBytes is "), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_too_strange(header in ".*", line in ".*") {
+            let _ = Header::read(&header);
+            let _ = Header::read(HEADER).unwrap().row(&line);
+        }
+
+        #[test]
+        fn what_is_written_is_read(at in any::<u64>(), rss in any::<Option<u64>>(), limit in 1_u64..) {
+            let line = format!("{at},a-1,k,{},{limit}", rss.map_or(String::new(), |rss| rss.to_string()));
+            let row = Row { at_ms: at, agent: "a-1", kind: "k", rss_bytes: rss, limit_bytes: Some(limit) };
+            prop_assert_eq!(Header::read(HEADER).unwrap().row(&line), Ok(row));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `lifecyclectl memory judge`: what the leak detector would have said.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+
+use clap::Args;
+use lifecycle_cli::exit::{self, Failure};
+use lifecycle_cli::output::{self, Stdout};
+
+use super::replay::Replay;
+
+/// Nothing that is a row is longer; without an end, a file of something else would be read into memory.
+const LONGEST_LINE: u64 = 65_536;
+const BUFFER: usize = 1 << 18;
+
+const LONG_ABOUT: &str = "\
+Replays a recorded trace through the leak detector and prints one JSON line per alert on stdout.
+
+The trace is a CSV file in order of time, with a header and any number of agents interleaved:
+
+  timestampMs,agentId,kind,rssBytes[,limitBytes]
+
+An empty rssBytes marks a restart. Columns are known by name: their order is free, and others are ignored. Agents of one kind \
+are held against each other. No store is needed.
+
+A line that cannot be read, or that goes back in time, ends the command with code 2 and a message that names the line; alerts \
+of the lines before it have been printed by then.";
+
+const EXAMPLES: &str = "\
+Examples:
+  lifecyclectl memory judge trace.csv
+  zcat trace.csv.gz | lifecyclectl memory judge - | jq 'select(.verdict == \"runaway\")'";
+
+/// `memory judge TRACE`
+#[derive(Debug, Clone, Args)]
+#[command(long_about = LONG_ABOUT, after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The trace; `-` reads standard input
+    #[arg(value_name = "TRACE.csv")]
+    trace: String,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let refuse = |what: String| Failure::new(exit::USAGE, format!("{}: {what}", name(&arguments.trace)));
+    let judged = if arguments.trace == "-" {
+        judge(BufReader::with_capacity(BUFFER, io::stdin().lock()), refuse)
+    } else {
+        let file =
+            File::open(&arguments.trace).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+        judge(BufReader::with_capacity(BUFFER, file), refuse)
+    };
+    judged.map(|()| exit::OK)
+}
+
+fn name(trace: &str) -> &str {
+    if trace == "-" { "standard input" } else { trace }
+}
+
+fn judge(mut trace: impl BufRead, refuse: impl Fn(String) -> Failure) -> anyhow::Result<()> {
+    let mut replay = Replay::default();
+    let mut line = Vec::new();
+    let mut number = 0_u64;
+    loop {
+        line.clear();
+        let read = trace.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+        let length = read.map_err(|error| refuse(format!("cannot be read after line {number}: {error}")))?;
+        if length == 0 {
+            return Ok(replay.end().map_err(refuse)?);
+        }
+        number += 1;
+        let complete = line.last() == Some(&b'\n') || (length as u64) < LONGEST_LINE;
+        let said =
+            if complete { text(&line) } else { Err(format!("it is longer than {LONGEST_LINE} bytes")) };
+        let alert = said.and_then(|text| replay.line(text));
+        let alert = alert.map_err(|what| refuse(format!("line {number}: {what}")))?;
+        if let Some(alert) = alert
+            && output::print_json(&alert)? == Stdout::Closed
+        {
+            return Ok(());
+        }
+    }
+}
+
+fn text(line: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(line).map(str::trim_end).map_err(|_| "it is no UTF-8 text".to_owned())
+}

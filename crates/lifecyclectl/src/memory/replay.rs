@@ -1,0 +1,153 @@
+//! A trace's lines through one detector per agent and one history per kind.
+
+use std::collections::HashMap;
+
+use lifecycle_core::leak::{Detector, KindHistory, Sample, Verdict};
+use lifecycle_core::trace::{Header, Row};
+use serde::Serialize;
+
+/// What has been replayed so far. Its memory grows with agents and kinds, not with lines.
+#[derive(Default)]
+pub(super) struct Replay {
+    header: Option<Header>,
+    last_ms: u64,
+    blank: bool,
+    kinds: HashMap<String, usize>,
+    histories: Vec<KindHistory>,
+    agents: HashMap<String, Agent>,
+}
+
+struct Agent {
+    kind: usize,
+    kind_name: String,
+    detector: Detector,
+}
+
+/// A line of output.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Alert {
+    timestamp_ms: u64,
+    agent_id: String,
+    kind: String,
+    verdict: &'static str,
+    slope_bytes_per_hour: i64,
+    confidence: f64,
+    limit_reached_ms: Option<u64>,
+}
+
+impl Replay {
+    /// Takes the next line in, without its end.
+    pub(super) fn line(&mut self, line: &str) -> Result<Option<Alert>, String> {
+        let Some(header) = &self.header else {
+            self.header = Some(Header::read(line).map_err(|error| error.to_string())?);
+            return Ok(None);
+        };
+        if line.is_empty() {
+            self.blank = true;
+            return Ok(None);
+        }
+        if self.blank {
+            return Err("there is a blank line before it".into());
+        }
+        let row = header.row(line).map_err(|error| error.to_string())?;
+        if row.at_ms < self.last_ms {
+            return Err(format!(
+                "time goes back from {} to {}: sort the trace by timestampMs",
+                self.last_ms, row.at_ms
+            ));
+        }
+        self.last_ms = row.at_ms;
+        Ok(self.row(&row))
+    }
+
+    /// There are no further lines.
+    pub(super) fn end(&self) -> Result<(), String> {
+        match self.header {
+            Some(_) => Ok(()),
+            None => Err("line 1: there is no header line; the trace is empty".into()),
+        }
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> Option<Alert> {
+        if !self.agents.contains_key(row.agent) {
+            let agent = Agent {
+                kind: self.kind(row.kind),
+                kind_name: row.kind.into(),
+                detector: Detector::default(),
+            };
+            self.agents.insert(row.agent.into(), agent);
+        }
+        let moved = self.agents.get(row.agent).is_some_and(|agent| agent.kind_name != row.kind);
+        let kind = if moved { Some(self.kind(row.kind)) } else { None };
+        let agent = self.agents.get_mut(row.agent)?;
+        if let Some(kind) = kind {
+            agent.kind = kind;
+            agent.kind_name = row.kind.into();
+        }
+        let Some(rss_bytes) = row.rss_bytes else {
+            agent.detector.restarted();
+            return None;
+        };
+        let sample = Sample { at_ms: row.at_ms, rss_bytes, limit_bytes: row.limit_bytes };
+        let verdict = agent.detector.observe(self.histories.get_mut(agent.kind)?, sample)?;
+        Some(Alert::new(row, &verdict))
+    }
+
+    fn kind(&mut self, name: &str) -> usize {
+        *self.kinds.entry(name.into()).or_insert_with(|| {
+            self.histories.push(KindHistory::default());
+            self.histories.len() - 1
+        })
+    }
+}
+
+impl Alert {
+    fn new(row: &Row<'_>, verdict: &Verdict) -> Self {
+        Self {
+            timestamp_ms: verdict.at_ms,
+            agent_id: row.agent.into(),
+            kind: row.kind.into(),
+            verdict: verdict.finding.name(),
+            slope_bytes_per_hour: verdict.slope_bytes_per_hour.round() as i64,
+            confidence: (verdict.confidence * 1_000.0).round() / 1_000.0,
+            limit_reached_ms: verdict.limit_reached_ms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay(lines: &[&str]) -> Result<(), (usize, String)> {
+        let mut replay = Replay::default();
+        for (index, line) in lines.iter().enumerate() {
+            replay.line(line).map_err(|what| (index + 1, what))?;
+        }
+        replay.end().map_err(|what| (0, what))
+    }
+
+    const HEADER: &str = "timestampMs,agentId,kind,rssBytes";
+
+    #[test]
+    fn blank_lines_may_stand_at_the_end_only() {
+        assert_eq!(replay(&[HEADER]), Ok(()));
+        assert_eq!(replay(&[HEADER, "1,a,k,5", "", ""]), Ok(()));
+        assert_eq!(replay(&[HEADER, "", "1,a,k,5"]).unwrap_err().0, 3);
+        assert!(replay(&[]).unwrap_err().1.contains("no header"));
+        assert_eq!(replay(&["", HEADER]).unwrap_err().0, 1);
+    }
+
+    #[test]
+    fn time_may_stand_still_but_not_go_back_not_even_for_another_agent() {
+        assert_eq!(replay(&[HEADER, "5,a,k,5", "5,b,k,5", "5,a,k,5"]), Ok(()));
+        let (line, what) = replay(&[HEADER, "5,a,k,5", "4,b,k,5"]).unwrap_err();
+        assert_eq!((line, what.as_str()), (3, "time goes back from 5 to 4: sort the trace by timestampMs"));
+    }
+
+    #[test]
+    fn an_agent_may_change_its_kind() {
+        assert_eq!(replay(&[HEADER, "1,a,k,5", "2,a,l,5", "3,a,k,5"]), Ok(()));
+    }
+}

@@ -25,6 +25,7 @@ use clap::{Parser, Subcommand};
     after_help = "Examples:\n  cargo xtask demo                 a sprint that survives crashes, on real processes\n  \
                   cargo xtask test                 the whole suite\n  \
                   cargo xtask test -- two_servers  the tests with that in their name\n  \
+                  cargo xtask leak-eval            how well leaks are told from work\n  \
                   cargo xtask ci                   what must pass before a change is merged"
 )]
 struct Cli {

@@ -36,7 +36,7 @@ use self::judges::Judge;
 use self::outcome::Outcome;
 use crate::command::{cargo, run as run_command};
 
-const QUICK_SEEDS: u64 = 2;
+const QUICK_SEEDS: u64 = 12;
 const FULL_SEEDS: u64 = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

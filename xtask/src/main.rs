@@ -30,6 +30,7 @@ use clap::{Parser, Subcommand};
                   cargo xtask test                 the whole suite\n  \
                   cargo xtask test -- two_servers  the tests with that in their name\n  \
                   cargo xtask lint                 what can be said of a change without running it\n  \
+                  cargo xtask leak-eval            how well leaks are told from work\n  \
                   cargo xtask ci                   what must pass before a change is merged"
 )]
 struct Cli {

@@ -67,6 +67,8 @@ pub struct Sample {
     pub kind: String,
     /// When, in ms of server time.
     pub at: u64,
+    /// What it may use, in bytes, where that is known.
+    pub limit: Option<u64>,
     /// Resident bytes.
     pub rss: u64,
     /// Heap in use, in bytes.

@@ -15,10 +15,11 @@
 //!    last samples, and only on levels never seen before.
 //!
 //! An alert is given once per **episode**, of each finding. The episode ends when a floor falls back below the middle of the
-//! growth that was alerted on, or when the process is another one; what it was is then known as usual.
+//! growth that was alerted on, which makes such growth usual from then on, or when the process is another one. A leak may
+//! run away later, so one episode can have an alert of each.
 //!
 //! All that is known of an agent takes less than 4 KB, whatever the number of samples, and a sample costs constant time on
-//! average: 1 in 6 (at one in 10 s) ends a floor, and then at most 300 slopes are looked at. Samples may come at any
+//! average: 1 in 6 (at one in 10 s) ends a floor, and then at most 400 slopes are looked at. Samples may come at any
 //! pace, late, twice or not at all; a clock that goes back stands still until it is reached again, or begins anew when that
 //! is far away. `cargo xtask leak-eval` measures how well all of this works; the constants were chosen on its tuning seeds.
 //!
@@ -90,10 +91,13 @@ impl Finding {
         }
     }
 
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Leak, Self::Runaway];
+
     /// The finding of that name.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
-        [Self::Leak, Self::Runaway].into_iter().find(|finding| finding.name() == name)
+        Self::ALL.into_iter().find(|finding| finding.name() == name)
     }
 }
 

@@ -21,6 +21,10 @@ pub const MEMORY_GROWTH: &str = "memory_growth_bytes";
 /// Gauge by `threshold`: 1 while the growth is above `memory.leak_threshold`, else 0.
 pub const MEMORY_LEAK: &str = "memory_leak_detected";
 
+/// Gauge by `finding` (`leak`, `runaway`): agents whose memory grows and is not given back.
+pub const LEAKING_AGENTS: &str = "lifecycle_leaking_agents";
+/// Counter by `limit` (`soft`, `hard`): memory limits exceeded, as told on the bus.
+pub const MEMORY_LIMITS: &str = "lifecycle_memory_limits_exceeded_total";
 /// Gauge by `state`: agents by the state they report, `plain` for those on the seed's protocol.
 pub const AGENTS_BY_STATE: &str = "lifecycle_agents";
 /// Gauge by `reason`: orphans that the last pass of this sweeper left standing (held, failed, or another sweeper's).
@@ -128,6 +132,16 @@ pub const ALL: &[(&str, Kind, &str)] = &[
         MEMORY_LEAK,
         Kind::Gauge,
         "1 while memory_growth_bytes is above the threshold, else 0. Read with max by (threshold).",
+    ),
+    (
+        LEAKING_AGENTS,
+        Kind::Gauge,
+        "Agents whose memory grows and is not given back, by finding: leak, runaway. Read with max by (finding).",
+    ),
+    (
+        MEMORY_LIMITS,
+        Kind::Counter,
+        "Memory limits exceeded, as told on the bus, by limit: soft, hard. Read with max of rates.",
     ),
     (AGENTS_BY_STATE, Kind::Gauge, "Agents by the state they report. Read with max by (state)."),
     (

@@ -43,6 +43,7 @@ struct Memory {
     rss: u64,
     heap_used: u64,
     processes: Option<u64>,
+    limit: Option<u64>,
     /// As the agent wrote it: tells one sample from the next.
     stamp: u64,
 }
@@ -94,6 +95,7 @@ impl Census {
             rss: usage.rss,
             heap_used: usage.heap_used,
             processes: usage.processes,
+            limit: usage.limit,
             stamp,
         });
         let known = Known {
@@ -110,7 +112,7 @@ impl Census {
         let memory = memory.filter(|memory| told != Some(*memory))?;
         // A plain agent's stamp is by its own clock.
         let at = if figures.incarnation.is_some() { memory.stamp.min(now) } else { now };
-        let Memory { rss, heap_used, .. } = memory;
+        let Memory { rss, heap_used, limit, .. } = memory;
         Some(Sample {
             id: figures.id,
             incarnation: figures.incarnation,
@@ -118,6 +120,7 @@ impl Census {
             at,
             rss,
             heap_used,
+            limit,
         })
     }
 

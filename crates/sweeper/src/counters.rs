@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lifecycle_core::brake::HoldReason;
+use lifecycle_core::budget::Limit;
 use lifecycle_core::event::EventKind;
 use lifecycle_core::metric::{self, Kind};
 use lifecycle_redis::Missed;
@@ -59,6 +60,9 @@ fn begin_at_zero() {
     zero(metric::SWEEP_PASSES, "outcome", &["ok", "held", "failed"]);
     zero(metric::SWEEP_HOLDS, "reason", &HoldReason::NAMES);
     zero(metric::PROCESS_PROOFS, "outcome", &["dead", "killed", "unknown"]);
+    for limit in Limit::ALL {
+        zero(metric::MEMORY_LIMITS, "limit", &[limit.as_str()]);
+    }
     zero(metric::RECONCILED, "finding", &["unleased", "unindexed"]);
     zero(metric::BUS_RESYNCS, "reason", &Missed::ALL.map(Missed::as_str));
     zero(metric::BUS_EVENTS, "event", &[UNKNOWN]);

@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::census::{Census, Totals};
 use crate::exposition::Exposition;
 use crate::growth::{Judge, Verdict};
+use crate::leaks::Leaks;
 use crate::watch::Watch;
 
 /// Longest time between two readings.
@@ -53,7 +54,16 @@ struct Summary {
     largest: Vec<(String, u64)>,
     totals: Option<Totals>,
     verdict: Verdict,
+    /// Agents by what was found of them.
+    findings: BTreeMap<&'static str, u64>,
     store: StoreMemory,
+}
+
+/// Who reads, and who judges what was read.
+struct Watchers {
+    census: Census,
+    judge: Judge,
+    leaks: Leaks,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,11 +82,12 @@ impl Figures {
         }
         let memory = &store.settings().memory;
         let period = (memory.leak_window / PER_WINDOW).clamp(LEAST_PERIOD, PERIOD);
-        let (mut census, mut judge) = (Census::default(), Judge::new(memory));
+        let mut watchers =
+            Watchers { census: Census::default(), judge: Judge::new(memory), leaks: Leaks::default() };
         loop {
-            let wait = match self.read(store, &mut census, &mut judge).await {
+            let wait = match self.read(store, &mut watchers).await {
                 Ok(true) => period,
-                Ok(false) if census.is_complete() => period.min(BETWEEN_PARTS),
+                Ok(false) if watchers.census.is_complete() => period.min(BETWEEN_PARTS),
                 Ok(false) => BETWEEN_FIRST_PARTS,
                 Err(error) => {
                     tracing::debug!(%error, "the figures of the fleet could not be read");
@@ -88,7 +99,8 @@ impl Figures {
     }
 
     /// One reading. Returns whether everybody has been met by now.
-    async fn read(&self, store: &Store, census: &mut Census, judge: &mut Judge) -> Result<bool, StoreError> {
+    async fn read(&self, store: &Store, watchers: &mut Watchers) -> Result<bool, StoreError> {
+        let Watchers { census, judge, leaks } = watchers;
         for (id, incarnation) in std::mem::take(&mut *lock(&self.left)) {
             census.forget(&id, incarnation);
         }
@@ -96,13 +108,17 @@ impl Figures {
         let reading = census.read(store, now).await?;
         let memory = store_memory(store).await?;
         judge.observe(&reading.samples, now, memory.used);
+        leaks.observe(&reading.samples);
         if reading.ends_round {
             judge.retain(|id| census.knows(id));
+            leaks.retain(|id| census.knows(id));
         }
         let summary = if census.is_complete() {
             let verdict = judge.judge(store, now).await;
             let (largest, totals) = (census.largest(SERIES), Some(census.totals()));
-            Summary { states: census.states(), largest, totals, verdict, store: memory }
+            leaks.tell(store, now, &largest.iter().map(|(id, _)| id.as_str()).collect()).await;
+            let (states, findings) = (census.states(), leaks.findings());
+            Summary { states, largest, totals, verdict, findings, store: memory }
         } else {
             // A part of the fleet must not pass for all of it.
             Summary { store: memory, ..Summary::default() }
@@ -129,6 +145,7 @@ impl Figures {
         page.single(metric::MEMORY_GROWTH, summary.verdict.growth);
         let threshold = human::size::text(settings.leak_threshold);
         page.labelled(metric::MEMORY_LEAK, "threshold", [(threshold, u8::from(summary.verdict.is_leak))]);
+        page.labelled(metric::LEAKING_AGENTS, "finding", &summary.findings);
         page.labelled(metric::AGENTS_BY_STATE, "state", &summary.states);
         page.single(metric::LEASE_USED, summary.totals.map(|totals| totals.lease_used));
         page.single(metric::FLEET_RSS, summary.totals.map(|totals| totals.rss));

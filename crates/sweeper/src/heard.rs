@@ -1,5 +1,6 @@
 //! Counts what is heard on the bus. Every sweeper hears everything, so these counters are alike on all of them.
 
+use lifecycle_core::budget::Limit;
 use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::metric;
 use lifecycle_redis::Hint;
@@ -25,6 +26,11 @@ fn count_meaning(event: &Event) {
         EventKind::CleanupAcknowledged | EventKind::CleanupCompleted => {
             if let Some(outcome) = proof(event) {
                 metrics::counter!(metric::PROCESS_PROOFS, "outcome" => outcome).increment(1);
+            }
+        }
+        EventKind::MemoryLimitExceeded => {
+            if let Some(limit) = event.reason.as_ref().and_then(|reason| reason.parse::<Limit>().ok()) {
+                metrics::counter!(metric::MEMORY_LIMITS, "limit" => limit.as_str()).increment(1);
             }
         }
         _ => {}

@@ -10,14 +10,14 @@
 //!   backstop timer ─┘                │
 //!   watch (TIME probes) ─ contact ───┘                     │
 //!                                                          ▼
-//!   census ─▶ growth ─▶ figures ─┐     board · health · counters
+//!   census ─▶ growth, leaks ─▶ figures ─┐  board · health · counters
 //!                                └───────────┬──────────────┘
 //!                                            ▼
 //!                                          http ─▶ /metrics /healthz /readyz
 //! ```
 //!
 //! What passes do is counted as it happens. What the fleet uses is read beside them: `census` reads memory samples a
-//! part at a time, `growth` judges them, `figures` renders. A scrape reads the store for nothing.
+//! part at a time, `growth` judges the fleet, `leaks` each agent, `figures` renders. A scrape reads the store for nothing.
 //!
 //! Nothing here decides who is dead, and nothing here ends on an error: a pass that fails is tried again.
 
@@ -33,6 +33,7 @@ mod heard;
 mod hints;
 mod http;
 mod indexes;
+mod leaks;
 mod pass;
 mod report;
 mod residue;

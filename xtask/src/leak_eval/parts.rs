@@ -73,10 +73,10 @@ impl Part for Warmup {
 
 /// A generational collector: young garbage goes often, what survived goes at a full collection.
 pub(super) struct Sawtooth {
-    pub(super) nursery: f64,
-    pub(super) per_s: f64,
-    pub(super) survives: f64,
-    pub(super) tenured: f64,
+    nursery: f64,
+    per_s: f64,
+    survives: f64,
+    tenured: f64,
     young: f64,
     old: f64,
     trigger: f64,

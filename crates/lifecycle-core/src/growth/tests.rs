@@ -5,7 +5,7 @@ const MB: u64 = 1_000_000;
 
 fn sample(id: &str, life: u64, at: u64, rss: u64) -> Sample {
     let incarnation = Some(Incarnation(life));
-    Sample { id: id.into(), incarnation, kind: String::new(), at, rss, heap_used: rss / 2 }
+    Sample { id: id.into(), incarnation, kind: String::new(), at, rss, heap_used: rss / 2, limit: None }
 }
 
 fn history(samples: &[(&str, u64, u64, u64)]) -> History {

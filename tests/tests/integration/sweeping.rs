@@ -4,6 +4,7 @@ mod daemon;
 mod figures;
 mod growth;
 mod large;
+mod leaks;
 mod neighbours;
 mod races;
 mod replicas;

@@ -109,6 +109,7 @@ mod tests {
         let mut names: Vec<String> = read(RULES).into_iter().map(|alert| alert.name).collect();
         names.sort();
         let expected = [
+            "AgentLeaks",
             "BeatNearTtl",
             "CleanupFailures",
             "LeakSuspected",

@@ -1,0 +1,122 @@
+//! The per-agent leak detector at work in a sweeper: fed by what agents report, told once, seen on the pages and in the
+//! store. How good it is at its work is measured by `cargo xtask leak-eval`.
+
+use lifecycle_core::leak::Finding;
+use lifecycle_core::record::MemoryUsage;
+use lifecycle_redis::Life;
+use lifecycle_tests::plain::Subscription;
+use serde_json::Value;
+
+use super::{Daemon, SOON, Site};
+
+const MB: u64 = 1_000_000;
+/// Time between two samples. They are backdated: what matters is when they say they were taken.
+const STEP_MS: i64 = 300_000;
+const LEAKING: &str = "lifecycle_leaking_agents{finding=\"leak\"}";
+
+/// An agent whose samples of the last hours are played back.
+struct Player {
+    id: &'static str,
+    at: i64,
+}
+
+impl Player {
+    /// Its next sample, seen by every sweeper before it goes on.
+    fn plays(&mut self, site: &mut Site, daemons: &[Daemon], rss: u64) {
+        self.at += STEP_MS;
+        let key = format!("agent:memory:{}", self.id);
+        site.client.run(&["HSET", &key, "rss", &rss.to_string(), "timestamp", &self.at.to_string()]).unwrap();
+        let series = format!("agent_memory_usage_bytes{{agent_id=\"{}\"}}", self.id);
+        for daemon in daemons {
+            #[allow(clippy::cast_precision_loss)]
+            daemon.wait_for_metric(&series, rss as f64);
+        }
+    }
+}
+
+fn register(site: &mut Site, id: &'static str) -> (Life, Player) {
+    let life = site.register(id);
+    site.beat_using(&life, MemoryUsage { rss: MB, limit: Some(500_000 * MB), ..MemoryUsage::default() });
+    (life, Player { id, at: site.client.now_ms().unwrap() - 40 * STEP_MS })
+}
+
+fn watcher(site: &Site) -> Daemon {
+    site.daemon_with(&[("LIFECYCLE_MEMORY__LEAK_WINDOW", "5s"), ("LIFECYCLE_WIRE__FORMAT", "json")])
+}
+
+/// The alerts about agents so far: all that came before a message of our own.
+fn about_agents(site: &mut Site, alerts: &mut Subscription) -> Vec<Value> {
+    site.client.run(&["PUBLISH", "system:alerts", "end"]).unwrap();
+    let mut found: Vec<Value> = Vec::new();
+    loop {
+        let (_, message) = alerts.next(SOON).unwrap().expect("our own message");
+        if message == b"end" {
+            return found;
+        }
+        let alert: Value = serde_json::from_slice(&message).unwrap();
+        if alert["agentId"].is_string() {
+            found.push(alert);
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_leaks_is_told_of_once_by_two_sweepers_until_it_gives_back_what_it_took() {
+    let mut site = Site::start();
+    let mut alerts = site.server.client().unwrap().subscribe(&["system:alerts"]).unwrap();
+    let (life, mut leaky) = register(&mut site, "leaky");
+    let daemons = [watcher(&site), watcher(&site)];
+    for daemon in &daemons {
+        daemon.wait_for_metric(LEAKING, 0.0);
+    }
+    for n in 1..=12 {
+        leaky.plays(&mut site, &daemons, 300 * MB + n * 5_000 * MB);
+    }
+    for daemon in &daemons {
+        daemon.wait_for_metric(LEAKING, 1.0);
+    }
+    let told = about_agents(&mut site, &mut alerts);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let alert = &told[0];
+    assert_eq!((&alert["type"], &alert["agentId"]), (&"memory_leak_detected".into(), &"leaky".into()));
+    assert_eq!(
+        (&alert["reason"], &alert["incarnation"]),
+        (&"leak".into(), &life.incarnation.to_string().into())
+    );
+    let slope = alert["slopeBytesPerHour"].as_f64().unwrap();
+    assert!((59e9..61e9).contains(&slope), "{alert}");
+    assert!(alert["confidence"].as_f64() > Some(0.5) && alert["windowMs"].as_u64() > Some(0), "{alert}");
+    assert!(alert["limitReachedMs"].as_i64() > Some(leaky.at), "{alert}");
+    let trend = site.runtime.block_on(site.store.trends(&["leaky"])).unwrap().remove(0).unwrap();
+    assert_eq!(trend.finding, Some(Finding::Leak));
+    assert!(trend.floors.len() >= 8 && trend.floors.is_sorted(), "{trend:?}");
+
+    for _ in 0..3 {
+        leaky.plays(&mut site, &daemons, 300 * MB);
+        leaky.plays(&mut site, &daemons, 301 * MB);
+    }
+    for daemon in &daemons {
+        daemon.wait_for_metric(LEAKING, 0.0);
+    }
+    site.wait_until("the latch to open", |client| {
+        client.text(&["HGET", "agent:memory:leaky", "alerted"]).unwrap().is_none()
+    });
+    assert_eq!(about_agents(&mut site, &mut alerts), [Value::Null; 0], "an end is no alert");
+}
+
+#[test]
+fn what_is_known_of_a_leak_goes_with_the_life_that_leaked() {
+    let mut site = Site::start();
+    let (life, mut leaky) = register(&mut site, "leaky");
+    let daemons = [watcher(&site)];
+    daemons[0].wait_for_metric(LEAKING, 0.0);
+    for n in 1..=12 {
+        leaky.plays(&mut site, &daemons, 300 * MB + n * 5_000 * MB);
+    }
+    daemons[0].wait_for_metric(LEAKING, 1.0);
+    site.runtime.block_on(site.store.release(&life, "done")).unwrap().unwrap();
+    daemons[0].wait_for_metric(LEAKING, 0.0);
+    let trend = site.runtime.block_on(site.store.trends(&["leaky"])).unwrap().remove(0);
+    assert_eq!(trend, None, "no sweeper writes beside figures that are gone");
+    assert!(!site.keys().iter().any(|key| key.starts_with("agent:memory:")));
+}

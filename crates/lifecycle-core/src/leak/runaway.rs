@@ -25,7 +25,8 @@ const USED: f64 = 0.75;
 const USED_YOUNG: f64 = 0.1;
 /// A level is new when it exceeds those known by this factor.
 const NEW: f64 = 1.05;
-/// Own experience of this many hours halves what youth adds, and what the kind's levels weigh.
+/// Own experience of this many hours halves what youth adds, and quarters what the kind's levels weigh: where programs of
+/// different sizes go by one kind, one's usual level is beyond another's limit.
 const YOUNG_H: f64 = 1.0;
 
 /// The latest samples and the highest level of the past.
@@ -85,7 +86,7 @@ impl Recent {
         let (at_ms, rss) = *samples.last()?;
         let (used, limit) = (rss as f64, limit as f64);
         let young = YOUNG_H / (YOUNG_H + experience_h);
-        let known = (self.highest as f64).max(kind.usual(LEVELS) * young);
+        let known = (self.highest as f64).max(kind.usual(LEVELS) * young * young);
         if used < limit * (USED + USED_YOUNG * young) || used < NEW * known {
             return None;
         }

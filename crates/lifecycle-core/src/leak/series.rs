@@ -21,7 +21,7 @@ const OTHERS_H: f64 = 0.5;
 /// An hour of growth without an end counts for as much: few warm-ups and caches take that long.
 const PATIENCE: f64 = 0.2;
 /// Own experience of this many hours halves the weight of what is usual for the kind.
-const KIND_H: f64 = 4.0;
+const KIND_H: f64 = 1.0;
 
 /// Rises at one scale.
 #[derive(Debug, Clone, Copy, Default)]

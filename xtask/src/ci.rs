@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{cargo, program, run as run_command};
-use crate::{compose_test, demo, invariants, monitor_check, signposts, test, tools};
+use crate::{compose_test, demo, invariants, leak_eval, monitor_check, signposts, test, tools};
 
 /// How a step ended when it did not fail.
 enum Outcome {
@@ -35,6 +35,7 @@ const LINTS: &[Step] = &[
 
 /// What is seen only when it runs.
 const TRIALS: &[Step] = &[
+    Step { name: "leak detector", run: || passes(leak_eval::check()) },
     Step { name: "demo", run: || passes(demo::run(&demo::Options::default())) },
     Step { name: "monitoring", run: monitoring },
     Step { name: "containers", run: containers },

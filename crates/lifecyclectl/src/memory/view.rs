@@ -7,7 +7,7 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::growth::MemoryStats;
-use lifecycle_core::leak::Trend;
+use lifecycle_core::leak::{Finding, Trend};
 use lifecycle_core::record::MemoryUsage;
 use lifecycle_redis::{AgentFigures, Store};
 use serde::Serialize;
@@ -158,20 +158,20 @@ impl Row {
             limit: usage.and_then(|usage| usage.limit),
             ..Self::default()
         };
-        let believable = |trend: &Trend| trend.slope_bytes_per_hour.abs() <= STEEPEST;
-        let Some(trend) = trend.filter(believable) else { return row };
+        let Some(trend) = trend else { return row };
+        let slope = Some(trend.slope_bytes_per_hour).filter(|slope| slope.abs() <= STEEPEST);
         Self {
-            slope_bytes_per_hour: Some(trend.slope_bytes_per_hour),
+            slope_bytes_per_hour: slope,
             confidence: Some(trend.confidence),
-            limit_reached_ms: trend.limit_reached_ms,
-            finding: trend.finding.map(|finding| finding.name()),
+            limit_reached_ms: slope.and(trend.limit_reached_ms),
+            finding: trend.finding.map(Finding::name),
             floors: trend.floors,
             ..row
         }
     }
 
     fn is_without_trend(&self) -> bool {
-        self.slope_bytes_per_hour.is_none()
+        self.confidence.is_none()
     }
 }
 

@@ -1,6 +1,8 @@
 //! `lifecyclectl memory` shows whose memory goes where, whatever others wrote into the store.
 
 use lifecycle_core::growth::MemoryStats;
+use lifecycle_core::leak::{Finding, Trend};
+use lifecycle_redis::{Change, Life};
 use serde_json::{Value, json};
 
 use super::Site;
@@ -12,19 +14,19 @@ const NO_SWEEPER: &str = "no trends: no sweeper ever made a pass here";
 
 impl Site {
     /// A registered agent with these memory figures, as its beats leave them.
-    fn uses(&mut self, id: &str, rss: u64, more: &[&str]) {
-        self.registers(id, |_| {});
+    fn uses(&mut self, id: &str, rss: u64, more: &[&str]) -> Life {
+        let life = self.registers(id, |_| {});
         let (rss, heap, now) = (rss.to_string(), (rss / 4).to_string(), self.now().to_string());
         let key = format!("agent:memory:{id}");
         let figures = ["HSET", &key, "rss", &rss, "heapUsed", &heap, "timestamp", &now];
         self.redis(&[&figures, more].concat());
+        life
     }
 
-    /// What a sweeper has found of that agent.
+    /// What somebody wrote where a sweeper writes what it found.
     fn trends(&mut self, id: &str, slope: &str, confidence: &str, limit_reached: &str, finding: &str) {
-        let floors = (1..=24).map(|step| (step * 50 * MIB).to_string()).collect::<Vec<_>>().join(",");
         let fields = ["slopeBytesPerHour", slope, "confidence", confidence, "limitReachedMs", limit_reached];
-        let rest = ["finding", finding, "floors", &floors];
+        let rest = ["finding", finding, "floors", "7,x,,1e9,-1"];
         self.redis(&[&["HSET", &format!("agent:memory:{id}")], &fields[..], &rest].concat());
     }
 
@@ -41,10 +43,17 @@ impl Site {
 
     /// Three agents: one that leaks, one on the plain protocol, one that no sweeper has told of.
     fn three(&mut self) {
-        let in_two_hours = (self.now() + 121 * MINUTE_MS).to_string();
+        let trend = Trend {
+            slope_bytes_per_hour: 536_870_912.0,
+            confidence: 0.93,
+            limit_reached_ms: u64::try_from(self.now() + 125 * MINUTE_MS).ok(),
+            finding: Some(Finding::Leak),
+            floors: (1..=24).map(|step| step * 50 * MIB).collect(),
+        };
         self.uses("small", 64 * MIB, &["processes", "2"]);
-        self.uses("leaky", 3 * GIB, &["processes", "5", "limit", &(4 * GIB).to_string()]);
-        self.trends("leaky", "536870912", "0.93", &in_two_hours, "leak");
+        let life = self.uses("leaky", 3 * GIB, &["processes", "5", "limit", &(4 * GIB).to_string()]);
+        let told = self.store.tell_trend("leaky", Some(life.incarnation), &trend, Change::None);
+        assert!(!self.runtime.block_on(told).unwrap(), "an alert");
         self.plain_uses("plain-1", &format!(r#"{{"rss":{GIB},"heapUsed":1024}}"#));
     }
 }
@@ -164,9 +173,11 @@ fn absurd_figures_and_keys_of_another_type_cost_a_figure_only() {
     site.three();
     let absurd = u64::MAX.to_string();
     site.uses("odd", 32 * MIB, &["heapUsed", "1e99", "processes", "-3", "limit", "0", "pss", &absurd]);
-    site.trends("odd", "1e308", "7", "soon", "doom");
+    site.trends("odd", "1e308", "-1", "1", "leak");
     site.uses("past", 16 * MIB, &["limit", "1"]);
-    site.trends("past", "-1", "NaN", "1", "runaway");
+    site.trends("past", "-1", "7", "1", "runaway");
+    site.uses("other", 8 * MIB, &[]);
+    site.trends("other", "NaN", "1", "1", "leak");
     site.plain_uses("lost", r#"{"rss":-5,"heapUsed":"all"}"#);
     for id in ["listed", "cut"] {
         site.registers(id, |_| {});
@@ -176,11 +187,12 @@ fn absurd_figures_and_keys_of_another_type_cost_a_figure_only() {
     site.redis(&["HSET", "agent:memory:cut", "rss", "18446744073709551616"]);
     site.redis(&["SET", "memory:baseline", "\u{1b}rubbish"]);
     let said = site.ok(&["memory"]);
-    assert!(said.starts_with("8 agents: 4.1 GiB resident"), "{said}");
+    assert!(said.starts_with("9 agents: 4.1 GiB resident"), "{said}");
     assert_eq!(said.lines().nth(1), Some("3 of them without a figure"), "{said}");
     assert!(row(&said, "leaky").ends_with(" leak 93%"), "{said}");
-    assert_eq!(row(&said, "odd"), "odd coder running 32.0 MiB - - - - -");
-    assert_eq!(row(&said, "past"), "past coder running 16.0 MiB >999% of 1 B - - - -");
+    assert_eq!(row(&said, "odd"), "odd coder running 32.0 MiB - ▁ - - leak 0%");
+    assert_eq!(row(&said, "past"), "past coder running 16.0 MiB >999% of 1 B ▁ -1 B/h now runaway 100%");
+    assert_eq!(row(&said, "other"), "other coder running 8.0 MiB - - - - -", "no sweeper writes that");
     for (id, kind) in [("lost", "plain -"), ("listed", "coder running"), ("cut", "coder running")] {
         assert_eq!(row(&said, id), format!("{id} {kind} - - - - - -"));
     }
@@ -188,7 +200,7 @@ fn absurd_figures_and_keys_of_another_type_cost_a_figure_only() {
 
     site.redis(&["DEL", "agents:active"]);
     site.redis(&["SET", "agents:active", "no set"]);
-    assert_eq!(site.json(&["memory"])["totalAgents"], 6, "those with a lease");
+    assert_eq!(site.json(&["memory"])["totalAgents"], 7, "those with a lease");
     site.redis(&["HDEL", "agent:memory:leaky", "slopeBytesPerHour"]);
     let untold = site.run(&["memory", "--top", "1"]);
     assert_eq!(untold.code, Some(0), "{}", untold.stderr);

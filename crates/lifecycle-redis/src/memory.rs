@@ -78,7 +78,7 @@ impl Store {
         let reply = value(&self.client.custom::<Value, Value>(command, args).await)?;
         let mut parts = reply.map(Value::into_array).unwrap_or_default().into_iter();
         let next = parts.next().map_or_else(|| "0".to_string(), |next| reply::text(&next));
-        let page = parts.next().unwrap_or(Value::Null);
+        let page = parts.next().unwrap_or_else(|| Value::Array(Vec::new()));
         let is_end = next == "0";
         Ok(match cursor {
             IndexCursor::Leases(_) => {

@@ -4,7 +4,7 @@
 //! ever called.
 //!
 //! ```text
-//!   ask     ps · inspect · events · verify · doctor
+//!   ask     ps · inspect · events · memory · verify · doctor
 //!   act     drain · stop · reap · hold
 //!   replay  memory judge, which asks no store
 //! ```
@@ -70,7 +70,7 @@ enum Command {
     Verify(verify::Arguments),
     /// Checks the store and the sweepers; exits 1 if something is wrong
     Doctor(doctor::Arguments),
-    /// Looks at agents' memory
+    /// Shows the fleet's memory and where it is going, or judges a recorded trace
     Memory(memory::Arguments),
     /// Prints a completion script for a shell
     Completions(Completions),
@@ -83,8 +83,10 @@ fn main() -> ExitCode {
             command => command,
         };
         let settings = cli.global.start()?;
-        if let Command::Memory(arguments) = &command {
-            return memory::run(arguments);
+        if let Command::Memory(arguments) = &command
+            && let Some(done) = arguments.run_without_store()
+        {
+            return done;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(perform(command, &settings, cli.global.output)).map_err(failure::with_code)
@@ -103,7 +105,7 @@ async fn perform(command: Command, settings: &Settings, output: Output) -> anyho
         Command::Hold(arguments) => hold::run(&arguments, &store, output).await,
         Command::Verify(arguments) => verify::run(&arguments, &store, output).await,
         Command::Doctor(arguments) => doctor::run(&arguments, &store, output).await,
-        Command::Memory(arguments) => memory::run(&arguments),
+        Command::Memory(arguments) => arguments.show(&store, output).await,
         Command::Completions(completions) => completions.print::<Cli>(),
     }
 }

@@ -4,6 +4,7 @@ mod act;
 mod edges;
 mod judge;
 mod look;
+mod memory;
 mod verify;
 mod words;
 

@@ -17,7 +17,9 @@ fn without_reader(site: &Site, args: &str) -> Ended {
 fn a_reader_that_has_gone_is_no_error() {
     let mut site = Site::start();
     site.plain("plain-1", 1_000);
-    for args in ["ps", "inspect plain-1", "ps --output json", "hold", "verify", "events --follow", "--help"] {
+    for args in
+        ["ps", "inspect plain-1", "ps --output json", "memory", "hold", "verify", "events --follow", "--help"]
+    {
         let ended = without_reader(&site, args);
         assert_eq!(ended.stdout, "code 0", "{args}: {}", ended.stderr);
         assert!(!ended.stderr.contains("panicked"), "{args}: {}", ended.stderr);
@@ -39,6 +41,7 @@ fn without_a_store_every_command_ends_with_69_and_one_line() {
         &["hold"],
         &["verify"],
         &["doctor"],
+        &["memory"],
     ] {
         let ended = ended(site.command(args).env("LIFECYCLE_REDIS__START_TIMEOUT", "200ms"));
         assert_eq!(ended.code, Some(69), "{args:?}: {}", ended.stderr);
@@ -58,7 +61,9 @@ fn a_wrong_command_line_ends_with_2_before_any_store_is_asked() {
         &["events", "--follow", "--count", "3"],
         &["drain", "a", "--wait", "soon"],
         &["hold", "relase"],
-        &["memory"],
+        &["memory", "jugde"],
+        &["memory", "--top", "0"],
+        &["memory", "--top", "3", "judge", "trace.csv"],
         &["top"],
         &["ps", "--redis-url", "nonsense"],
     ] {

@@ -3,11 +3,14 @@
 //! Every sweeper judges for itself, from what it has read itself. Only telling is shared: a latch in the store lets
 //! one alert through per episode, whoever comes first.
 
+use lifecycle_cli::output;
 use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::growth::{Episode, Growth, History, Sample, Turn};
+use lifecycle_core::growth::{Episode, Grown, Growth, History, Sample, Turn};
 use lifecycle_core::liveness::millis;
 use lifecycle_core::settings;
 use lifecycle_redis::Store;
+
+use crate::report;
 
 /// One sweeper's judgement of the fleet.
 #[derive(Debug)]
@@ -69,12 +72,13 @@ impl Judge {
     async fn tell(&mut self, store: &Store, turn: Turn, growth: &Growth) {
         match turn {
             Turn::Began => tracing::warn!(
-                growth = growth.bytes(),
+                bytes = growth.bytes(),
                 agents = growth.current.total_agents,
-                "the memory of the fleet grows as a leak does; most of all: {}",
+                "the memory of the fleet grew by {} within memory.leak_window; most of all: {}",
+                output::size(growth.bytes().unsigned_abs()),
                 named(growth)
             ),
-            Turn::Ended => tracing::info!(growth = growth.bytes(), "the memory of the fleet grows no more"),
+            Turn::Ended => tracing::info!(bytes = growth.bytes(), "the memory of the fleet grows no more"),
             Turn::Quiet | Turn::Lasts => {}
         }
         // A beginning that could not be told is told as long as it lasts, an end until there is something new.
@@ -103,5 +107,8 @@ fn alert(growth: &Growth) -> Event {
 
 fn named(growth: &Growth) -> String {
     let most = growth.grown.iter().take(3);
-    most.map(|grown| format!("{:?} (+{} bytes)", grown.agent_id, grown.growth)).collect::<Vec<_>>().join(", ")
+    let size = |grown: &Grown| output::size(grown.growth.unsigned_abs());
+    most.map(|grown| format!("{:?} (+{})", report::named(&grown.agent_id), size(grown)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -73,7 +73,8 @@ pub(crate) struct RunArguments {
     /// Most memory the command's process tree may use, such as 2GiB; beyond it the tree is ended
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_limit: Option<u64>,
-    /// Beyond this much the agent is drained: it finishes its task and leaves, so that a fresh one can take over
+    /// Beyond this much the agent is drained: what is in hand has shutdown.drain_timeout to finish, then it is ended; in a
+    /// sprint a fresh agent takes over
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_soft_limit: Option<u64>,
     /// Fence a living agent of the same id instead of being refused

@@ -96,7 +96,11 @@ pub(crate) async fn supervise(
             }
         }
     };
-    end(agent, &mut child, &ended).await;
+    if let Ended::OverMemory(excess) = ended {
+        let (_, _) = tokio::join!(end(agent, &mut child, &ended), memory::tell(agent, excess));
+    } else {
+        end(agent, &mut child, &ended).await;
+    }
     Ok(ended)
 }
 

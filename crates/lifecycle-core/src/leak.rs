@@ -193,6 +193,13 @@ impl Detector {
         self.runaway = None;
     }
 
+    /// What was alerted on and goes on.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let going_on = [(Finding::Leak, self.leak.is_some()), (Finding::Runaway, self.runaway.is_some())];
+        going_on.into_iter().filter(|(_, is_on)| *is_on).map(|(finding, _)| finding).collect()
+    }
+
     /// Where the memory is going; None before there are any floors.
     #[must_use]
     pub fn trend(&self, kind: &KindHistory) -> Option<Trend> {

@@ -45,4 +45,4 @@ pub use sprints::{Assigned, SprintEnded, SprintStarted};
 pub use store::{Store, Troubles};
 pub use sweeping::{HoldChange, Suspect};
 pub use tasks::TaskReply;
-pub use trends::Change;
+pub use trends::TrendNote;

@@ -1,6 +1,7 @@
 //! Where agents' memory is going: written by sweepers beside the figures, read by whoever shows it.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use fred::interfaces::{HashesInterface, KeysInterface};
 use fred::types::Value;
@@ -8,8 +9,10 @@ use lifecycle_core::codec::decode;
 use lifecycle_core::event::Event;
 use lifecycle_core::growth::MemoryStats;
 use lifecycle_core::ids::Incarnation;
-use lifecycle_core::leak::Trend;
+use lifecycle_core::leak::{Finding, Trend};
+use lifecycle_core::liveness::millis;
 
+use crate::agents::text;
 use crate::error::StoreError;
 use crate::memory::{AgentFigures, IndexCursor};
 use crate::reply::{self, number};
@@ -19,15 +22,24 @@ use crate::sweeping::{PIPELINED, all, value};
 /// Names asked for in one command.
 const PAGE: u32 = 1_000;
 
-/// What changed with a trend.
+/// After how long without a sweeper that sees it a finding is another episode. Sweepers note what they see each minute.
+const QUIET: Duration = Duration::from_secs(300);
+
+/// What there is to say of an agent's memory.
 #[derive(Debug, Clone, Copy)]
-pub enum Change<'a> {
-    /// Nothing that people must be told.
-    None,
-    /// A finding: the alert goes out unless somebody has told of this episode before.
-    Began(&'a Event),
-    /// The episode is over.
-    Ended,
+pub struct TrendNote<'a> {
+    /// The agent.
+    pub id: &'a str,
+    /// Its life; `None` for a plain agent.
+    pub incarnation: Option<Incarnation>,
+    /// Where its memory is going.
+    pub trend: &'a Trend,
+    /// A finding that begins, with its alert: that goes out unless somebody has told of this episode before.
+    pub began: Option<(Finding, &'a Event)>,
+    /// Findings that ended.
+    pub ended: &'a [Finding],
+    /// Findings that go on, one that begins among them.
+    pub lasting: &'a [Finding],
 }
 
 impl Store {
@@ -36,27 +48,22 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn tell_trend(
-        &self,
-        id: &str,
-        incarnation: Option<Incarnation>,
-        trend: &Trend,
-        change: Change<'_>,
-    ) -> Result<bool, StoreError> {
-        let (word, alert) = match change {
-            Change::None => ("", None),
-            Change::Began(event) => ("began", Some(self.wire.encode(event)?)),
-            Change::Ended => ("ended", None),
-        };
+    pub async fn tell_trend(&self, note: TrendNote<'_>) -> Result<bool, StoreError> {
+        let alert = note.began.map(|(_, event)| self.wire.encode(event)).transpose()?.unwrap_or_default();
+        let words =
+            |findings: &[Finding]| findings.iter().map(|one| one.name()).collect::<Vec<_>>().join(" ");
         let mut args: Vec<Value> = vec![
-            incarnation.map(|incarnation| incarnation.to_string()).unwrap_or_default().into(),
-            word.into(),
-            trend.finding.map_or("", |finding| finding.name()).into(),
-            Value::Bytes(alert.unwrap_or_default().into()),
+            note.incarnation.map(|incarnation| incarnation.to_string()).unwrap_or_default().into(),
+            text(millis(QUIET)),
+            note.began.map_or("", |(finding, _)| finding.name()).into(),
+            Value::Bytes(alert.into()),
+            words(note.ended).into(),
+            words(note.lasting).into(),
+            words(&Finding::ALL).into(),
         ];
-        let fields = Trend::FIELDS.into_iter().zip(trend.values());
+        let fields = Trend::FIELDS.into_iter().zip(note.trend.values());
         args.extend(fields.flat_map(|(name, text)| [name.into(), text.into()]));
-        let names = vec![self.keys().memory(id), self.keys().state(id)];
+        let names = vec![self.keys().memory(note.id), self.keys().state(note.id)];
         let reply = self.run(&self.scripts.trend, names, args).await?;
         Ok(number(&reply) == Some(1))
     }

@@ -12,7 +12,7 @@ use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::growth::Sample;
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::leak::{self, Detector, Finding, KindHistory, Trend, Verdict};
-use lifecycle_redis::{Change, Store};
+use lifecycle_redis::{Store, TrendNote};
 
 use crate::report::named;
 
@@ -39,15 +39,22 @@ struct Watched {
     kind: String,
     detector: Box<Detector>,
     noted_at: u64,
-    finding: Option<Finding>,
-    /// What the store was not told yet.
-    untold: Option<Untold>,
+    /// What goes on.
+    findings: Vec<Finding>,
+    untold: Untold,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Untold {
-    Began(Verdict),
-    Ended,
+/// What the store was not told yet.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Untold {
+    began: Option<Verdict>,
+    ended: Vec<Finding>,
+}
+
+impl Untold {
+    fn is_empty(&self) -> bool {
+        self.began.is_none() && self.ended.is_empty()
+    }
 }
 
 /// What there is to write down of one agent.
@@ -56,7 +63,8 @@ struct Note {
     id: String,
     incarnation: Option<Incarnation>,
     trend: Trend,
-    untold: Option<Untold>,
+    findings: Vec<Finding>,
+    untold: Untold,
 }
 
 impl Leaks {
@@ -83,26 +91,24 @@ impl Leaks {
             kind: kind.clone(),
             detector: Box::default(),
             noted_at: 0,
-            finding: None,
-            untold: None,
+            findings: Vec::new(),
+            untold: Untold::default(),
         });
         if watched.incarnation != sample.incarnation {
             // Another process: what was noted of the last one went with its keys.
             watched.detector.restarted();
             (watched.incarnation, watched.noted_at) = (sample.incarnation, 0);
-            (watched.finding, watched.untold) = (None, None);
+            (watched.findings, watched.untold) = (Vec::new(), Untold::default());
         }
         watched.kind.clone_from(&kind);
         let history = self.kinds.entry(kind).or_default();
         let look = leak::Sample { at_ms: sample.at, rss_bytes: sample.rss, limit_bytes: sample.limit };
         let verdict = watched.detector.observe(history, look);
-        let finding = watched.detector.trend(history).and_then(|trend| trend.finding);
-        if let Some(verdict) = verdict {
-            watched.untold = Some(Untold::Began(verdict));
-        } else if watched.finding.is_some() && finding.is_none() {
-            watched.untold = Some(Untold::Ended);
-        }
-        watched.finding = finding;
+        let findings = watched.detector.findings();
+        watched.untold.ended.extend(watched.findings.iter().filter(|one| !findings.contains(one)));
+        // One that began and ended before it could be told is told all the same: it happened.
+        watched.untold.began = verdict.or(watched.untold.began);
+        watched.findings = findings;
     }
 
     /// The name under which a kind's history is kept.
@@ -124,7 +130,7 @@ impl Leaks {
     pub(crate) fn findings(&self) -> BTreeMap<&'static str, u64> {
         let mut counts: BTreeMap<&'static str, u64> =
             Finding::ALL.iter().map(|finding| (finding.name(), 0)).collect();
-        for finding in self.watched.values().filter_map(|watched| watched.finding) {
+        for finding in self.watched.values().flat_map(|watched| &watched.findings) {
             *counts.entry(finding.name()).or_default() += 1;
         }
         counts
@@ -140,19 +146,21 @@ impl Leaks {
             .await;
         for (id, is_told) in told {
             if let Some(watched) = self.watched.get_mut(&id).filter(|_| is_told) {
-                (watched.noted_at, watched.untold) = (now, None);
+                (watched.noted_at, watched.untold) = (now, Untold::default());
             }
         }
     }
 
     fn notes(&self, now: u64, shown: &HashSet<&str>) -> Vec<Note> {
         let due = self.watched.iter().filter(|(id, watched)| {
-            let is_shown = watched.finding.is_some() || shown.contains(id.as_str());
-            watched.untold.is_some() || (is_shown && now.saturating_sub(watched.noted_at) >= NOTE_EVERY_MS)
+            let is_shown = !watched.findings.is_empty() || shown.contains(id.as_str());
+            !watched.untold.is_empty() || (is_shown && now.saturating_sub(watched.noted_at) >= NOTE_EVERY_MS)
         });
         let notes = due.filter_map(|(id, watched)| {
             let trend = watched.detector.trend(self.kinds.get(&watched.kind)?)?;
-            Some(Note { id: id.clone(), incarnation: watched.incarnation, trend, untold: watched.untold })
+            let Watched { incarnation, findings, untold, .. } = watched;
+            let (findings, untold) = (findings.clone(), untold.clone());
+            Some(Note { id: id.clone(), incarnation: *incarnation, trend, findings, untold })
         });
         notes.collect()
     }
@@ -161,18 +169,19 @@ impl Leaks {
 impl Note {
     /// Returns whether it was written down. An error costs a try.
     async fn tell(&self, store: &Store, now: u64) -> bool {
-        let event;
-        let change = match &self.untold {
-            None => Change::None,
-            Some(Untold::Ended) => Change::Ended,
-            Some(Untold::Began(verdict)) => {
-                event = alert(&self.id, self.incarnation, verdict, now);
-                Change::Began(&event)
-            }
+        let began = self.untold.began.as_ref();
+        let alert = began.map(|verdict| (verdict.finding, alert(&self.id, self.incarnation, verdict, now)));
+        let note = TrendNote {
+            id: &self.id,
+            incarnation: self.incarnation,
+            trend: &self.trend,
+            began: alert.as_ref().map(|(finding, event)| (*finding, event)),
+            ended: &self.untold.ended,
+            lasting: &self.findings,
         };
-        match store.tell_trend(&self.id, self.incarnation, &self.trend, change).await {
+        match store.tell_trend(note).await {
             Ok(is_first) => {
-                if let (true, Some(Untold::Began(verdict))) = (is_first, &self.untold) {
+                if let Some(verdict) = began.filter(|_| is_first) {
                     log(&self.id, verdict);
                 }
                 true
@@ -247,11 +256,12 @@ mod tests {
         }
         assert_eq!(leaks.findings(), BTreeMap::from([("leak", 1), ("runaway", 0)]));
         let notes = leaks.notes(5 * HOUR_MS, &shown);
-        assert!(matches!(notes[0].untold, Some(Untold::Began(verdict)) if verdict.finding == Finding::Leak));
-        let event = match notes[0].untold {
-            Some(Untold::Began(verdict)) => alert("a", Some(Incarnation(1)), &verdict, 7),
-            _ => unreachable!(),
-        };
+        let verdict = notes[0].untold.began.unwrap();
+        assert_eq!(
+            (verdict.finding, notes[0].findings.as_slice()),
+            (Finding::Leak, [Finding::Leak].as_slice())
+        );
+        let event = alert("a", Some(Incarnation(1)), &verdict, 7);
         let slope = event.slope_bytes_per_hour.unwrap();
         assert!((0.5e9..2e9).contains(&slope) && event.confidence > Some(0.5), "{event:?}");
         leaks.observe_one(&sample("a", 2, 5 * HOUR_MS, 300_000_000));

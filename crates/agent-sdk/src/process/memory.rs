@@ -71,13 +71,24 @@ pub fn resident(pids: &[u32]) -> Resident {
     })
 }
 
-/// The proportional share (PSS) of these processes. `None` when the kernel tells of none of them: it is older than 4.14,
-/// or they are other users'.
+/// The proportional share (PSS) of these processes. One whose share cannot be read (another user's, or one that hides its
+/// memory) counts with all that is resident, so that nobody gets away with being unreadable. `None` when no share can be
+/// read at all, as in kernels before 4.14.
 #[must_use]
 pub fn proportional(pids: &[u32]) -> Option<u64> {
-    let read =
-        pids.iter().filter_map(|pid| pss(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?));
-    read.reduce(u64::saturating_add)
+    let shares = pids.iter().map(|pid| {
+        let share = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+        (share.and_then(|text| pss(&text)), resident(&[*pid]).rss)
+    });
+    sum_of_shares(shares)
+}
+
+/// Of each process: its share, where that is known, and what is resident.
+fn sum_of_shares(shares: impl Iterator<Item = (Option<u64>, u64)>) -> Option<u64> {
+    let (sum, is_known) = shares.fold((0_u64, false), |(sum, is_known), (share, resident)| {
+        (sum.saturating_add(share.unwrap_or(resident)), is_known || share.is_some())
+    });
+    is_known.then_some(sum)
 }
 
 /// The control group that this process is in. `None` where there is no cgroup v2, or it does not account for memory.
@@ -141,6 +152,12 @@ mod tests {
         assert_eq!(proportional(&[pid]), None);
         assert_eq!(statm("", 4096), None);
         assert_eq!(statm("0 0 0 0 0 0 0\n", 4096), None, "a zombie");
+    }
+
+    #[test]
+    fn a_process_that_hides_its_share_counts_with_all_that_is_resident() {
+        assert_eq!(sum_of_shares([(Some(3), 10), (None, 200)].into_iter()), Some(203));
+        assert_eq!(sum_of_shares([(None, 10), (None, 200)].into_iter()), None, "nothing better is known");
     }
 
     #[test]

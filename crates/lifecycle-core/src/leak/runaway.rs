@@ -111,6 +111,9 @@ fn of_window(samples: &[(u64, u64)], room: f64) -> Option<Rush> {
     if slope <= 0.0 || tau < LEAST_TAU || largest_jump(points) > LARGEST_JUMP * (last.1 - first.1) {
         return None;
     }
+    if last.0 <= 0.0 || !slope.is_finite() {
+        return None;
+    }
     let left_ms = room / slope;
     (left_ms <= AHEAD_MS.min(BELIEVED * last.0)).then(|| Rush {
         bytes_per_ms: slope,

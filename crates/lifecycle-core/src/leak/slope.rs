@@ -26,11 +26,15 @@ pub(super) fn line(points: &[(f64, f64)]) -> Option<Line> {
     let mut count = 0;
     let mut order = 0_i32;
     for (index, (x1, y1)) in points.iter().enumerate() {
-        for (x2, y2) in &points[index + 1..] {
-            slopes[count] = (y2 - y1) / (x2 - x1).max(f64::MIN_POSITIVE);
+        // Two points at one time say nothing of a slope.
+        for (x2, y2) in points[index + 1..].iter().filter(|(x2, _)| x2 > x1) {
+            slopes[count] = (y2 - y1) / (x2 - x1);
             count += 1;
             order += i32::from(y2 > y1) - i32::from(y2 < y1);
         }
+    }
+    if count == 0 {
+        return None;
     }
     let slope = median(&mut slopes[..count]);
     let mut rest = [0.0_f64; MOST];

@@ -253,3 +253,12 @@ proptest! {
         prop_assert_eq!(life.verdicts, []);
     }
 }
+
+#[test]
+fn samples_of_one_moment_say_nothing_of_a_slope() {
+    let (mut detector, mut kind) = (Detector::default(), KindHistory::default());
+    for rss_bytes in [900, 950, 990, 995, 999] {
+        let sample = Sample { at_ms: 5, rss_bytes, limit_bytes: Some(1_000) };
+        assert_eq!(detector.observe(&mut kind, sample), None);
+    }
+}

@@ -1,17 +1,31 @@
 -- Writes down where an agent's memory is going, and tells people of a finding once per episode.
 --
 -- KEYS: 1 agent:memory:<id>  2 agent:state:<id>
--- ARGV: 1 incarnation, '' for a plain agent  2 'began' (a finding), 'ended' or ''  3 the finding
---       4 the alert (opaque; '' unless 'began')  5… fields of the trend, name then value
+-- ARGV: 1 incarnation, '' for a plain agent  2 after how many ms in which no sweeper saw it a finding is another episode
+--       3 the finding that begins, or ''  4 its alert (opaque)  5 the findings that ended  6 those that go on  7 all there
+--       are (each list with spaces)  8… fields of the trend, name then value
 -- Returns: 1 (the alert was published) or 0
 -- Atomic. Writes only beside memory figures that are there, of that life: never creates a key, leaves its TTL alone. The
--- field 'alerted' is the latch that all sweepers share; it goes with the key.
+-- latch that all sweepers share is a stamp of each finding, renewed while somebody sees it; it goes with the key. Where
+-- there are no figures to write beside, there is no latch, and it is better to tell twice than never.
 
-if redis.call('TYPE', KEYS[1])['ok'] ~= 'hash' then return 0 end
 if ARGV[1] ~= '' and fields_of(KEYS[2], 'incarnation')[1] ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 5))
-if ARGV[2] == 'ended' then redis.call('HDEL', KEYS[1], 'alerted') end
-if ARGV[2] ~= 'began' or redis.call('HGET', KEYS[1], 'alerted') == ARGV[3] then return 0 end
-redis.call('HSET', KEYS[1], 'alerted', ARGV[3])
-redis.call('PUBLISH', ALERT_CHANNEL, ARGV[4])
-return 1
+local has_latch = redis.call('TYPE', KEYS[1])['ok'] == 'hash'
+local now = server_ms()
+
+local function is_fresh(finding)
+  local seen = has_latch and tonumber(redis.call('HGET', KEYS[1], finding .. 'Seen') or '')
+  return seen and seen <= now and now - seen < tonumber(ARGV[2])
+end
+
+local is_first = ARGV[3] ~= '' and not is_fresh(ARGV[3])
+if has_latch then
+  for finding in string.gmatch(ARGV[5], '%S+') do redis.call('HDEL', KEYS[1], finding .. 'Seen') end
+  local others_know = false
+  for finding in string.gmatch(ARGV[7], '%S+') do others_know = others_know or is_fresh(finding) end
+  for finding in string.gmatch(ARGV[6], '%S+') do redis.call('HSET', KEYS[1], finding .. 'Seen', now) end
+  -- Who has found nothing (yet) does not write over what somebody else has found.
+  if ARGV[6] ~= '' or not others_know then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
+end
+if is_first then redis.call('PUBLISH', ALERT_CHANNEL, ARGV[4]) end
+return is_first and 1 or 0

@@ -63,7 +63,10 @@ fn judge(mut trace: impl BufRead, refuse: impl Fn(String) -> Failure) -> anyhow:
     loop {
         line.clear();
         let read = trace.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
-        let length = read.map_err(|error| refuse(format!("cannot be read after line {number}: {error}")))?;
+        let length = read.map_err(|error| match number {
+            0 => refuse(format!("cannot be read: {error}")),
+            _ => refuse(format!("cannot be read after line {number}: {error}")),
+        })?;
         if length == 0 {
             return Ok(replay.end().map_err(refuse)?);
         }

@@ -2,7 +2,7 @@
 
 use lifecycle_core::growth::MemoryStats;
 use lifecycle_core::leak::{Finding, Trend};
-use lifecycle_redis::{Change, Life};
+use lifecycle_redis::{Life, TrendNote};
 use serde_json::{Value, json};
 
 use super::Site;
@@ -52,7 +52,14 @@ impl Site {
         };
         self.uses("small", 64 * MIB, &["processes", "2"]);
         let life = self.uses("leaky", 3 * GIB, &["processes", "5", "limit", &(4 * GIB).to_string()]);
-        let told = self.store.tell_trend("leaky", Some(life.incarnation), &trend, Change::None);
+        let told = self.store.tell_trend(TrendNote {
+            id: "leaky",
+            incarnation: Some(life.incarnation),
+            trend: &trend,
+            began: None,
+            ended: &[],
+            lasting: &[],
+        });
         assert!(!self.runtime.block_on(told).unwrap(), "an alert");
         self.plain_uses("plain-1", &format!(r#"{{"rss":{GIB},"heapUsed":1024}}"#));
     }

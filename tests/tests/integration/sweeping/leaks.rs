@@ -1,9 +1,11 @@
 //! The per-agent leak detector at work in a sweeper: fed by what agents report, told once, seen on the pages and in the
 //! store. How good it is at its work is measured by `cargo xtask leak-eval`.
 
-use lifecycle_core::leak::Finding;
+use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::ids::Incarnation;
+use lifecycle_core::leak::{Finding, Trend};
 use lifecycle_core::record::MemoryUsage;
-use lifecycle_redis::Life;
+use lifecycle_redis::{Life, TrendNote};
 use lifecycle_tests::plain::Subscription;
 use serde_json::Value;
 
@@ -99,7 +101,7 @@ fn an_agent_that_leaks_is_told_of_once_by_two_sweepers_until_it_gives_back_what_
         daemon.wait_for_metric(LEAKING, 0.0);
     }
     site.wait_until("the latch to open", |client| {
-        client.text(&["HGET", "agent:memory:leaky", "alerted"]).unwrap().is_none()
+        client.text(&["HGET", "agent:memory:leaky", "leakSeen"]).unwrap().is_none()
     });
     assert_eq!(about_agents(&mut site, &mut alerts), [Value::Null; 0], "an end is no alert");
 }
@@ -119,4 +121,49 @@ fn what_is_known_of_a_leak_goes_with_the_life_that_leaked() {
     let trend = site.runtime.block_on(site.store.trends(&["leaky"])).unwrap().remove(0);
     assert_eq!(trend, None, "no sweeper writes beside figures that are gone");
     assert!(!site.keys().iter().any(|key| key.starts_with("agent:memory:")));
+}
+
+fn trend(finding: Option<Finding>, slope: f64) -> Trend {
+    Trend { slope_bytes_per_hour: slope, confidence: 0.5, limit_reached_ms: None, finding, floors: vec![1] }
+}
+
+fn begins<'a>(id: &'a str, life: &Life, trend: &'a Trend, alert: &'a (Finding, Event)) -> TrendNote<'a> {
+    let incarnation = Some(life.incarnation);
+    let lasting = std::slice::from_ref(&alert.0);
+    TrendNote { id, incarnation, trend, began: Some((alert.0, &alert.1)), ended: &[], lasting }
+}
+
+#[test]
+fn each_finding_has_a_latch_of_its_own_which_opens_when_it_ends_or_nobody_sees_it_any_more() {
+    let mut site = Site::start();
+    let (life, _) = register(&mut site, "a");
+    let tell = |site: &Site, note| site.runtime.block_on(site.store.tell_trend(note)).unwrap();
+    let alert = |finding| (finding, Event::new(EventKind::MemoryLeakDetected, 1));
+    let (leak, runaway) = (alert(Finding::Leak), alert(Finding::Runaway));
+    let leaking = trend(Some(Finding::Leak), 5.0);
+    assert!(tell(&site, begins("a", &life, &leaking, &leak)));
+    assert!(tell(&site, begins("a", &life, &leaking, &runaway)), "another finding");
+    assert!(!tell(&site, begins("a", &life, &leaking, &leak)), "another sweeper, the same episode");
+    assert!(!tell(&site, begins("a", &life, &leaking, &runaway)));
+
+    let quiet = TrendNote { began: None, lasting: &[], ..begins("a", &life, &leaking, &leak) };
+    let nothing = trend(None, 0.0);
+    assert!(!tell(&site, TrendNote { trend: &nothing, ..quiet }));
+    let kept = site.runtime.block_on(site.store.trends(&["a"])).unwrap().remove(0);
+    assert_eq!(kept, Some(leaking.clone()), "a sweeper that has found nothing does not write over it");
+
+    assert!(!tell(&site, TrendNote { ended: &[Finding::Runaway], ..quiet }));
+    assert!(tell(&site, begins("a", &life, &leaking, &runaway)), "the next episode");
+    assert!(!tell(&site, begins("a", &life, &leaking, &leak)), "this one still goes on");
+    // As if the sweepers that saw it had died.
+    let long_ago = (site.client.now_ms().unwrap() - 300_001).to_string();
+    site.client.run(&["HSET", "agent:memory:a", "leakSeen", &long_ago]).unwrap();
+    assert!(tell(&site, begins("a", &life, &leaking, &leak)));
+
+    let earlier = Some(Incarnation(life.incarnation.0 - 1));
+    site.client.run(&["HDEL", "agent:memory:a", "leakSeen"]).unwrap();
+    assert!(!tell(&site, TrendNote { incarnation: earlier, ..begins("a", &life, &leaking, &leak) }));
+    let plain = TrendNote { incarnation: None, ..begins("plain", &life, &leaking, &leak) };
+    assert!(tell(&site, plain), "without figures to write beside it is better to tell twice than never");
+    assert!(!site.client.exists("agent:memory:plain").unwrap());
 }

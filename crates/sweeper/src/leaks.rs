@@ -209,14 +209,14 @@ fn alert(id: &str, incarnation: Option<Incarnation>, verdict: &Verdict, now: u64
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A slope of an alert is over 0.
 fn log(id: &str, verdict: &Verdict) {
     let pace = output::size(verdict.slope_bytes_per_hour.max(0.0) as u64);
-    let left =
-        verdict.limit_reached_ms.map(|at| std::time::Duration::from_millis(at.saturating_sub(verdict.at_ms)));
+    let left = |at: u64| output::age(at.saturating_sub(verdict.at_ms));
+    let limit = verdict.limit_reached_ms.map(|at| format!("; its limit is reached in {}", left(at)));
     tracing::warn!(
         agent = ?named(id),
         finding = verdict.finding.name(),
         confidence = format_args!("{:.2}", verdict.confidence),
-        limit_in = ?left,
-        "the memory of an agent grows by {pace} an hour and is not given back"
+        "the memory of an agent grows by {pace} an hour and is not given back{}",
+        limit.unwrap_or_default()
     );
 }
 

@@ -12,6 +12,7 @@
 
 pub mod binaries;
 pub mod eventually;
+pub mod http;
 pub mod output;
 pub mod plain;
 pub mod process;

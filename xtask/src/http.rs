@@ -1,31 +1,17 @@
-//! GET, and nothing else, from a server on this machine.
-//!
-//! HTTP/1.0, so that the answer is its headers, its body and the end of the connection: no library is needed for that.
+//! What a task asks of servers on this machine.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Status and body.
 ///
 /// # Errors
-/// When nobody answers at `address` (`127.0.0.1:9464`) in time, or not in HTTP.
+/// As [`lifecycle_tests::http::get`].
 pub(crate) fn get(address: &str, path: &str) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("{address} does not answer"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).with_context(|| format!("{address} did not finish its answer"))?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-    let status =
-        head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("the answer is not HTTP")?;
-    Ok((status, body.to_owned()))
+    lifecycle_tests::http::get(address, path, PATIENCE)
 }
 
 /// A text as a part of a query: `a="b"` is `a%3D%22b%22`.

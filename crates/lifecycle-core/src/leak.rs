@@ -193,7 +193,7 @@ impl Detector {
         self.runaway = None;
     }
 
-    /// What was alerted on and goes on.
+    /// What was alerted on and goes on, the gravest last.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let going_on = [(Finding::Leak, self.leak.is_some()), (Finding::Runaway, self.runaway.is_some())];
@@ -206,12 +206,12 @@ impl Detector {
         let sample = self.last?;
         let seen = (0..SCALES.len()).filter_map(|scale| self.evidence(kind, scale, true));
         let (growth, confidence) = seen.max_by(|one, other| one.1.total_cmp(&other.1))?;
-        let leaking = self.leak.map(|_| Finding::Leak);
         Some(Trend {
             slope_bytes_per_hour: growth.bytes_per_hour,
             confidence,
             limit_reached_ms: forecast(sample, growth.bytes_per_hour / HOUR_MS),
-            finding: self.runaway.map(|_| Finding::Runaway).or(leaking),
+            // The gravest.
+            finding: self.findings().last().copied(),
             floors: self.floors[SHOWN_SCALE].iter().map(|floor| floor.bytes).collect(),
         })
     }

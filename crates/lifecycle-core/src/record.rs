@@ -215,10 +215,10 @@ impl MemoryUsage {
         [heap_used, heap_total, rss, external, self.processes, self.pss, self.cgroup, self.limit]
     }
 
-    /// Puts the figures together, each asked for by its name.
+    /// Puts the figures together, in the order of [`Self::FIELDS`].
     #[must_use]
-    pub fn from_figures(known: impl Fn(&str) -> Option<u64>) -> Self {
-        let [heap_used, heap_total, rss, external, processes, pss, cgroup, limit] = Self::FIELDS.map(known);
+    pub fn from_figures(figures: [Option<u64>; 8]) -> Self {
+        let [heap_used, heap_total, rss, external, processes, pss, cgroup, limit] = figures;
         Self {
             rss: rss.unwrap_or(0),
             heap_used: heap_used.unwrap_or(0),
@@ -243,7 +243,7 @@ fn lenient_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u
 
 fn lenient_memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MemoryUsage>, D::Error> {
     let Loose::Map(fields) = Loose::deserialize(deserializer)? else { return Ok(None) };
-    Ok(Some(MemoryUsage::from_figures(|name| fields.get(name).and_then(number))))
+    Ok(Some(MemoryUsage::from_figures(MemoryUsage::FIELDS.map(|name| fields.get(name).and_then(number)))))
 }
 
 #[derive(Deserialize)]

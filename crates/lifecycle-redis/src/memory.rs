@@ -106,13 +106,13 @@ impl Store {
             let pipeline = self.client.pipeline();
             for (id, _) in chunk {
                 let () = pipeline.hmget(self.keys().state(id), RECORD_FIELDS.to_vec()).await?;
-                let () = pipeline.hmget(self.keys().memory(id), memory_fields().to_vec()).await?;
+                let () = pipeline.hmget(self.keys().memory(id), MEMORY_FIELDS.to_vec()).await?;
             }
             let replies = all(pipeline.try_all::<Value>().await, chunk.len() * 2)?;
             for ((id, lease_end), replies) in chunk.iter().zip(replies.chunks(2)) {
                 let [record, memory] = replies else { continue };
                 let record = named(&RECORD_FIELDS, value(record)?);
-                let memory = named(&memory_fields(), value(memory)?);
+                let memory = named(&MEMORY_FIELDS, value(memory)?);
                 figures.push(read_figures(id, *lease_end, &record, &memory));
             }
         }
@@ -180,11 +180,10 @@ const RECORD_FIELDS: [&str; 5] = ["incarnation", "kind", "state", "leaseMs", "en
 /// When the figures were written.
 const TIMESTAMP: &str = "timestamp";
 
-fn memory_fields() -> [&'static str; 9] {
-    let mut fields = [TIMESTAMP; 9];
-    fields[..8].copy_from_slice(&MemoryUsage::FIELDS);
-    fields
-}
+const MEMORY_FIELDS: [&str; 9] = {
+    let [heap_used, heap_total, rss, external, processes, pss, cgroup, limit] = MemoryUsage::FIELDS;
+    [heap_used, heap_total, rss, external, processes, pss, cgroup, limit, TIMESTAMP]
+};
 
 /// The fields that are there, by name. None where the key holds another type.
 fn named<const N: usize>(names: &[&'static str; N], values: Option<Value>) -> HashMap<&'static str, Value> {
@@ -201,7 +200,7 @@ fn read_figures(
     let word = |name: &str| record.get(name).map(reply::text);
     let figure = |name: &str| memory.get(name).and_then(number);
     let incarnation: Option<Incarnation> = word("incarnation").and_then(|text| text.parse().ok());
-    let usage = plausible(MemoryUsage::from_figures(figure));
+    let usage = plausible(MemoryUsage::from_figures(MemoryUsage::FIELDS.map(figure)));
     let has_ended = record.contains_key("ended");
     AgentFigures {
         id: id.to_string(),
@@ -217,11 +216,8 @@ fn read_figures(
 
 /// Without what cannot be true; `None` without resident memory, which every process has.
 fn plausible(usage: MemoryUsage) -> Option<MemoryUsage> {
-    let rss = usage.rss;
-    let known = MemoryUsage::FIELDS.into_iter().zip(usage.figures());
-    let known: HashMap<&str, Option<u64>> = known.collect();
-    let fine = |name: &str| known.get(name).copied().flatten().filter(|figure| *figure <= PLAUSIBLE);
-    (1..=PLAUSIBLE).contains(&rss).then(|| MemoryUsage::from_figures(fine))
+    let fine = |figure: Option<u64>| figure.filter(|figure| *figure <= PLAUSIBLE);
+    (1..=PLAUSIBLE).contains(&usage.rss).then(|| MemoryUsage::from_figures(usage.figures().map(fine)))
 }
 
 #[cfg(test)]

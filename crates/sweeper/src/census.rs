@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use lifecycle_core::growth::Sample;
 use lifecycle_core::ids::{Incarnation, MAX_NAME_LEN};
-use lifecycle_core::record::AgentState;
+use lifecycle_core::record::{AgentState, MemoryUsage};
 use lifecycle_redis::{AgentFigures, IndexCursor, Store, StoreError};
 
 /// Most agents that one reading asks for.
@@ -34,18 +34,9 @@ struct Known {
     incarnation: Option<Incarnation>,
     state: &'static str,
     lease_used: Option<f64>,
-    memory: Option<Memory>,
+    /// With the time as the agent wrote it, which tells one sample from the next.
+    memory: Option<(MemoryUsage, u64)>,
     met: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Memory {
-    rss: u64,
-    heap_used: u64,
-    processes: Option<u64>,
-    limit: Option<u64>,
-    /// As the agent wrote it: tells one sample from the next.
-    stamp: u64,
 }
 
 /// What one reading brought.
@@ -91,28 +82,21 @@ impl Census {
     /// Takes one agent in. Returns its memory if it told something new.
     fn meet(&mut self, figures: AgentFigures, now: u64) -> Option<Sample> {
         let lease_used = lease_used(&figures, now);
-        let memory = figures.memory.map(|(usage, stamp)| Memory {
-            rss: usage.rss,
-            heap_used: usage.heap_used,
-            processes: usage.processes,
-            limit: usage.limit,
-            stamp,
-        });
         let known = Known {
             incarnation: figures.incarnation,
             state: figures.state.map_or(PLAIN, AgentState::as_str),
             lease_used,
-            memory,
+            memory: figures.memory,
             met: self.round + 1,
         };
         let before = self.agents.insert(figures.id.clone(), known);
         let told = before
             .filter(|before| before.incarnation == figures.incarnation)
             .and_then(|before| before.memory);
-        let memory = memory.filter(|memory| told != Some(*memory))?;
+        let (usage, stamp) = figures.memory.filter(|memory| told != Some(*memory))?;
         // A plain agent's stamp is by its own clock.
-        let at = if figures.incarnation.is_some() { memory.stamp.min(now) } else { now };
-        let Memory { rss, heap_used, limit, .. } = memory;
+        let at = if figures.incarnation.is_some() { stamp.min(now) } else { now };
+        let MemoryUsage { rss, heap_used, limit, .. } = usage;
         Some(Sample {
             id: figures.id,
             incarnation: figures.incarnation,
@@ -160,7 +144,7 @@ impl Census {
         let mut totals = Totals::default();
         for known in self.agents.values() {
             totals.lease_used = totals.lease_used.max(known.lease_used.unwrap_or(0.0));
-            if let Some(memory) = known.memory {
+            if let Some((memory, _)) = known.memory {
                 totals.rss = totals.rss.saturating_add(memory.rss);
                 totals.heap_used = totals.heap_used.saturating_add(memory.heap_used);
                 totals.processes = totals.processes.saturating_add(memory.processes.unwrap_or(0));
@@ -173,7 +157,7 @@ impl Census {
     /// have written anything, and a page is to stay small.
     pub(crate) fn largest(&self, most: usize) -> Vec<(String, u64)> {
         let used = self.agents.iter().filter(|(id, _)| id.len() <= MAX_NAME_LEN);
-        let used = used.filter_map(|(id, known)| Some((known.memory?.rss, id)));
+        let used = used.filter_map(|(id, known)| Some((known.memory?.0.rss, id)));
         let mut used: Vec<(u64, &String)> = used.collect();
         let order = |one: &(u64, &String), other: &(u64, &String)| {
             other.0.cmp(&one.0).then_with(|| one.1.cmp(other.1))
@@ -197,8 +181,6 @@ fn lease_used(figures: &AgentFigures, now: u64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use lifecycle_core::record::MemoryUsage;
-
     use super::*;
 
     fn figures(id: &str, life: u64, rss: u64, stamp: u64) -> AgentFigures {

@@ -68,8 +68,9 @@ impl Sweeper {
         Ok(removed)
     }
 
-    /// Looks for registered agents that neither index has and for keys that are left behind, now and every `sweep.reconcile_interval`. On a task of
-    /// its own, because it reads the name of every key and nobody shall wait for that.
+    /// Looks for registered agents that neither index has and for keys that are left behind, now and every
+    /// `sweep.reconcile_interval`. On a task of its own, because it reads the name of every key and nobody shall wait
+    /// for that.
     pub(crate) async fn keep_reconciled(&self, wake: &Wake) -> Infallible {
         loop {
             let wait = match self.look_over(wake).await {

@@ -11,8 +11,6 @@ mod replicas;
 mod rubbish;
 mod seed;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use lifecycle_core::ids::AgentId;
@@ -207,13 +205,7 @@ impl Daemon {
 
     /// Status and text of a page.
     fn page(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: sweeper\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        lifecycle_tests::http::get(&self.address, path, SOON).unwrap()
     }
 
     fn wait_until_ready(&self) {

@@ -76,17 +76,19 @@ pub fn resident(pids: &[u32]) -> Resident {
 /// read at all, as in kernels before 4.14.
 #[must_use]
 pub fn proportional(pids: &[u32]) -> Option<u64> {
-    let shares = pids.iter().map(|pid| {
-        let share = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
-        (share.and_then(|text| pss(&text)), resident(&[*pid]).rss)
-    });
-    sum_of_shares(shares)
+    let share = |pid: u32| pss(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?);
+    sum_of_shares(pids, share, |pid| resident(&[pid]).rss)
 }
 
-/// Of each process: its share, where that is known, and what is resident.
-fn sum_of_shares(shares: impl Iterator<Item = (Option<u64>, u64)>) -> Option<u64> {
-    let (sum, is_known) = shares.fold((0_u64, false), |(sum, is_known), (share, resident)| {
-        (sum.saturating_add(share.unwrap_or(resident)), is_known || share.is_some())
+/// What is resident is only asked for where the share is not known.
+fn sum_of_shares(
+    pids: &[u32],
+    share: impl Fn(u32) -> Option<u64>,
+    resident: impl Fn(u32) -> u64,
+) -> Option<u64> {
+    let (sum, is_known) = pids.iter().fold((0_u64, false), |(sum, is_known), pid| {
+        let share = share(*pid);
+        (sum.saturating_add(share.unwrap_or_else(|| resident(*pid))), is_known || share.is_some())
     });
     is_known.then_some(sum)
 }
@@ -156,8 +158,9 @@ mod tests {
 
     #[test]
     fn a_process_that_hides_its_share_counts_with_all_that_is_resident() {
-        assert_eq!(sum_of_shares([(Some(3), 10), (None, 200)].into_iter()), Some(203));
-        assert_eq!(sum_of_shares([(None, 10), (None, 200)].into_iter()), None, "nothing better is known");
+        let resident = |pid| if pid == 1 { 10 } else { 200 };
+        assert_eq!(sum_of_shares(&[1, 2], |pid| (pid == 1).then_some(3), resident), Some(203));
+        assert_eq!(sum_of_shares(&[1, 2], |_| None, resident), None, "nothing better is known");
     }
 
     #[test]

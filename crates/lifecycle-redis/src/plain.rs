@@ -7,7 +7,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use fred::bytes_utils::Str;
 use fred::interfaces::{ClientLike, KeysInterface, SetsInterface, SortedSetsInterface};
+use fred::types::Key;
 use fred::types::Value;
 use fred::types::scan::ScanType;
 use futures_util::StreamExt as _;
@@ -252,16 +254,21 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn scan_keys(&self, mut see: impl FnMut(&str)) -> Result<(), StoreError> {
-        let mut cursor: fred::bytes_utils::Str = "0".into();
-        loop {
-            let (next, page): (fred::bytes_utils::Str, Vec<fred::types::Key>) =
-                self.client.scan_page(cursor, "*", Some(1_000), None::<ScanType>).await?;
+        let mut at = Some(Str::from("0"));
+        while let Some(cursor) = at {
+            let (page, next) = self.key_page(cursor).await?;
             page.iter().filter_map(|key| key.as_str()).for_each(&mut see);
-            if &*next == "0" {
-                return Ok(());
-            }
-            cursor = next;
+            at = next;
         }
+        Ok(())
+    }
+
+    /// The next page of keys that could be ours, and where to go on; `None` at the end. Begins at "0".
+    pub(crate) async fn key_page(&self, cursor: Str) -> Result<(Vec<Key>, Option<Str>), StoreError> {
+        let (next, page): (Str, Vec<Key>) =
+            self.client.scan_page(cursor, "*", Some(1_000), None::<ScanType>).await?;
+        let is_end = &*next == "0";
+        Ok((page, (!is_end).then_some(next)))
     }
 }
 

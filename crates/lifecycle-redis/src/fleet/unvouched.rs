@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use fred::bytes_utils::Str;
 use fred::interfaces::ClientLike;
 use fred::types::Value;
 use lifecycle_core::keys::KeyOwner;
 
 use super::inventory::is_lock;
 use crate::error::StoreError;
-use crate::reply::{number, text};
+use crate::reply::number;
 use crate::store::Store;
 
 /// Most names that are returned: more than one look can look into.
@@ -26,19 +27,14 @@ impl Store {
     pub async fn unvouched_keys(&self) -> Result<Vec<String>, StoreError> {
         let now = self.server_time().await?;
         let mut unvouched = BTreeSet::new();
-        let mut cursor = String::from("0");
-        loop {
-            let args: Vec<Value> = vec![cursor.as_str().into(), "COUNT".into(), "1000".into()];
-            let reply: Value = self.client.custom(fred::cmd!("SCAN"), args).await?;
-            let mut parts = reply.into_array().into_iter();
-            cursor = parts.next().map_or_else(|| "0".into(), |next| text(&next));
-            let page = parts.next().map(Value::into_array).unwrap_or_default();
-            let names: Vec<String> = page.iter().filter_map(Value::as_string).collect();
+        let mut at = Some(Str::from("0"));
+        while let Some(cursor) = at.filter(|_| unvouched.len() < MOST) {
+            let (page, next) = self.key_page(cursor).await?;
+            let names = page.iter().filter_map(|key| key.as_str()).map(str::to_string).collect();
             unvouched.extend(self.without_running_lease(names, now).await?);
-            if cursor == "0" || unvouched.len() >= MOST {
-                return Ok(unvouched.into_iter().take(MOST).collect());
-            }
+            at = next;
         }
+        Ok(unvouched.into_iter().take(MOST).collect())
     }
 
     async fn without_running_lease(&self, names: Vec<String>, now: u64) -> Result<Vec<String>, StoreError> {

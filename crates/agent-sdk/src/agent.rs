@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lifecycle_core::ids::{AgentId, Incarnation, TaskId};
 use lifecycle_core::record::{AgentState, Order, Registration};
-use lifecycle_core::shutdown::{Stop, Urgency};
+use lifecycle_core::shutdown::{Stop, StopCause, Urgency};
 use lifecycle_core::sweep::Reason;
 use lifecycle_core::task::Assignment;
 use lifecycle_redis::{Fenced, Life, ReapOutcome, Registered, Store, StoreError, Target};
@@ -15,9 +15,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use crate::error::AgentError;
-use crate::process::{Tree, end_tree, is_proven_gone, token};
 use crate::settings::AgentSettings;
-use crate::{heartbeat, listener, signals};
+use crate::{heartbeat, listener, signals, witness};
 
 /// A registered agent. Cheap to clone; all clones are the same agent.
 ///
@@ -159,7 +158,7 @@ impl Agent {
         let mut stop = self.inner.stop.subscribe();
         let asked = stop.wait_for(|stop| stop.as_ref().is_some_and(|stop| stop.urgency >= urgency)).await;
         // The sender lives as long as this handle, so there is always an answer in the end.
-        let asked = asked.ok().and_then(|stop| stop.clone());
+        let asked = asked.ok().and_then(|stop| *stop);
         match asked {
             Some(stop) => stop,
             None => std::future::pending().await,
@@ -174,12 +173,12 @@ impl Agent {
     /// The stop that was asked for, if any.
     #[must_use]
     pub fn stop_requested(&self) -> Option<Stop> {
-        self.inner.stop.borrow().clone()
+        *self.inner.stop.borrow()
     }
 
     /// Asks this agent to stop, as a signal or an order would.
-    pub fn request_stop(&self, urgency: Urgency, reason: impl Into<String>) {
-        self.inner.raise(urgency, reason);
+    pub fn request_stop(&self, urgency: Urgency, cause: StopCause) {
+        self.inner.raise(urgency, cause);
     }
 
     /// Runs a fenced write, over a store that lost its memory: waits for the heartbeat to register again.
@@ -192,7 +191,7 @@ impl Agent {
             match write(self.life()).await? {
                 Fenced::Ok(value) => return Ok(value),
                 Fenced::Fenced => {
-                    self.inner.raise(Urgency::Fenced, "fenced");
+                    self.inner.raise(Urgency::Fenced, StopCause::Fenced);
                     return Err(AgentError::Fenced);
                 }
                 Fenced::Unknown => {
@@ -221,11 +220,11 @@ impl Inner {
     }
 
     /// Makes the stop at least this urgent. A less urgent one changes nothing.
-    pub(crate) fn raise(&self, urgency: Urgency, reason: impl Into<String>) {
+    pub(crate) fn raise(&self, urgency: Urgency, cause: StopCause) {
         let raised = self.stop.send_if_modified(|stop| {
             let higher = stop.as_ref().is_none_or(|stop| stop.urgency < urgency);
             if higher {
-                *stop = Some(Stop { urgency, reason: reason.into() });
+                *stop = Some(Stop { urgency, cause });
             }
             higher
         });
@@ -235,14 +234,14 @@ impl Inner {
             self.beat_now.notify_one();
             self.look_for_tasks.notify_one();
             if let Some(stop) = self.stop.borrow().as_ref() {
-                tracing::info!(agent = %self.registration.id, reason = stop.reason, urgency = ?stop.urgency, "stopping");
+                tracing::info!(agent = %self.registration.id, cause = %stop.cause, urgency = ?stop.urgency, "stopping");
             }
         }
     }
 
     pub(crate) fn obey(&self, order: Order, why: &str) {
-        let reason = if why.is_empty() { order.as_str() } else { why };
-        self.raise(Urgency::of(order), reason);
+        // Orders of others may give reasons that we know nothing of.
+        self.raise(Urgency::of(order), why.parse().unwrap_or(StopCause::Operator));
     }
 }
 
@@ -294,17 +293,10 @@ async fn begin_life(store: &Store, registration: &Registration, takeover: bool) 
     }
 }
 
-/// An earlier life on this very machine whose process is proven gone need not be waited for: its lease ends now, and so
-/// does whatever its command left running.
 async fn bears_witness(store: &Store, id: &str, incarnation: Incarnation) -> Result<bool, AgentError> {
-    let record = store.record(id).await?;
-    let gone = record.is_some_and(|record| record.incarnation == incarnation && is_proven_gone(&record));
-    if !gone {
-        return Ok(false);
-    }
-    let stragglers = Tree { supervisor: None, token: Some(token(id, incarnation)) };
-    end_tree(&stragglers, store.settings().shutdown.kill_timeout).await;
-    Ok(store.process_exited(id, incarnation, "gone", id).await?)
+    let record = store.record(id).await?.filter(|record| record.incarnation == incarnation);
+    let Some(record) = record else { return Ok(false) };
+    Ok(witness::bear(store, &record, id, id).await?)
 }
 
 /// Reaps the earlier life of our own id, so that its keys and tasks are handed on and not inherited. `false` if that

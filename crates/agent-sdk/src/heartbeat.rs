@@ -10,7 +10,7 @@ use std::time::Duration;
 use lifecycle_core::event::EventKind;
 use lifecycle_core::liveness::millis;
 use lifecycle_core::record::{Heartbeat, MemoryUsage};
-use lifecycle_core::shutdown::Urgency;
+use lifecycle_core::shutdown::{StopCause, Urgency};
 use lifecycle_redis::{BeatReply, Fenced, Registered, StoreError};
 use tokio::time::{Instant, sleep};
 
@@ -134,7 +134,7 @@ async fn fenced(inner: &Inner) {
     if inner.releasing.load(Ordering::SeqCst) {
         return;
     }
-    inner.raise(Urgency::Fenced, "fenced");
+    inner.raise(Urgency::Fenced, StopCause::Fenced);
     let life = inner.life();
     // Only a hint for people who watch; nothing depends on it.
     let _ = inner

@@ -23,11 +23,12 @@ mod settings;
 mod shutdown;
 mod signals;
 mod tasks;
+pub mod witness;
 
 pub use agent::Agent;
 pub use error::AgentError;
 pub use lifecycle_core::record::AgentState;
-pub use lifecycle_core::shutdown::{Stop, Urgency};
+pub use lifecycle_core::shutdown::{Stop, StopCause, Urgency};
 pub use lifecycle_core::task::{Assignment, Outcome};
 pub use settings::{AgentSettings, host};
 pub use tasks::{Attempt, Work};

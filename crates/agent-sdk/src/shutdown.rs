@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use lifecycle_core::shutdown::Urgency;
+use lifecycle_core::shutdown::{StopCause, Urgency};
 use lifecycle_redis::Removed;
 use tokio::time::{Instant, sleep};
 
@@ -27,10 +27,10 @@ impl Agent {
     /// When `life` does.
     pub async fn live<T>(&self, life: impl AsyncFnOnce() -> T) -> Result<T, AgentError> {
         match AssertUnwindSafe(life()).catch_unwind().await {
-            Ok(value) => self.shutdown("done").await.map(|_| value),
+            Ok(value) => self.shutdown(StopCause::Done).await.map(|_| value),
             Err(panic) => {
-                self.inner.raise(Urgency::Terminate, "panic");
-                if let Err(error) = self.shutdown("panic").await {
+                self.inner.raise(Urgency::Terminate, StopCause::Panic);
+                if let Err(error) = self.shutdown(StopCause::Panic).await {
                     tracing::warn!(agent = %self.id(), %error, "panicked, and could not be released; a sweeper cleans up");
                 }
                 resume_unwind(panic)
@@ -40,13 +40,14 @@ impl Agent {
 
     /// Stops the agent: takes no more work, waits up to `shutdown.drain_timeout` for tasks in hand (not at all when the
     /// stop is urgent), removes every key it owns, hands unfinished tasks back, and only then stops to beat. Calling it
-    /// again does nothing more.
+    /// again does nothing more. The cause is written into the audit log, and says what the end costs tasks that were
+    /// begun and not finished ([`StopCause::cost`]); a stop that was asked for before goes first.
     ///
     /// # Errors
     /// [`AgentError::Fenced`] when this life was over already, [`AgentError::Store`] when the store was away for too
     /// long: then a sweeper cleans up once the lease is over.
-    pub async fn shutdown(&self, reason: &str) -> Result<Removed, AgentError> {
-        self.inner.raise(Urgency::Drain, reason);
+    pub async fn shutdown(&self, cause: StopCause) -> Result<Removed, AgentError> {
+        self.inner.raise(Urgency::Drain, cause);
         self.finish_tasks().await;
         if self.stop_requested().is_some_and(|stop| !stop.urgency.may_write()) {
             return Err(AgentError::Fenced);
@@ -55,15 +56,16 @@ impl Agent {
         if self.inner.releasing.swap(true, Ordering::SeqCst) {
             return Ok(Removed { keys_deleted: 0, tasks_requeued: 0 });
         }
-        let released = self.release(reason).await;
+        let cause = self.stop_requested().map_or(cause, |stop| stop.cause);
+        let released = self.release(cause).await;
         self.inner.released.send_replace(true);
         released
     }
 
-    async fn release(&self, reason: &str) -> Result<Removed, AgentError> {
+    async fn release(&self, cause: StopCause) -> Result<Removed, AgentError> {
         let begun = Instant::now();
         loop {
-            match self.inner.store.release(&self.life(), reason).await {
+            match self.inner.store.release(&self.life(), cause).await {
                 Ok(Some(removed)) => {
                     tracing::info!(agent = %self.id(), keys = removed.keys_deleted, tasks = removed.tasks_requeued, "released");
                     return Ok(removed);

@@ -2,25 +2,25 @@
 
 use std::sync::{Arc, Weak};
 
-use lifecycle_core::shutdown::Urgency;
+use lifecycle_core::shutdown::{StopCause, Urgency};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::Inner;
 
 /// Signals caught from now on, for an agent that is about to be.
-pub(crate) struct Caught(Vec<(Signal, &'static str)>);
+pub(crate) struct Caught(Vec<(Signal, StopCause)>);
 
 /// Catches signals at once: from here on none ends the process without a word.
 pub(crate) fn catch() -> Caught {
     let kinds = [
-        (SignalKind::terminate(), "SIGTERM"),
-        (SignalKind::interrupt(), "SIGINT"),
-        (SignalKind::hangup(), "SIGHUP"),
+        (SignalKind::terminate(), StopCause::Terminate),
+        (SignalKind::interrupt(), StopCause::Interrupt),
+        (SignalKind::hangup(), StopCause::Hangup),
     ];
     let caught = kinds.into_iter().filter_map(|(kind, name)| match signal(kind) {
         Ok(signals) => Some((signals, name)),
         Err(error) => {
-            tracing::warn!(%error, name, "cannot listen for a signal; it ends the process as usual");
+            tracing::warn!(%error, %name, "cannot listen for a signal; it ends the process as usual");
             None
         }
     });
@@ -36,10 +36,10 @@ impl Caught {
     }
 }
 
-async fn listen(inner: Weak<Inner>, mut signals: Signal, name: &'static str) {
+async fn listen(inner: Weak<Inner>, mut signals: Signal, cause: StopCause) {
     while signals.recv().await.is_some() {
         let Some(inner) = inner.upgrade() else { return };
         let first = inner.stop.borrow().is_none();
-        inner.raise(if first { Urgency::Drain } else { Urgency::Hurry }, name);
+        inner.raise(if first { Urgency::Drain } else { Urgency::Hurry }, cause);
     }
 }

@@ -50,7 +50,7 @@ impl CommandLine {
         environment.extend([
             ("LIFECYCLE_TASK_ID", task.task.to_string()),
             ("LIFECYCLE_TASK_INPUT", task.input.clone()),
-            ("LIFECYCLE_TASK_ATTEMPT", task.attempt.to_string()),
+            ("LIFECYCLE_TASK_ATTEMPT", task.run.to_string()),
         ]);
         Self {
             words: words.iter().map(|word| substitute(word, &task.task, &task.input)).collect(),

@@ -8,9 +8,8 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use agent_sdk::process::is_proven_gone;
-use agent_sdk::{Agent, Urgency};
+use agent_sdk::{Agent, StopCause, Urgency};
 use lifecycle_core::ids::AgentId;
-use lifecycle_core::sweep::Reason;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -28,7 +27,7 @@ pub(crate) fn watch(agent: &Agent, parent: AgentId) {
     let agent = agent.clone();
     tokio::spawn(async move {
         if end.await.is_ok() {
-            agent.request_stop(Urgency::Terminate, Reason::CoordinatorLost.as_str());
+            agent.request_stop(Urgency::Terminate, StopCause::CoordinatorLost);
             bear_witness(&agent, &parent).await;
         }
     });

@@ -40,7 +40,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   agent run --id coder-1 -- claude -p 'write the login endpoint'
-  agent run --id coder-1 --sprint api -- claude -p '{input}'
+  agent run --id checkout.coder-1 --sprint checkout.api -- claude -p '{input}'
   agent run --id build --memory-limit 2GiB -- make -j4
 
 Exit codes: the command's own (128 + n if signal n ended it); with --sprint, 0 after a clean drain;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use agent_sdk::process::{proportional, resident};
-use agent_sdk::{Agent, Urgency};
+use agent_sdk::{Agent, StopCause, Urgency};
 use lifecycle_cli::output;
 use lifecycle_core::budget::{Excess, Limit, MemoryBudget};
 use lifecycle_core::event::EventKind;
@@ -15,9 +15,6 @@ use lifecycle_core::record::Order;
 use tokio::time::{Instant, sleep};
 
 use crate::containment;
-
-/// Why an agent over its soft limit leaves.
-pub(crate) const SPENT: &str = "soft memory limit";
 
 /// How often the tree is looked at while there is a limit.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -73,13 +70,14 @@ fn drain(agent: &Agent, excess: Excess) {
         output::size(excess.used),
         output::size(excess.allowed)
     );
-    agent.request_stop(Urgency::Drain, SPENT);
+    agent.request_stop(Urgency::Drain, StopCause::SoftMemoryLimit);
     let agent = agent.clone();
     tokio::spawn(async move {
         tell(&agent, excess).await;
         let life = agent.life();
-        let order = agent.store().order(life.id.as_str(), Some(life.incarnation), Order::Drain, SPENT).await;
-        if let Err(error) = order {
+        let why = StopCause::SoftMemoryLimit.as_str();
+        let order = agent.store().order(life.id.as_str(), Some(life.incarnation), Order::Drain, why);
+        if let Err(error) = order.await {
             tracing::debug!(%error, "the drain order was not written; the agent drains all the same");
         }
     });

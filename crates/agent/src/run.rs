@@ -1,6 +1,6 @@
 //! The story of `agent run`: register, work, release.
 
-use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Work};
+use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, StopCause, Work};
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::task::Assignment;
@@ -9,7 +9,7 @@ use crate::RunArguments;
 use crate::command::{CommandLine, StartError};
 use crate::supervise::{Budget, Ended, supervise};
 use crate::task_log::TaskLog;
-use crate::{containment, lifeline, memory};
+use crate::{containment, lifeline};
 
 pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::Result<u8> {
     if let Some(wrong) = arguments.memory().contradiction() {
@@ -37,8 +37,7 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
         Some(_) => work_through_tasks(&agent, &arguments).await,
         None => run_once(&agent, &arguments).await,
     };
-    let reason = agent.stop_requested().map_or_else(|| "done".to_string(), |stop| stop.reason);
-    let released = agent.shutdown(&reason).await;
+    let released = agent.shutdown(StopCause::Done).await;
     agent.store().close().await;
     finish(worked, released.map(drop))
 }
@@ -88,12 +87,12 @@ async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::
             Err(error) => return Err(failure(&error).into()),
         }
     }
-    let is_spent = agent.stop_requested().is_some_and(|stop| stop.reason == memory::SPENT);
+    let is_spent = agent.stop_requested().is_some_and(|stop| stop.cause == StopCause::SoftMemoryLimit);
     Ok(if is_spent { exit::SPENT } else { exit::OK })
 }
 
 async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> Work {
-    agent.progress(format!("task {} attempt {}", task.task, task.attempt));
+    agent.progress(format!("task {} run {}", task.task, task.run));
     let log = match arguments.logs.as_ref().map(|folder| TaskLog::open(folder, agent.id(), task)).transpose()
     {
         Ok(log) => log,
@@ -104,7 +103,7 @@ async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> 
     match supervise(agent, &line, log.as_ref(), budget).await {
         Ok(Ended::Exited(status)) if status.success() => Work::Completed("exit 0".into()),
         // It ended because we passed a signal on, or were told to stop: nobody's failure.
-        Ok(Ended::Exited(_)) if agent.stop_requested().is_some_and(|stop| stop.reason.starts_with("SIG")) => {
+        Ok(Ended::Exited(_)) if agent.stop_requested().is_some_and(|stop| stop.cause.is_signal()) => {
             Work::Abandoned
         }
         Ok(Ended::Stopped) => Work::Abandoned,
@@ -120,6 +119,7 @@ fn start_failure(error: &StartError) -> Failure {
 fn failure(error: &AgentError) -> Failure {
     let code = match error {
         AgentError::Name(_) => exit::USAGE,
+        AgentError::Held { .. } => exit::HELD,
         AgentError::Store(error) => exit::of_store(error),
         AgentError::Fenced => exit::FENCED,
         _ => exit::FAILED,

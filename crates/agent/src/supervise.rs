@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use agent_sdk::process::signal_group;
-use agent_sdk::{Agent, Stop, Urgency};
+use agent_sdk::{Agent, Stop, StopCause, Urgency};
 use lifecycle_cli::output;
 use lifecycle_core::budget::{Excess, MemoryBudget};
 use rustix::process::Signal;
@@ -131,15 +131,15 @@ async fn must_end(agent: &Agent) {
 
 /// A signal that asks us to stop is passed on to the command, which may want to finish its way.
 fn pass_signal_on(stop: &Stop, leader: Option<u32>, shares_group: bool) {
-    let signal = match stop.reason.as_str() {
-        "SIGTERM" => Signal::TERM,
-        "SIGHUP" => Signal::HUP,
+    let signal = match stop.cause {
+        StopCause::Terminate => Signal::TERM,
+        StopCause::Hangup => Signal::HUP,
         // Ctrl-C went to the whole group already.
-        "SIGINT" if !shares_group => Signal::INT,
+        StopCause::Interrupt if !shares_group => Signal::INT,
         _ => return,
     };
     if let (Urgency::Drain, Some(leader)) = (stop.urgency, leader) {
-        tracing::info!(signal = stop.reason, "passing the signal on to the command");
+        tracing::info!(signal = %stop.cause, "passing the signal on to the command");
         signal_group(leader, signal);
     }
 }

@@ -15,13 +15,13 @@ pub(crate) struct TaskLog {
 }
 
 impl TaskLog {
-    /// Opens `folder/<task>.log` for appending; further attempts begin with a line that says so.
+    /// Opens `folder/<task>.log` for appending; further runs begin with a line that says so.
     pub(crate) fn open(folder: &Path, agent: &AgentId, task: &Assignment) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut file =
             File::options().create(true).append(true).open(folder.join(format!("{}.log", task.task)))?;
-        if task.attempt > 1 {
-            writeln!(file, "--- attempt {} by {agent} ---", task.attempt)?;
+        if task.run > 1 {
+            writeln!(file, "--- run {} by {agent} ---", task.run)?;
         }
         Ok(Self { file })
     }

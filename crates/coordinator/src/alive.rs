@@ -7,8 +7,6 @@ use lifecycle_core::ids::EpicId;
 use lifecycle_core::settings::Settings;
 use lifecycle_redis::{Store, StoreError};
 
-use crate::enrol::coordinator_id;
-
 /// Longest wait for the store: whoever asks, asks again.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -21,7 +19,7 @@ pub async fn ask(epic: &EpicId, settings: &Settings) -> anyhow::Result<u8> {
     settings.redis.start_timeout = settings.redis.start_timeout.min(PATIENCE);
     let of_store = |error: StoreError| Failure::new(exit::of_store(&error), error.to_string());
     let store = Store::connect(&settings).await.map_err(of_store)?;
-    let id = coordinator_id(epic)?;
+    let id = epic.coordinator()?;
     let view = store.agent(id.as_str()).await.map_err(of_store)?;
     let now = store.server_time().await.map_err(of_store)?;
     let lives = view.is_some_and(|view| {

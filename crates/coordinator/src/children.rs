@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use lifecycle_core::ids::{AgentId, Incarnation, SprintId};
-use lifecycle_core::plan::AgentPlan;
+use lifecycle_core::ids::{AgentId, Incarnation};
+use lifecycle_core::plan::{AgentPlan, SprintPlan};
 use lifecycle_core::settings::{Settings, Shutdown};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::{ChildStdin, Command};
@@ -55,25 +55,33 @@ struct Asked {
 
 impl Launcher {
     /// Where the output of a sprint's tasks goes.
-    pub(crate) fn logs(&self, sprint: &SprintId) -> PathBuf {
-        self.folder.join(sprint.as_str())
+    pub(crate) fn logs(&self, sprint: &SprintPlan) -> PathBuf {
+        self.folder.join(sprint.name.as_str())
     }
 
     /// Where what an agent itself says goes.
-    pub(crate) fn agent_log(&self, sprint: &SprintId, agent: &AgentId) -> PathBuf {
-        self.logs(sprint).join("agents").join(format!("{agent}.log"))
+    pub(crate) fn agent_log(&self, sprint: &SprintPlan, agent: &AgentPlan) -> PathBuf {
+        self.logs(sprint).join("agents").join(format!("{}.log", agent.name))
     }
 
     /// Starts the agent; `exited` is called once it has ended.
     pub(crate) fn start(
         &self,
-        sprint: &SprintId,
+        sprint: &SprintPlan,
         agent: &AgentPlan,
         exited: impl FnOnce(io::Result<ExitStatus>) + Send + 'static,
     ) -> io::Result<Child> {
-        let log = append(&self.agent_log(sprint, &agent.id))?;
+        let log = append(&self.agent_log(sprint, agent))?;
         let mut command = Command::new(&self.program);
-        command.args(["run", "--id", agent.id.as_str(), "--kind", &agent.kind, "--sprint", sprint.as_str()]);
+        command.args([
+            "run",
+            "--id",
+            agent.id.as_str(),
+            "--kind",
+            &agent.kind,
+            "--sprint",
+            sprint.id.as_str(),
+        ]);
         command.args(["--parent", self.parent.as_str(), "--lifeline", "--logs"]).arg(self.logs(sprint));
         if let Some(limit) = agent.memory_limit {
             command.arg("--memory-limit").arg(format!("{}B", limit.as_u64()));

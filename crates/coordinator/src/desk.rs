@@ -34,15 +34,25 @@ pub(crate) enum News {
     Buried { sprint: usize, agent: usize, life: Option<(Incarnation, &'static str)> },
 }
 
-/// Why a step was cut short. The next one begins anew.
+/// Why a step was cut short. The next one begins anew. Later ones go before earlier ones.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// The store is away or refused.
     Store(StoreError),
-    /// Our life is over.
-    Fenced,
     /// The store lost its memory; our heartbeat registers us again.
     Unknown,
+    /// Our life is over.
+    Fenced,
+}
+
+impl Trouble {
+    /// The one of two that matters more.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (&self, &other) {
+            (_, Self::Fenced) | (Self::Store(_), Self::Unknown) => other,
+            _ => self,
+        }
+    }
 }
 
 impl From<StoreError> for Trouble {

@@ -2,14 +2,9 @@
 
 use agent_sdk::{Agent, AgentError, AgentSettings};
 use lifecycle_cli::exit::{self, Failure};
-use lifecycle_core::ids::{AgentId, EpicId, InvalidName};
+use lifecycle_core::ids::{EpicId, InvalidName};
 use lifecycle_core::record::Role;
 use lifecycle_core::settings::Settings;
-
-/// The id under which an epic is coordinated.
-pub(crate) fn coordinator_id(epic: &EpicId) -> Result<AgentId, InvalidName> {
-    AgentId::new(format!("{epic}.coordinator"))
-}
 
 /// Registers the coordinator of an epic.
 ///
@@ -18,7 +13,7 @@ pub(crate) fn coordinator_id(epic: &EpicId) -> Result<AgentId, InvalidName> {
 pub(crate) async fn enrol(epic: &EpicId, settings: &Settings, takeover: bool) -> Result<Agent, Failure> {
     let usage =
         |error: InvalidName| Failure::new(exit::USAGE, format!("{error}: give the epic a shorter id"));
-    let id = coordinator_id(epic).map_err(usage)?;
+    let id = epic.coordinator().map_err(usage)?;
     let wanted = AgentSettings::new(id.as_str()).map_err(usage)?;
     let wanted =
         wanted.settings(settings.clone()).role(Role::Coordinator).kind("coordinator").epic(epic.clone());

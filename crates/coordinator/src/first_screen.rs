@@ -39,7 +39,7 @@ fn sprint_line(sprint: &SprintPlan) -> String {
         (count(sprint.agents.len() as u64, "agent"), count(sprint.tasks.len() as u64, "task"));
     let after: Vec<&str> = sprint.after.iter().map(AsRef::as_ref).collect();
     let after = if after.is_empty() { String::new() } else { format!(", after {}", after.join(" and ")) };
-    format!("  sprint {}: {agents}, {tasks}{after}", sprint.id)
+    format!("  sprint {}: {agents}, {tasks}{after}", sprint.name)
 }
 
 /// The warning, if nobody has swept for twice the interval.

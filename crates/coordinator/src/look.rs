@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agent_sdk::process::is_proven_gone;
 use lifecycle_core::ids::{AgentId, TaskId};
+use lifecycle_core::plan::TaskPlan;
 use lifecycle_core::record::AgentRecord;
-use lifecycle_core::sprint::{Grip, Process, Seat, SeenLife, seat_of};
-use lifecycle_core::task::{Requeued, TaskState};
+use lifecycle_core::sprint::{Exit, Grip, Holder, Process, Seat, SeenLife, seat_of};
+use lifecycle_core::task::{Cost, Requeued, SprintMessage, TaskState};
 use lifecycle_redis::SprintStarted;
 
 use crate::desk::{Desk, Trouble, written};
 use crate::pressure::Manner;
 use crate::sprint::{Post, Sprint};
+
+/// How long a store that lost its memory is no news.
+const RESTORED_FOR: Duration = Duration::from_secs(10);
 
 /// What a decision needs besides the records.
 #[derive(Debug)]
@@ -27,17 +32,19 @@ impl Sprint {
         self.look_at_agents(desk).await?;
         let grips = self.look_for_holders(desk).await?;
         let now = desk.now();
-        Ok(Looked { seats: self.posts.iter().map(|post| seat(post, now)).collect(), grips })
+        let coordinator = desk.agent.id();
+        Ok(Looked { seats: self.posts.iter().map(|post| seat(post, coordinator, now)).collect(), grips })
     }
 
     /// Takes back what was handed back, then reads the records. If the store has lost them they are written again.
     pub(crate) async fn look_at_tasks(&mut self, desk: &Desk, restore: bool) -> Result<(), Trouble> {
         let (store, id) = (desk.store(), self.plan.id.clone());
-        let returned = written(store.take_requeued(&desk.life(), &id).await?)?;
+        let incoming = written(store.take_incoming(&desk.life(), &id).await?)?;
         let mut records = store.task_records(&id).await?;
-        let is_lost = records.len() < self.plan.tasks.len() || store.sprint_state(&id).await?.is_empty();
+        let is_missing = |task: &TaskPlan| !records.knows(task.id.as_str());
+        let is_lost = self.plan.tasks.iter().any(is_missing) || store.sprint_state(&id).await?.is_empty();
         if is_lost && restore {
-            self.warn(desk, "the store lost its memory; writing the sprint's records again");
+            self.tell_lost(desk);
             match self.put_records(desk).await? {
                 SprintStarted::Ok => records = store.task_records(&id).await?,
                 SprintStarted::Taken(holder) => {
@@ -48,21 +55,75 @@ impl Sprint {
                 }
             }
         }
-        self.adopt(desk, &records);
-        returned.iter().for_each(|entry| self.tell_returned(desk, entry));
+        self.adopt(desk, &records.readable);
+        self.mend(desk, &records.unreadable).await?;
+        incoming.returned.iter().for_each(|entry| self.tell_returned(desk, entry));
+        incoming.messages.iter().for_each(|message| self.obey(desk, message));
         Ok(())
+    }
+
+    /// Said once for a while: a store that loses its memory again and again is one trouble.
+    fn tell_lost(&mut self, desk: &Desk) {
+        let now = desk.now();
+        let is_news = self.restored_at.is_none_or(|at| now.saturating_sub(at) > RESTORED_FOR);
+        self.restored_at = Some(now);
+        if is_news {
+            self.warn(desk, "the store lost its memory; writing the sprint's records again");
+        }
+    }
+
+    /// Writes records anew that cannot be read: whatever somebody put there, what the task was is known here.
+    async fn mend(&mut self, desk: &Desk, unreadable: &BTreeMap<String, Vec<u8>>) -> Result<(), Trouble> {
+        for (task, bytes) in unreadable {
+            let known = self.records.iter().find(|(known, _)| known.as_str() == task);
+            let Some((task, record)) = known.map(|(task, record)| (task.clone(), record.clone())) else {
+                continue;
+            };
+            let mended = desk.store().mend_task(&desk.life(), &self.plan.id, &task, bytes, &record).await?;
+            if written(mended)? && self.mended.insert(task.clone()) {
+                let key = desk.store().keys().sprint_tasks(&self.plan.id);
+                self.warn(
+                    desk,
+                    &format!("{key} held no record of {task}; it is written anew ({})", record.state),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What an operator wants of one of the agents.
+    fn obey(&mut self, desk: &Desk, message: &SprintMessage) {
+        let (SprintMessage::Retire { agent_id } | SprintMessage::Restart { agent_id }) = message;
+        // An epic's sprints are all told; one of them has the agent.
+        let Some(agent) = seat_of(&self.plan, agent_id) else { return };
+        let post = &mut self.posts[agent];
+        match message {
+            SprintMessage::Retire { .. } => {
+                post.is_retired = true;
+                self.say(desk, &format!("{agent_id} will not be replaced"));
+            }
+            SprintMessage::Restart { .. } => {
+                post.is_retired = false;
+                post.restarts.clear();
+                if let Process::GivenUp { since } = post.process {
+                    post.process = Process::Vacant { since, how: Exit::Left };
+                }
+                self.say(desk, &format!("{agent_id} is wanted again"));
+            }
+        }
     }
 
     fn tell_returned(&self, desk: &Desk, entry: &Requeued) {
         let record =
             self.records.iter().find(|(task, _)| task.as_str() == entry.task_id).map(|(_, record)| record);
         let Some(record) = record.filter(|record| !record.state.is_settled()) else { return };
-        let Requeued { task_id, attempt, agent_id, reason } = entry;
-        let of = record.max_attempts;
-        self.warn(
-            desk,
-            &format!("{task_id} comes back from {agent_id} ({reason}), {attempt} of {of} attempts used"),
-        );
+        let Requeued { task_id, agent_id, reason, cost, .. } = entry;
+        let spent = match cost {
+            Cost::Attempt => format!("{} of {} attempts used", record.attempt, record.max_attempts),
+            Cost::Crash => format!("crash {} of {}", record.crashes, record.max_crashes),
+            Cost::Nothing => "at no cost".into(),
+        };
+        self.warn(desk, &format!("{task_id} comes back from {agent_id} ({reason}), {spent}"));
     }
 
     async fn look_at_agents(&mut self, desk: &Desk) -> Result<(), Trouble> {
@@ -139,10 +200,27 @@ impl Post {
     }
 }
 
-fn seat(post: &Post, now: Duration) -> Seat {
+/// Who holds the id of this post. The life that a process of ours left behind, and one of an earlier run whose process is
+/// gone from this very host, are proven dead. Whatever else is not ours is somebody's.
+fn holder(post: &Post, record: &AgentRecord, coordinator: &AgentId) -> Holder {
+    let life = record.incarnation;
+    if post.life() == Some(life) {
+        Holder::Own
+    } else if record.ended.is_some() || post.buried.is_some_and(|(buried, _)| buried == life) {
+        Holder::Dead
+    } else if record.parent.as_deref() != Some(coordinator.as_str()) {
+        Holder::Stranger
+    } else if is_proven_gone(record) {
+        Holder::Dead
+    } else {
+        Holder::Earlier
+    }
+}
+
+fn seat(post: &Post, coordinator: &AgentId, now: Duration) -> Seat {
     let life = post.record.as_ref().map(|record| SeenLife {
         incarnation: record.incarnation,
-        own: post.life() == Some(record.incarnation),
+        holder: holder(post, record, coordinator),
         takes_work: record.state.takes_work() && record.ended.is_none(),
     });
     Seat {
@@ -152,5 +230,6 @@ fn seat(post: &Post, now: Duration) -> Seat {
         missing_for: post.missing_since.map(|since| now.saturating_sub(since)),
         given: post.given,
         restarts: post.restarts.clone(),
+        is_retired: post.is_retired,
     }
 }

@@ -48,7 +48,7 @@ impl Manner {
     /// The manner that a stop of the coordinator means for its children.
     pub(crate) fn of(stop: &Stop) -> Self {
         match stop.urgency {
-            Urgency::Drain if stop.reason.starts_with("SIG") => Self::Signal,
+            Urgency::Drain if stop.cause.is_signal() => Self::Signal,
             Urgency::Drain => Self::Drain,
             Urgency::Terminate => Self::Terminate,
             Urgency::Hurry => Self::Hurry,
@@ -83,6 +83,8 @@ impl Manner {
 
 #[cfg(test)]
 mod tests {
+    use lifecycle_core::shutdown::StopCause;
+
     use super::*;
 
     fn due(manner: Manner, ms: u64) -> (u8, bool) {
@@ -106,9 +108,9 @@ mod tests {
 
     #[test]
     fn a_stop_of_the_coordinator_reaches_its_children_in_kind() {
-        let stop = |urgency, reason: &str| Manner::of(&Stop { urgency, reason: reason.into() });
-        assert_eq!(stop(Urgency::Drain, "SIGINT"), Manner::Signal);
-        assert_eq!(stop(Urgency::Drain, "drain"), Manner::Drain);
-        assert_eq!(stop(Urgency::Hurry, "SIGINT"), Manner::Hurry);
+        let stop = |urgency, cause| Manner::of(&Stop { urgency, cause });
+        assert_eq!(stop(Urgency::Drain, StopCause::Interrupt), Manner::Signal);
+        assert_eq!(stop(Urgency::Drain, StopCause::Operator), Manner::Drain);
+        assert_eq!(stop(Urgency::Hurry, StopCause::Interrupt), Manner::Hurry);
     }
 }

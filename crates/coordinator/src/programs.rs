@@ -26,7 +26,10 @@ pub fn missing(plan: &Plan) -> Vec<String> {
             } else {
                 "it is not on PATH"
             };
-            format!("sprint {}, agent {}: program {program:?} cannot be run: {advice}", sprint.id, agent.kind)
+            format!(
+                "sprint {}, agent {}: program {program:?} cannot be run: {advice}",
+                sprint.name, agent.kind
+            )
         })
         .collect();
     lines.into_iter().collect()

@@ -23,13 +23,13 @@ impl Progress {
             return Self::Lines;
         }
         let screen = MultiProgress::new();
-        let width = plan.sprints.iter().map(|sprint| sprint.id.as_str().len()).max().unwrap_or(0);
+        let width = plan.sprints.iter().map(|sprint| sprint.name.as_str().len()).max().unwrap_or(0);
         let colour = if colours() { ".green" } else { "" };
         let template = format!("{{prefix:{width}}} [{{bar:30{colour}}}] {{pos}}/{{len}} {{msg}}");
         let bars = plan.sprints.iter().map(|sprint| {
             let bar = screen.add(ProgressBar::new(sprint.tasks.len() as u64));
             bar.set_style(style(&template).progress_chars("=> "));
-            bar.set_prefix(sprint.id.to_string());
+            bar.set_prefix(sprint.name.to_string());
             bar
         });
         let bars = bars.collect();

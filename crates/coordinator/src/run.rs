@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_sdk::{Agent, Stop, Urgency};
+use agent_sdk::{Agent, Stop, StopCause, Urgency};
 use futures_util::FutureExt as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::epic::{Due, Phase, due};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::children::Launcher;
 use crate::desk::{Desk, News, Trouble};
-use crate::enrol::{coordinator_id, enrol};
+use crate::enrol::enrol;
 use crate::first_screen;
 use crate::pressure::Manner;
 use crate::progress::Progress;
@@ -55,7 +55,7 @@ pub struct Order {
 /// A [`Failure`] when nothing could be started, or (code 70) when this coordinator's own life was over before the end.
 pub async fn run(order: Order) -> anyhow::Result<(Summary, u8)> {
     let Order { plan, settings, config, agent_program, takeover } = order;
-    let parent = coordinator_id(&plan.epic)?;
+    let parent = plan.epic.coordinator()?;
     let folder = settings.coordinator.runs_dir.join(plan.epic.as_str());
     let agent = enrol(&plan.epic, &settings, takeover).await?;
     let bus = agent.store().subscribe()?;
@@ -69,7 +69,7 @@ pub async fn run(order: Order) -> anyhow::Result<(Summary, u8)> {
     let sprints =
         plan.sprints.iter().cloned().enumerate().map(|(number, sprint)| Sprint::new(number, sprint));
     let sprints = sprints.collect();
-    let mut run = Run { plan, sprints, desk, bus, heard, obeyed: None, trouble_since: None };
+    let mut run = Run { plan, sprints, desk, bus, heard, obeyed: None, trouble_since: None, told_of: None };
     run.work().await;
     run.desk.progress.finish();
     run.leave().await
@@ -84,6 +84,8 @@ struct Run {
     /// The stop that the sprints were told of.
     obeyed: Option<Stop>,
     trouble_since: Option<Instant>,
+    /// The trouble that people were told of, so that it is said once.
+    told_of: Option<String>,
 }
 
 impl Run {
@@ -111,22 +113,27 @@ impl Run {
         if self.obeyed.as_ref().is_some_and(|stop| stop.urgency == Urgency::Fenced) {
             return false;
         }
-        let stepped = self.step_sprints().await;
-        let changed = matches!(stepped, Ok(true));
-        self.note(stepped.err());
+        let (changed, trouble) = self.step_sprints().await;
+        self.note(trouble);
         changed
     }
 
-    async fn step_sprints(&mut self) -> Result<bool, Trouble> {
-        let mut changed = self.start_what_is_due().await?;
+    /// Every sprint takes its step, whatever becomes of the others.
+    async fn step_sprints(&mut self) -> (bool, Option<Trouble>) {
+        let mut changed = self.begin_or_skip();
+        let mut trouble: Option<Trouble> = None;
         for sprint in &mut self.sprints {
-            changed |= match sprint.stage {
-                Stage::Waiting | Stage::Over(_) => false,
-                Stage::Running => sprint.work(&self.desk).await?,
-                Stage::Winding(manner) => sprint.wind_up(&self.desk, manner).await?,
-            };
+            match sprint.step(&self.desk).await {
+                Ok(did_something) => changed |= did_something,
+                Err(another) => {
+                    trouble = Some(match trouble {
+                        Some(first) => first.or(another),
+                        None => another,
+                    });
+                }
+            }
         }
-        Ok(changed)
+        (changed && trouble.is_none(), trouble)
     }
 
     /// Tells the sprints of a stop that was asked for, and of one that became more urgent.
@@ -141,13 +148,14 @@ impl Run {
             Urgency::Terminate | Urgency::Hurry => "stopping at once",
             Urgency::Fenced => "this coordinator was reaped or replaced: ending its agents",
         };
-        self.desk.progress.warn(&format!("{what} ({})", stop.reason));
+        self.desk.progress.warn(&format!("{what} ({})", stop.cause));
         let manner = Manner::of(&stop);
         self.sprints.iter_mut().for_each(|sprint| sprint.interrupt(manner));
         self.obeyed = Some(stop);
     }
 
-    async fn start_what_is_due(&mut self) -> Result<bool, Trouble> {
+    /// Sprints whose time has come. `true` if there are any.
+    fn begin_or_skip(&mut self) -> bool {
         let phases: Vec<_> =
             self.sprints.iter().map(|sprint| (sprint.plan.id.clone(), sprint.phase())).collect();
         let phase = |id: &_| {
@@ -159,28 +167,33 @@ impl Run {
             let Some(sprint) = self.sprints.iter_mut().find(|sprint| sprint.plan.id == *id) else { continue };
             match due {
                 Due::Skip { why, .. } => sprint.skip(&self.desk, why),
-                Due::Start(_) => sprint.start(&self.desk).await?,
+                Due::Start(_) => sprint.stage = Stage::Starting,
             }
         }
-        Ok(!due.is_empty())
+        !due.is_empty()
     }
 
     /// No trouble ends the loop.
     fn note(&mut self, trouble: Option<Trouble>) {
         match trouble {
             None => {
-                if self.trouble_since.take().is_some() {
+                self.trouble_since = None;
+                if self.told_of.take().is_some() {
                     self.desk.progress.warn("the store answers again");
                 }
             }
-            Some(Trouble::Fenced) => self.desk.agent.request_stop(Urgency::Fenced, "fenced"),
+            Some(Trouble::Fenced) => self.desk.agent.request_stop(Urgency::Fenced, StopCause::Fenced),
             // Saying something makes the heartbeat go out now, and that registers us again.
-            Some(Trouble::Unknown) => self.desk.agent.set_state(AgentState::Running),
+            Some(Trouble::Unknown) => {
+                self.desk.agent.set_state(AgentState::Running);
+                self.trouble_since.get_or_insert_with(Instant::now);
+            }
             Some(Trouble::Store(error)) => {
-                if self.trouble_since.is_none() {
-                    self.trouble_since = Some(Instant::now());
+                if self.told_of.as_deref() != Some(&error.to_string()) {
                     self.desk.progress.warn(&format!("{error}; waiting for it, the agents go on meanwhile"));
+                    self.told_of = Some(error.to_string());
                 }
+                self.trouble_since.get_or_insert_with(Instant::now);
             }
         }
     }
@@ -210,9 +223,7 @@ impl Run {
     }
 
     async fn wait_for_a_reason(&mut self) {
-        let restless = self.sprints.iter().any(Sprint::is_restless);
-        let tick = if restless || self.trouble_since.is_some() { QUICK_TICK } else { TICK };
-        let timer = sleep(tick);
+        let timer = sleep(self.tick());
         tokio::pin!(timer);
         loop {
             let urgency = self.obeyed.as_ref().map(|stop| stop.urgency);
@@ -224,6 +235,15 @@ impl Run {
             }
         }
         self.catch_up();
+    }
+
+    /// How long to wait where nothing happens. A store in trouble is asked ever less often.
+    fn tick(&self) -> Duration {
+        match self.trouble_since {
+            Some(since) => (since.elapsed() / 4).clamp(QUICK_TICK, TICK),
+            None if self.sprints.iter().any(Sprint::is_restless) => QUICK_TICK,
+            None => TICK,
+        }
     }
 
     /// Takes note of everything that has come meanwhile.
@@ -261,8 +281,7 @@ impl Run {
             let message = "this coordinator was reaped or replaced before the end: its agents are ended, its tasks are not done";
             return Err(Failure::new(exit::FENCED, message).into());
         }
-        let reason = self.obeyed.as_ref().map_or("done", |stop| stop.reason.as_str());
-        if let Err(error) = agent.shutdown(reason).await {
+        if let Err(error) = agent.shutdown(StopCause::Done).await {
             self.desk.progress.warn(&format!(
                 "not everything could be removed: {error}; a sweeper does once the lease is over"
             ));
@@ -276,7 +295,7 @@ impl Run {
         let restarts =
             self.sprints.iter().flat_map(|sprint| &sprint.posts).map(|post| post.restarts.len() as u64).sum();
         let sprints = self.sprints.iter().map(SprintSummary::of).collect();
-        let stopped = self.obeyed.as_ref().map(|stop| stop.reason.clone());
+        let stopped = self.obeyed.as_ref().map(|stop| stop.cause.to_string());
         Summary::new(self.plan.epic.to_string(), sprints, stopped, restarts, self.desk.now())
     }
 }
@@ -296,11 +315,11 @@ async fn more_urgent(agent: &Agent, than: Option<Urgency>) {
 /// 0 only if every task is complete; a signal shows as shells have it.
 fn code(summary: &Summary, stop: Option<&Stop>) -> u8 {
     use lifecycle_core::epic::SprintOutcome;
-    match (summary.outcome, stop.map(|stop| stop.reason.as_str())) {
+    match (summary.outcome, stop.map(|stop| stop.cause)) {
         (SprintOutcome::Completed, _) => exit::OK,
-        (SprintOutcome::Interrupted, Some("SIGHUP")) => 129,
-        (SprintOutcome::Interrupted, Some("SIGINT")) => 130,
-        (SprintOutcome::Interrupted, Some("SIGTERM")) => 143,
+        (SprintOutcome::Interrupted, Some(StopCause::Hangup)) => 129,
+        (SprintOutcome::Interrupted, Some(StopCause::Interrupt)) => 130,
+        (SprintOutcome::Interrupted, Some(StopCause::Terminate)) => 143,
         _ => exit::FAILED,
     }
 }

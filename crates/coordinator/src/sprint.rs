@@ -1,16 +1,16 @@
 //! What the coordinator knows of one sprint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lifecycle_core::epic::{Phase, SprintOutcome};
 use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::ids::{Incarnation, TaskId};
 use lifecycle_core::plan::SprintPlan;
-use lifecycle_core::record::AgentRecord;
+use lifecycle_core::record::{AgentRecord, Order};
 use lifecycle_core::sprint::{Exit, Process, seat_of};
 use lifecycle_core::task::{TaskRecord, TaskState};
-use lifecycle_redis::SprintStarted;
+use lifecycle_redis::{SprintStarted, StoreError};
 
 use crate::burial::{Burial, acknowledge};
 use crate::children::{Child, words};
@@ -32,14 +32,27 @@ pub(crate) struct Sprint {
     pub(crate) loose: BTreeMap<TaskId, Duration>,
     /// Since when agents that are not ours keep it from ending.
     pub(crate) guests_since: Option<Duration>,
+    /// What these were told last.
+    pub(crate) guests_told: Option<Order>,
     /// Another coordinator has taken it over: its records are not ours any more.
     pub(crate) taken: bool,
+    /// A key of its own holds something else, so its records cannot be used any more.
+    pub(crate) is_broken: bool,
+    /// Tasks whose records were written anew, so that it is said once.
+    pub(crate) mended: BTreeSet<TaskId>,
+    /// What its tasks wait for, as people were told.
+    pub(crate) told_waiting: Option<String>,
+    /// When its records were last found missing.
+    pub(crate) restored_at: Option<Duration>,
 }
 
 /// Where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// For others to end.
     Waiting,
+    /// Its records are to be put into the store.
+    Starting,
     Running,
     /// Its agents are asked to end in this manner.
     Winding(Manner),
@@ -64,6 +77,12 @@ pub(crate) struct Post {
     pub(crate) occupied: Vec<TaskId>,
     pub(crate) given: u64,
     pub(crate) restarts: Vec<Duration>,
+    /// An operator said not to replace it.
+    pub(crate) is_retired: bool,
+    /// The life that holds its id, as people were told.
+    pub(crate) told_held: Option<Incarnation>,
+    /// When the removal of an earlier life was last tried.
+    pub(crate) reap_tried: Option<Duration>,
 }
 
 impl Post {
@@ -79,6 +98,9 @@ impl Post {
             occupied: Vec::new(),
             given: 0,
             restarts: Vec::new(),
+            is_retired: false,
+            told_held: None,
+            reap_tried: None,
         }
     }
 
@@ -90,17 +112,67 @@ impl Post {
 
 impl Sprint {
     pub(crate) fn new(number: usize, plan: SprintPlan) -> Self {
-        let records =
-            plan.tasks.iter().map(|task| (task.id.clone(), TaskRecord::pending(task.attempts))).collect();
+        let records = plan.tasks.iter().map(|task| (task.id.clone(), task.record())).collect();
         let posts = plan.agents.iter().map(|_| Post::new()).collect();
-        let (loose, guests_since) = (BTreeMap::new(), None);
-        Self { number, plan, stage: Stage::Waiting, records, posts, loose, guests_since, taken: false }
+        Self {
+            number,
+            plan,
+            stage: Stage::Waiting,
+            records,
+            posts,
+            loose: BTreeMap::new(),
+            guests_since: None,
+            guests_told: None,
+            taken: false,
+            is_broken: false,
+            mended: BTreeSet::new(),
+            told_waiting: None,
+            restored_at: None,
+        }
+    }
+
+    /// One step, whatever the stage. `true` if it changed something, so that there may be more to do at once.
+    ///
+    /// A key of the sprint's own that holds something else will not get better by waiting, and others must not wait for it:
+    /// the sprint ends, as failed.
+    pub(crate) async fn step(&mut self, desk: &Desk) -> Result<bool, Trouble> {
+        let stepped = match self.stage {
+            Stage::Waiting | Stage::Over(_) => Ok(false),
+            Stage::Starting => self.start(desk).await.map(|()| true),
+            Stage::Running => self.work(desk).await,
+            Stage::Winding(manner) => self.wind_up(desk, manner).await,
+        };
+        match stepped {
+            Err(Trouble::Store(error)) if error.is_wrong_type() && !self.is_broken => {
+                self.break_off(desk, &error);
+                Ok(true)
+            }
+            other => other,
+        }
+    }
+
+    fn break_off(&mut self, desk: &Desk, error: &StoreError) {
+        self.warn(desk, &format!("{error}: ending this sprint, the others go on"));
+        self.is_broken = true;
+        self.fail_unsettled(&error.to_string());
+        self.stage = match self.stage {
+            Stage::Waiting | Stage::Starting | Stage::Over(_) => Stage::Over(SprintOutcome::Failed),
+            Stage::Running => Stage::Winding(Manner::Terminate),
+            Stage::Winding(manner) => Stage::Winding(manner.max(Manner::Terminate)),
+        };
+        self.show(desk);
+    }
+
+    fn fail_unsettled(&mut self, why: &str) {
+        for record in self.records.values_mut().filter(|record| !record.state.is_settled()) {
+            (record.state, record.detail) = (TaskState::Failed, Some(why.to_string()));
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
         match self.stage {
             Stage::Waiting => Phase::Waiting,
-            Stage::Running | Stage::Winding(_) => Phase::Running,
+            Stage::Starting | Stage::Running | Stage::Winding(_) => Phase::Running,
             Stage::Over(outcome) => Phase::Over(outcome),
         }
     }
@@ -127,9 +199,7 @@ impl Sprint {
 
     /// It will not run: all its tasks fail.
     pub(crate) fn skip(&mut self, desk: &Desk, why: &str) {
-        for record in self.records.values_mut() {
-            (record.state, record.detail) = (TaskState::Failed, Some(why.to_string()));
-        }
+        self.fail_unsettled(why);
         self.stage = Stage::Over(SprintOutcome::NotRun);
         self.say(desk, why);
         self.show(desk);
@@ -138,7 +208,7 @@ impl Sprint {
     /// The coordinator stops.
     pub(crate) fn interrupt(&mut self, manner: Manner) {
         match self.stage {
-            Stage::Waiting => self.stage = Stage::Over(SprintOutcome::Interrupted),
+            Stage::Waiting | Stage::Starting => self.stage = Stage::Over(SprintOutcome::Interrupted),
             Stage::Running => self.stage = Stage::Winding(manner),
             Stage::Winding(before) => self.stage = Stage::Winding(before.max(manner)),
             Stage::Over(_) => {}
@@ -168,6 +238,8 @@ impl Sprint {
             Some(0) => Exit::Left,
             Some(code) if code == i32::from(lifecycle_cli::exit::UNAVAILABLE) => Exit::NoStore,
             Some(code) if code == i32::from(lifecycle_cli::exit::SPENT) => Exit::Spent,
+            Some(code) if code == i32::from(lifecycle_cli::exit::HELD) => Exit::Held,
+            Some(code) if code == i32::from(lifecycle_cli::exit::FENCED) => Exit::Fenced,
             _ => Exit::Crashed,
         };
         let id = &self.plan.agents[agent].id;
@@ -175,6 +247,9 @@ impl Sprint {
             _ if matches!(self.stage, Stage::Winding(_)) => {}
             Exit::Left => self.say(desk, &format!("{id} left")),
             Exit::Spent => self.say(desk, &format!("{id} left, it had used up its soft memory limit")),
+            // The step that sees who holds it says so.
+            Exit::Held => {}
+            Exit::Fenced => self.warn(desk, &format!("{id} was reaped or replaced, and has ended")),
             Exit::NoStore => self.say(desk, &format!("{id} found no store")),
             Exit::Crashed => self.warn(desk, &format!("{id} lost ({})", words(status))),
         }
@@ -236,7 +311,9 @@ impl Sprint {
 
     /// How it ended, by its records.
     pub(crate) fn outcome(&self) -> SprintOutcome {
-        if self.records.values().all(|record| record.state == TaskState::Completed) {
+        if self.is_broken {
+            SprintOutcome::Failed
+        } else if self.records.values().all(|record| record.state == TaskState::Completed) {
             SprintOutcome::Completed
         } else if self.settled() == self.records.len() {
             SprintOutcome::Failed
@@ -287,10 +364,10 @@ impl Sprint {
     }
 
     pub(crate) fn say(&self, desk: &Desk, what: &str) {
-        desk.progress.say(&format!("{}: {what}", self.plan.id));
+        desk.progress.say(&format!("{}: {what}", self.plan.name));
     }
 
     pub(crate) fn warn(&self, desk: &Desk, what: &str) {
-        desk.progress.warn(&format!("{}: {what}", self.plan.id));
+        desk.progress.warn(&format!("{}: {what}", self.plan.name));
     }
 }

@@ -54,10 +54,12 @@ pub struct TaskSummary {
     pub task_id: String,
     /// Where it ended up.
     pub state: TaskState,
-    /// Attempts begun.
+    /// Attempts used.
     pub attempts: u32,
     /// Attempts it may have.
     pub max_attempts: u32,
+    /// How many of the agents that ran it crashed.
+    pub crashes: u32,
     /// Who settled it.
     pub agent_id: Option<String>,
     /// How the last attempt ended, or why there was none.
@@ -113,7 +115,7 @@ impl Summary {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new(["SPRINT", "TASK", "STATE", "ATTEMPTS", "AGENT", "DETAIL"]);
+        let mut table = Table::new(["SPRINT", "TASK", "STATE", "ATTEMPTS", "CRASHES", "AGENT", "DETAIL"]);
         for sprint in &self.sprints {
             for task in &sprint.tasks {
                 table.row([
@@ -121,6 +123,7 @@ impl Summary {
                     task.task_id.clone(),
                     task.state.to_string(),
                     format!("{}/{}", task.attempts, task.max_attempts),
+                    task.crashes.to_string(),
                     task.agent_id.clone().unwrap_or_else(|| "-".into()),
                     task.detail.clone().unwrap_or_default(),
                 ]);
@@ -155,6 +158,7 @@ impl SprintSummary {
                 state: record.state,
                 attempts: record.attempt,
                 max_attempts: record.max_attempts,
+                crashes: record.crashes,
                 agent_id: record.agent_id.clone(),
                 detail: record.detail.clone(),
             })
@@ -177,6 +181,7 @@ mod tests {
             state: *state,
             attempts: 1,
             max_attempts: 3,
+            crashes: 0,
             agent_id: Some("coder-1".into()),
             detail: Some("exit 0".into()),
         });

@@ -1,8 +1,10 @@
 //! The end of a sprint: its agents leave, then nothing of it is left in the store.
 
+use std::time::Duration;
+
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::record::Order;
-use lifecycle_core::sprint::{Exit, Process, seat_of};
+use lifecycle_core::sprint::{Process, seat_of};
 use lifecycle_core::sweep::Reason;
 use lifecycle_redis::SprintEnded;
 
@@ -25,11 +27,15 @@ impl Sprint {
             self.stage = Stage::Over(self.outcome());
             return Ok(true);
         }
-        self.look_at_tasks(desk, false).await?;
+        if !self.is_broken {
+            self.look_at_tasks(desk, false).await?;
+        }
         self.reap_the_dead(desk).await?;
         let outcome = self.outcome();
         let (store, life) = (desk.store(), desk.life());
-        match written(store.complete_sprint(&life, &desk.epic, &self.plan.id, outcome.as_str()).await?)? {
+        let leave_agents = self.have_guests_overstayed(desk);
+        let ended = store.complete_sprint(&life, &desk.epic, &self.plan.id, outcome.as_str(), leave_agents);
+        match written(ended.await?)? {
             SprintEnded::AgentsLeft(ids) => {
                 self.send_guests_away(desk, &ids).await?;
                 return Ok(false);
@@ -86,26 +92,40 @@ impl Sprint {
         Ok(())
     }
 
-    /// Agents that somebody else started for this sprint: they are told to leave, and removed if they do not.
+    /// Agents that somebody else started for this sprint: they are told to leave, once and then more urgently. Whoever
+    /// lives and does not go is nobody's to end: the sprint ends without it.
     async fn send_guests_away(&mut self, desk: &Desk, ids: &[String]) -> Result<(), Trouble> {
         let now = desk.now();
-        let first = self.guests_since.is_none();
+        let is_first = self.guests_since.is_none();
         let since = *self.guests_since.get_or_insert(now);
-        let patience = desk.shutdown().kill_timeout;
+        let order =
+            if now.saturating_sub(since) < self.patience(desk) { Order::Drain } else { Order::Terminate };
         for id in ids {
             let Some(record) = desk.store().record(id).await? else { continue };
             if self.is_over(id, record.incarnation) {
                 self.reap(desk, id, record.incarnation, Reason::ProcessExited).await?;
-            } else if first {
+            } else if is_first || (order == Order::Terminate && self.guests_told != Some(order)) {
                 self.say(desk, &format!("{id}, which is not of this plan, is told to leave"));
-                desk.store()
-                    .order(id, Some(record.incarnation), Order::Drain, Reason::SprintCompleted.as_str())
-                    .await?;
-            } else if now.saturating_sub(since) >= patience {
-                self.reap(desk, id, record.incarnation, Reason::SprintCompleted).await?;
+                let why = Reason::SprintCompleted.as_str();
+                desk.store().order(id, Some(record.incarnation), order, why).await?;
             }
         }
+        self.guests_told = Some(order);
         Ok(())
+    }
+
+    fn patience(&self, desk: &Desk) -> Duration {
+        desk.shutdown().kill_timeout
+    }
+
+    fn have_guests_overstayed(&self, desk: &Desk) -> bool {
+        let now = desk.now();
+        let overstayed =
+            self.guests_since.is_some_and(|since| now.saturating_sub(since) >= self.patience(desk) * 3);
+        if overstayed {
+            self.warn(desk, "agents that are not of this plan do not leave; ending the sprint without them");
+        }
+        overstayed
     }
 
     fn is_over(&self, id: &str, life: Incarnation) -> bool {
@@ -117,12 +137,12 @@ impl Sprint {
     /// Whether something is due that nobody will tell us of: a pause that ends, a signal.
     pub(crate) fn is_restless(&self) -> bool {
         let waits = |post: &Post| match post.process {
-            Process::NotStarted { .. } => true,
-            Process::Vacant { how, .. } => how != Exit::Left,
+            _ if post.is_retired || post.told_held.is_some() => false,
+            Process::NotStarted { .. } | Process::Vacant { .. } => true,
             Process::Running | Process::GivenUp { .. } => false,
         };
         match self.stage {
-            Stage::Winding(_) => true,
+            Stage::Starting | Stage::Winding(_) => true,
             Stage::Running => self.posts.iter().any(waits),
             Stage::Waiting | Stage::Over(_) => false,
         }

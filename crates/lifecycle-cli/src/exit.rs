@@ -19,6 +19,8 @@ pub const USAGE: u8 = 2;
 pub const UNAVAILABLE: u8 = 69;
 /// This agent was reaped or replaced and had to stop (`EX_SOFTWARE` of sysexits.h).
 pub const FENCED: u8 = 70;
+/// The agent's id is held by a living agent (`EX_CANTCREAT` of sysexits.h).
+pub const HELD: u8 = 73;
 /// It left of its own accord, cleanly, and a fresh one should take over (`EX_TEMPFAIL` of sysexits.h).
 pub const SPENT: u8 = 75;
 

@@ -93,16 +93,19 @@ mod tests {
 
     fn due_with(phases: &[(&str, Phase)]) -> Vec<Due> {
         due(&plan(), |id| {
-            phases.iter().find(|(name, _)| *name == id.as_str()).map_or(Phase::Waiting, |(_, phase)| *phase)
+            phases
+                .iter()
+                .find(|(name, _)| id.as_str() == format!("e.{name}"))
+                .map_or(Phase::Waiting, |(_, phase)| *phase)
         })
     }
 
     fn start(id: &str) -> Due {
-        Due::Start(SprintId::new(id).unwrap())
+        Due::Start(SprintId::new(format!("e.{id}")).unwrap())
     }
 
     fn skip(id: &str, why: &str) -> Due {
-        Due::Skip { sprint: SprintId::new(id).unwrap(), why: why.into() }
+        Due::Skip { sprint: SprintId::new(format!("e.{id}")).unwrap(), why: why.into() }
     }
 
     const DONE: Phase = Phase::Over(SprintOutcome::Completed);
@@ -123,10 +126,10 @@ mod tests {
         let failed = ("api", Phase::Over(SprintOutcome::Failed));
         assert_eq!(
             due_with(&[failed, ("docs", Phase::Running)]),
-            [skip("web", "not run: sprint api failed")]
+            [skip("web", "not run: sprint e.api failed")]
         );
         let not_run = ("web", Phase::Over(SprintOutcome::NotRun));
         let due = due_with(&[failed, ("docs", DONE), not_run]);
-        assert_eq!(due, [skip("ship", "not run: sprint web was not run")]);
+        assert_eq!(due, [skip("ship", "not run: sprint e.web was not run")]);
     }
 }

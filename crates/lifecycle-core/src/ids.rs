@@ -44,6 +44,18 @@ pub enum InvalidName {
         /// Its position, counted in characters from 1.
         position: usize,
     },
+    /// A dot in a name that is put together with others by dots.
+    #[error(
+        "{kind} {name:?} has '.' at position {position}: names in a plan hold no dot, because a dot separates the epic from the rest of an id"
+    )]
+    Dot {
+        /// What was being named.
+        kind: &'static str,
+        /// The refused name, cut to a printable length.
+        name: String,
+        /// The position of the first dot, counted in characters from 1.
+        position: usize,
+    },
 }
 
 fn check(kind: &'static str, name: &str) -> Result<(), InvalidName> {
@@ -68,8 +80,17 @@ fn check(kind: &'static str, name: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
+/// As [`check`], for names that are put together by dots.
+fn check_undotted(kind: &'static str, name: &str) -> Result<(), InvalidName> {
+    check(kind, name)?;
+    match name.find('.') {
+        None => Ok(()),
+        Some(dot) => Err(InvalidName::Dot { kind, name: name.chars().take(40).collect(), position: dot + 1 }),
+    }
+}
+
 macro_rules! name_type {
-    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
+    ($(#[$doc:meta])* $type:ident, $kind:literal, $check:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $type(String);
@@ -81,7 +102,7 @@ macro_rules! name_type {
             /// [`InvalidName`] when the name is empty, too long, or has a character outside the grammar.
             pub fn new(name: impl Into<String>) -> Result<Self, InvalidName> {
                 let name = name.into();
-                check($kind, &name)?;
+                $check($kind, &name)?;
                 Ok(Self(name))
             }
 
@@ -132,25 +153,87 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// One agent, over all its lives.
+    /// One agent, over all its lives. Of an epic's agents the part before the first dot is the epic.
     AgentId,
-    "agent id"
+    "agent id",
+    check
 );
 name_type!(
-    /// One sprint of an epic.
+    /// One sprint, by the name it has in the whole store: `<epic>.<sprint>`.
     SprintId,
-    "sprint id"
+    "sprint id",
+    check
 );
 name_type!(
-    /// One epic: the whole of what a plan does.
+    /// One epic: the whole of what a plan does. Holds no dot.
     EpicId,
-    "epic id"
+    "epic id",
+    check_undotted
 );
 name_type!(
     /// One task of a sprint.
     TaskId,
-    "task id"
+    "task id",
+    check
 );
+name_type!(
+    /// What a plan calls one of its agents. Holds no dot.
+    AgentName,
+    "agent id",
+    check_undotted
+);
+name_type!(
+    /// What a plan calls one of its sprints. Holds no dot.
+    SprintName,
+    "sprint id",
+    check_undotted
+);
+
+/// The agent of an epic that runs the epic itself.
+const COORDINATOR: &str = "coordinator";
+
+impl EpicId {
+    /// The id of one of its agents in the whole store: `<epic>.<name>`. So agents of two epics never meet, whatever
+    /// their plans call them.
+    ///
+    /// # Errors
+    /// [`InvalidName::TooLong`] when both together are.
+    pub fn agent(&self, name: &AgentName) -> Result<AgentId, InvalidName> {
+        AgentId::new(format!("{self}.{name}"))
+    }
+
+    /// The id of one of its sprints in the whole store: `<epic>.<name>`.
+    ///
+    /// # Errors
+    /// [`InvalidName::TooLong`] when both together are.
+    pub fn sprint(&self, name: &SprintName) -> Result<SprintId, InvalidName> {
+        SprintId::new(format!("{self}.{name}"))
+    }
+
+    /// The id under which it is coordinated.
+    ///
+    /// # Errors
+    /// [`InvalidName::TooLong`] when the epic's own name leaves no room for it.
+    pub fn coordinator(&self) -> Result<AgentId, InvalidName> {
+        AgentId::new(format!("{self}.{COORDINATOR}"))
+    }
+}
+
+impl AgentName {
+    /// Whether a plan may not use it, because it is the name of the epic's coordinator.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.as_str() == COORDINATOR
+    }
+}
+
+impl AgentId {
+    /// The epic that an id of this form belongs to: the part before the first dot.
+    #[must_use]
+    pub fn epic(&self) -> Option<EpicId> {
+        EpicId::new(self.as_str().split_once('.')?.0).ok()
+    }
+}
 
 /// One life of an [`AgentId`]: a number that only grows, handed out by the server
 /// (`max(TIME in µs, last + 1)`).
@@ -231,6 +314,22 @@ mod tests {
         assert!(AgentId::new("a".repeat(128)).is_ok());
         assert_eq!(AgentId::new("a".repeat(129)), Err(InvalidName::TooLong { kind: "agent id", len: 129 }));
         assert_eq!(AgentId::new(""), Err(InvalidName::Empty { kind: "agent id" }));
+    }
+
+    #[test]
+    fn ids_of_a_plan_are_scoped_by_their_epic_and_names_in_it_hold_no_dot() {
+        let epic = EpicId::new("checkout").unwrap();
+        let coder = epic.agent(&AgentName::new("coder-1").unwrap()).unwrap();
+        assert_eq!((coder.as_str(), coder.epic().as_ref()), ("checkout.coder-1", Some(&epic)));
+        assert_eq!(epic.sprint(&SprintName::new("api").unwrap()).unwrap().as_str(), "checkout.api");
+        assert_eq!(epic.coordinator().unwrap().as_str(), "checkout.coordinator");
+        assert!(AgentName::new("coordinator").unwrap().is_reserved());
+        assert_eq!(AgentId::new("coder").unwrap().epic(), None);
+        let dotted = InvalidName::Dot { kind: "epic id", name: "a.b".into(), position: 2 };
+        assert_eq!(EpicId::new("a.b"), Err(dotted));
+        assert!(AgentName::new("a.b").is_err() && SprintName::new("a.b").is_err());
+        let long = AgentName::new("a".repeat(120)).unwrap();
+        assert!(matches!(epic.agent(&long), Err(InvalidName::TooLong { len: 129, .. })));
     }
 
     #[test]

@@ -139,6 +139,12 @@ impl KeySchema {
         self.name(&format!("sprint:requeue:{sprint}"))
     }
 
+    /// List: what operators left for the coordinator, oldest first. Owner: the coordinator.
+    #[must_use]
+    pub fn sprint_inbox(&self, sprint: &SprintId) -> String {
+        self.name(&format!("sprint:inbox:{sprint}"))
+    }
+
     /// Set: sprints of the epic that are at work. Owner: the coordinator.
     #[must_use]
     pub fn epic_sprints(&self, epic: &EpicId) -> String {
@@ -162,7 +168,8 @@ impl KeySchema {
         if let Some(agent) = Self::AGENT_PREFIXES.iter().find_map(|prefix| plain.strip_prefix(prefix)) {
             return Some(KeyOwner::Agent(agent));
         }
-        for prefix in ["sprint:state:", "sprint:agents:", "sprint:tasks:", "sprint:requeue:"] {
+        for prefix in ["sprint:state:", "sprint:agents:", "sprint:tasks:", "sprint:requeue:", "sprint:inbox:"]
+        {
             if let Some(sprint) = plain.strip_prefix(prefix) {
                 return Some(KeyOwner::Sprint(sprint));
             }
@@ -250,6 +257,7 @@ mod tests {
             keys.sprint_agents(&sprint),
             keys.sprint_tasks(&sprint),
             keys.sprint_requeue(&sprint),
+            keys.sprint_inbox(&sprint),
             keys.epic_sprints(&epic),
             keys.memory_baseline(),
             keys.memory_stats(),
@@ -276,6 +284,7 @@ mod tests {
                 "sprint:agents:api",
                 "sprint:tasks:api",
                 "sprint:requeue:api",
+                "sprint:inbox:api",
                 "epic:sprints:checkout",
                 "memory:baseline",
                 "memory:stats",

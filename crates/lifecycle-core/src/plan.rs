@@ -10,8 +10,10 @@
 //!           └──────────────▶ PlanErrors ◀─┘
 //! ```
 //!
-//! The first mistake of shape (TOML, an unknown key, a value of the wrong type) hides the rest of the text from
-//! the reader, so it is reported alone; everything else is reported at once.
+//! Everything is reported at once. Only a text that is no TOML hides what comes after the mistake.
+//!
+//! A plan calls its agents and sprints by short names; in the store, and wherever else an id is shown, they are scoped
+//! by their epic: `checkout.coder-2`.
 //!
 //! ```
 //! # use lifecycle_core::plan::Plan;
@@ -33,7 +35,7 @@
 //!     input = "write the login endpoint"
 //!     "#,
 //! )?;
-//! assert_eq!(plan.sprints[0].agents[1].id.as_str(), "coder-2");
+//! assert_eq!(plan.sprints[0].agents[1].id.as_str(), "checkout.coder-2");
 //! # Ok::<(), lifecycle_core::plan::PlanErrors>(())
 //! ```
 
@@ -54,7 +56,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::ids::{AgentId, EpicId, SprintId, TaskId};
+use crate::ids::{AgentId, AgentName, EpicId, SprintId, SprintName, TaskId};
+use crate::task::TaskRecord;
 
 /// Most agents one `[[sprint.agent]]` may ask for with `count`.
 pub const MAX_COUNT: u32 = 10_000;
@@ -67,6 +70,12 @@ pub const DEFAULT_ATTEMPTS: u32 = 3;
 
 /// Most attempts a task may have.
 pub const MAX_ATTEMPTS: u32 = 100;
+
+/// Crashes of a task that does not say.
+pub const DEFAULT_MAX_CRASHES: u32 = 3;
+
+/// Most crashes a task may be allowed.
+pub const MAX_MAX_CRASHES: u32 = 100;
 
 /// Longest input of a task, in bytes.
 pub const MAX_INPUT_LEN: usize = 64 * 1024;
@@ -89,8 +98,10 @@ pub struct Plan {
 /// One sprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SprintPlan {
-    /// Its id, unique in the plan.
+    /// Its id in the whole store: `<epic>.<name>`.
     pub id: SprintId,
+    /// What the plan calls it, unique in the plan.
+    pub name: SprintName,
     /// Sprints that must be complete before it starts, each once.
     pub after: Vec<SprintId>,
     /// Its agents, one entry each; at least one.
@@ -102,8 +113,10 @@ pub struct SprintPlan {
 /// One agent of a sprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentPlan {
-    /// Its id, unique in the plan: `coder`, or `coder-1` … `coder-4` where the plan says `count = 4`.
+    /// Its id in the whole store: `<epic>.<name>`.
     pub id: AgentId,
+    /// Its name, unique in the plan: `coder`, or `coder-1` … `coder-4` where the plan says `count = 4`.
+    pub name: AgentName,
     /// The id as the plan writes it, the same for all of one `count`: `coder`.
     pub kind: String,
     /// Program and arguments, for [`substitute`]; at least the program.
@@ -127,8 +140,19 @@ pub struct TaskPlan {
     pub input: String,
     /// Tasks of the same sprint that must be complete before it is assigned, each once.
     pub needs: Vec<TaskId>,
-    /// How often it may be begun, 1 to [`MAX_ATTEMPTS`].
+    /// How often it may run and fail, 1 to [`MAX_ATTEMPTS`]. A run that its agent did not survive is a crash and no
+    /// attempt, and one that was ended by an order is neither.
     pub attempts: u32,
+    /// How many of its agents may crash over it before it is given up, 1 to [`MAX_MAX_CRASHES`].
+    pub max_crashes: u32,
+}
+
+impl TaskPlan {
+    /// The record of the task before anybody has begun it.
+    #[must_use]
+    pub fn record(&self) -> TaskRecord {
+        TaskRecord::pending(self.attempts, self.max_crashes)
+    }
 }
 
 impl Plan {
@@ -137,7 +161,8 @@ impl Plan {
     /// # Errors
     /// [`PlanErrors`] with every problem found; no part of the plan is usable then.
     pub fn parse(text: &str) -> Result<Self, PlanErrors> {
-        check::plan(text, written::read(text)?)
+        let (written, problems) = written::read(text)?;
+        check::plan(text, written, problems)
     }
 
     /// The sprints, each behind all it waits for.

@@ -11,6 +11,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Pause before an agent that left by itself, or was told to, is replaced.
+const REPLACE_PAUSE: Duration = Duration::from_millis(500);
+
 /// Settings `coordinator.restart_limit` and `coordinator.restart_window`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestartPolicy {
@@ -27,6 +30,12 @@ pub enum Restart {
     At(Duration),
     /// It had all its restarts.
     GiveUp,
+}
+
+/// When an agent that left, and whose work is not done, is replaced: at once, but never in a tight loop.
+#[must_use]
+pub fn replace_at(left: Duration) -> Duration {
+    left + REPLACE_PAUSE
 }
 
 impl RestartPolicy {

@@ -7,6 +7,8 @@
 use std::time::Duration;
 
 use crate::record::Order;
+use crate::task::Cost;
+use crate::words::words;
 
 /// How urgent a stop is; later ones override earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,13 +60,69 @@ impl Urgency {
     }
 }
 
+words! {
+    /// Why an agent stops.
+    StopCause, "stop cause" {
+        /// It did what it was there for.
+        Done = "done",
+        /// The program that embeds the agent asked for it.
+        Requested = "requested",
+        /// A signal.
+        Hangup = "SIGHUP",
+        /// A signal, from a terminal as a rule.
+        Interrupt = "SIGINT",
+        /// A signal.
+        Terminate = "SIGTERM",
+        /// Somebody's order.
+        Operator = "operator",
+        /// Its sprint is over.
+        SprintCompleted = "sprint_completed",
+        /// Its coordinator was told to stop.
+        CoordinatorStopping = "coordinator_stopping",
+        /// Its coordinator is gone.
+        CoordinatorLost = "coordinator_lost",
+        /// Its command uses more than its soft memory limit.
+        SoftMemoryLimit = "soft_memory_limit",
+        /// The program that embeds the agent panicked.
+        Panic = "panic",
+        /// Its life is over.
+        Fenced = "fenced",
+    }
+}
+
+impl StopCause {
+    /// Whether a signal of the system is the cause.
+    #[must_use]
+    pub fn is_signal(self) -> bool {
+        matches!(self, Self::Hangup | Self::Interrupt | Self::Terminate)
+    }
+
+    /// What a task costs that was begun and not finished before the agent left for this cause.
+    #[must_use]
+    pub fn cost(self) -> Cost {
+        match self {
+            // Its own program left it unfinished, or it needs more than it may use: it would go on so for ever.
+            Self::Done | Self::Requested | Self::SoftMemoryLimit => Cost::Attempt,
+            Self::Panic => Cost::Crash,
+            Self::Hangup
+            | Self::Interrupt
+            | Self::Terminate
+            | Self::Operator
+            | Self::SprintCompleted
+            | Self::CoordinatorStopping
+            | Self::CoordinatorLost
+            | Self::Fenced => Cost::Nothing,
+        }
+    }
+}
+
 /// A stop that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stop {
     /// How urgent it is.
     pub urgency: Urgency,
-    /// Why, in a word or two: `SIGTERM`, `drain`, `coordinator_lost`, `fenced`.
-    pub reason: String,
+    /// Why.
+    pub cause: StopCause,
 }
 
 #[cfg(test)]
@@ -79,6 +137,18 @@ mod tests {
         assert_eq!(Urgency::Drain.work_may_go_on(second, DRAIN), Some(Duration::from_secs(29)));
         assert_eq!(Urgency::Drain.work_may_go_on(DRAIN, DRAIN), None);
         assert_eq!(Urgency::Terminate.work_may_go_on(Duration::ZERO, DRAIN), None);
+    }
+
+    #[test]
+    fn orders_and_signals_cost_the_task_in_hand_nothing_and_leaving_it_unfinished_does() {
+        for cause in
+            [StopCause::Operator, StopCause::Interrupt, StopCause::Terminate, StopCause::CoordinatorLost]
+        {
+            assert_eq!(cause.cost(), Cost::Nothing, "{cause}");
+        }
+        assert_eq!(StopCause::Panic.cost(), Cost::Crash);
+        assert_eq!([StopCause::Done.cost(), StopCause::SoftMemoryLimit.cost()], [Cost::Attempt; 2]);
+        assert!("SIGTERM".parse::<StopCause>().unwrap().is_signal() && !StopCause::Operator.is_signal());
     }
 
     #[test]

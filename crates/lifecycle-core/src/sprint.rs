@@ -8,9 +8,14 @@
 //!   seat      NotStarted ──Start──▶ Running ──▶ Vacant ──Start──▶ Running …
 //!                                                  └───GiveUp──▶ GivenUp
 //!   task      pending ──Assign──▶ assigned ──▶ completed
-//!                 ◀── requeue, Requeue ──┘
+//!                 ◀── requeue, Recall ───┘
 //!                 └──Fail──▶ failed
 //! ```
+//!
+//! An agent's id may be held by somebody who is not the process that runs here: an agent of an earlier run of this
+//! epic, or one that a person started under that name. Nobody is ended for having a name: such an id is left alone until
+//! it is free, and an earlier life is removed only once its end is proven or its lease is over, which the reap script
+//! checks for itself.
 //!
 //! That an attempt is never in two hands rests on three rules here: a task is assigned only while its record says
 //! `pending`; it comes back to `pending` only through the requeue, which a reap fills in the same stroke as it ends
@@ -21,16 +26,16 @@ use std::time::Duration;
 
 use crate::ids::{AgentId, Incarnation, TaskId};
 use crate::plan::{SprintPlan, TaskPlan};
-use crate::restart::{Restart, RestartPolicy};
-use crate::task::{TaskRecord, TaskState};
+use crate::restart::{Restart, RestartPolicy, replace_at};
+use crate::task::{Cost, TaskRecord, TaskState};
 
 /// How long a task may look lost before it is: longer than any reap or registration takes.
 pub const LOST_AFTER: Duration = Duration::from_secs(3);
 /// How long a dead agent's registration waits for a sweeper before the coordinator removes it itself.
 pub const REAP_AFTER: Duration = Duration::from_secs(2);
-/// How long the agents of an earlier run may take to leave before their ids are taken anyway (which is refused, with
-/// a reason, while they live).
-pub const LEAVE_AFTER: Duration = Duration::from_secs(10);
+
+/// Pause before an agent that found no store is started again.
+const NO_STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything a decision is made from. Times are of one monotonic clock of the coordinator.
 #[derive(Debug, Clone)]
@@ -66,6 +71,8 @@ pub struct Seat {
     pub given: u64,
     /// When it was started again.
     pub restarts: Vec<Duration>,
+    /// An operator said not to replace it.
+    pub is_retired: bool,
 }
 
 /// Where the process of a seat is.
@@ -103,6 +110,10 @@ pub enum Exit {
     Crashed,
     /// It found no store. That is no fault of its own.
     NoStore,
+    /// Its id is held by somebody else.
+    Held,
+    /// Its life was over before it ended: somebody reaped or replaced it.
+    Fenced,
 }
 
 /// A registration as the store has it.
@@ -110,10 +121,23 @@ pub enum Exit {
 pub struct SeenLife {
     /// Which life.
     pub incarnation: Incarnation,
-    /// Whether it is of the process that runs now.
-    pub own: bool,
+    /// Whose it is.
+    pub holder: Holder,
     /// Whether it takes work: it is not over, not draining, not starting.
     pub takes_work: bool,
+}
+
+/// Who holds an agent's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// The process that runs now.
+    Own,
+    /// A life whose end is proven. Only its registration is still there.
+    Dead,
+    /// An agent of an earlier run of this epic. It may live.
+    Earlier,
+    /// Somebody else. Not ours to end.
+    Stranger,
 }
 
 /// Whether the life that a task's record names holds the task.
@@ -166,12 +190,14 @@ pub enum Action {
         /// Its record.
         record: TaskRecord,
     },
-    /// A task in flight was lost with the store's memory: write this record.
-    Requeue {
+    /// A run in flight was lost with the store's memory: take it back.
+    Recall {
         /// The task.
         task: TaskId,
-        /// Its record.
-        record: TaskRecord,
+        /// The run.
+        run: u32,
+        /// What it costs.
+        cost: Cost,
     },
     /// Every task is settled.
     Complete,
@@ -184,7 +210,7 @@ pub fn decide(view: &SprintView<'_>, now: Duration) -> Vec<Action> {
         return vec![Action::Complete];
     }
     let mut actions = Vec::new();
-    requeue_lost(view, &mut actions);
+    recall_lost(view, &mut actions);
     for (agent, seat) in view.seats.iter().enumerate() {
         actions.extend(seat_action(view, agent, seat, now));
     }
@@ -197,77 +223,95 @@ pub fn decide(view: &SprintView<'_>, now: Duration) -> Vec<Action> {
 
 impl SprintView<'_> {
     fn record(&self, task: &TaskId) -> TaskRecord {
-        let attempts =
-            || self.plan.tasks.iter().find(|plan| plan.id == *task).map_or(1, |plan| plan.attempts);
-        self.records.get(task).cloned().unwrap_or_else(|| TaskRecord::pending(attempts()))
+        let written = self.records.get(task).cloned();
+        let planned = || self.plan.tasks.iter().find(|plan| plan.id == *task).map(TaskPlan::record);
+        written.or_else(planned).unwrap_or_else(|| TaskRecord::pending(1, 1))
     }
 
     fn state(&self, task: &TaskId) -> TaskState {
         self.records.get(task).map_or(TaskState::Pending, |record| record.state)
     }
 
-    /// Nobody is at work and nobody will be.
+    /// Nobody is at work and nobody will be: every agent crashed as often as it may.
     fn is_deserted(&self) -> bool {
-        self.seats.iter().all(|seat| match seat.process {
-            Process::GivenUp { .. } | Process::Vacant { how: Exit::Left, .. } => true,
-            Process::NotStarted { .. } | Process::Running | Process::Vacant { .. } => false,
-        })
+        self.seats.iter().all(|seat| matches!(seat.process, Process::GivenUp { .. }))
     }
 }
 
-/// Tasks whose record names a life that does not hold them. An attempt that its agent never began (the agent lives and
-/// does not know of it) is not counted; one that died with its agent is.
-fn requeue_lost(view: &SprintView<'_>, actions: &mut Vec<Action>) {
+/// Tasks whose record names a life that does not hold them. A run that its agent never began (the agent lives and
+/// does not know of it) costs nothing; one that went with its agent is a crash.
+fn recall_lost(view: &SprintView<'_>, actions: &mut Vec<Action>) {
     for task in &view.plan.tasks {
-        let (lost_for, begun) = match view.grips.get(&task.id) {
-            Some(Grip::Dropped(time)) => (*time, false),
-            Some(Grip::Gone(time)) => (*time, true),
+        let (lost_for, cost) = match view.grips.get(&task.id) {
+            Some(Grip::Dropped(time)) => (*time, Cost::Nothing),
+            Some(Grip::Gone(time)) => (*time, Cost::Crash),
             None => continue,
         };
         let record = view.record(&task.id);
-        if record.state != TaskState::Assigned || lost_for < LOST_AFTER {
-            continue;
+        if record.state == TaskState::Assigned && lost_for >= LOST_AFTER {
+            actions.push(Action::Recall { task: task.id.clone(), run: record.run, cost });
         }
-        let attempt = if begun { record.attempt } else { record.attempt.saturating_sub(1) };
-        let given_up = attempt >= record.max_attempts;
-        let record = TaskRecord {
-            state: if given_up { TaskState::Failed } else { TaskState::Pending },
-            attempt,
-            max_attempts: record.max_attempts,
-            agent_id: record.agent_id.filter(|_| given_up),
-            incarnation: None,
-            detail: Some("lost with the store's memory".into()),
-        };
-        actions.push(Action::Requeue { task: task.id.clone(), record });
     }
 }
 
 fn seat_action(view: &SprintView<'_>, agent: usize, seat: &Seat, now: Duration) -> Option<Action> {
-    let waited = |since: Duration| now.saturating_sub(since);
-    let (since, how) = match seat.process {
+    let since = match seat.process {
         Process::Running => {
             let unnoticed = seat.missing_for.is_some_and(|time| time >= view.lease);
             return unnoticed.then_some(Action::End { agent });
         }
-        Process::NotStarted { since } => {
-            let free = seat.life.is_none() || waited(since) >= LEAVE_AFTER;
-            return (free && !view.stopping).then_some(Action::Start { agent });
-        }
-        Process::GivenUp { since } => (since, None),
-        Process::Vacant { since, how } => (since, Some(how)),
+        Process::NotStarted { since } | Process::Vacant { since, .. } | Process::GivenUp { since } => since,
     };
     if let Some(life) = seat.life {
-        let incarnation = life.incarnation;
-        return (waited(since) >= REAP_AFTER).then_some(Action::Reap { agent, incarnation });
+        let may_be_over = matches!(life.holder, Holder::Dead | Holder::Earlier);
+        let is_due = now.saturating_sub(since) >= REAP_AFTER;
+        return (may_be_over && is_due).then_some(Action::Reap { agent, incarnation: life.incarnation });
     }
-    match how.filter(|_| !view.stopping)? {
-        Exit::Left => None,
-        Exit::Spent => Some(Action::Start { agent }),
-        Exit::NoStore => (waited(since) >= Duration::from_secs(1)).then_some(Action::Start { agent }),
-        Exit::Crashed => match view.restart.judge(&seat.restarts, since) {
-            Restart::At(time) => (now >= time).then_some(Action::Start { agent }),
-            Restart::GiveUp => Some(Action::GiveUp { agent }),
+    if view.stopping || seat.is_retired {
+        return None;
+    }
+    let start_at = match seat.process {
+        Process::NotStarted { since } => since,
+        Process::Vacant { since, how: Exit::Left | Exit::Spent | Exit::Held | Exit::Fenced } => {
+            replace_at(since)
+        }
+        Process::Vacant { since, how: Exit::NoStore } => since + NO_STORE_PAUSE,
+        Process::Vacant { since, how: Exit::Crashed } => match view.restart.judge(&seat.restarts, since) {
+            Restart::At(time) => time,
+            Restart::GiveUp => return Some(Action::GiveUp { agent }),
         },
+        Process::GivenUp { .. } | Process::Running => return None,
+    };
+    (now >= start_at).then_some(Action::Start { agent })
+}
+
+/// The agents that the waiting tasks of a sprint wait for, when there is nobody at work and nobody is about to be. Empty
+/// while somebody is, or nothing waits.
+#[must_use]
+pub fn waited_for(view: &SprintView<'_>) -> Vec<(usize, Absence)> {
+    let absent = view.seats.iter().enumerate().map(|(agent, seat)| Some((agent, absence(seat)?)));
+    let absent: Option<Vec<_>> = absent.collect();
+    let is_pending = |task: &TaskPlan| view.state(&task.id) == TaskState::Pending;
+    absent.filter(|_| view.plan.tasks.iter().any(is_pending) && !view.stopping).unwrap_or_default()
+}
+
+/// Why an agent is not at work and will not be by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// An operator said not to replace it.
+    Retired,
+    /// Its id is held by somebody else.
+    Held,
+    /// It crashed as often as it may.
+    GivenUp,
+}
+
+fn absence(seat: &Seat) -> Option<Absence> {
+    match (seat.process, seat.life.map(|life| life.holder)) {
+        (Process::Running, _) => None,
+        (Process::GivenUp { .. }, _) => Some(Absence::GivenUp),
+        (_, Some(Holder::Stranger | Holder::Earlier)) => Some(Absence::Held),
+        _ => seat.is_retired.then_some(Absence::Retired),
     }
 }
 
@@ -330,7 +374,7 @@ fn assign(view: &SprintView<'_>, doomed: &HashSet<TaskId>, actions: &mut Vec<Act
 }
 
 fn idle_life(seat: &Seat) -> Option<Incarnation> {
-    let life = seat.life.filter(|life| life.own && life.takes_work)?;
+    let life = seat.life.filter(|life| life.holder == Holder::Own && life.takes_work)?;
     (seat.process == Process::Running).then_some(life.incarnation)
 }
 

@@ -10,6 +10,7 @@ use crate::brake::{self, Brake, Hold, HoldReason};
 use crate::contact::Contact;
 use crate::ids::Incarnation;
 use crate::record::{AgentRecord, Order};
+use crate::task::Cost;
 use crate::words::words;
 
 words! {
@@ -27,6 +28,19 @@ words! {
         ProcessExited = "process_exited",
         /// Somebody asked for it.
         Operator = "operator",
+    }
+}
+
+impl Reason {
+    /// What a task costs that was in the hands of an agent that is reaped for this.
+    #[must_use]
+    pub fn cost(self) -> Cost {
+        match self {
+            Self::StaleHeartbeat | Self::MissingHeartbeat | Self::CoordinatorLost | Self::ProcessExited => {
+                Cost::Crash
+            }
+            Self::SprintCompleted | Self::Operator => Cost::Nothing,
+        }
     }
 }
 

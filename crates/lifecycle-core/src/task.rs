@@ -1,8 +1,13 @@
 //! A task's way: `pending → assigned → completed`, or back over the requeue to `pending`, or `failed` once
-//! its attempts are used up.
+//! it has used up its attempts or its crashes.
 //!
-//! The record in `sprint:tasks:<sprint>` is the truth. An attempt is fenced twice: by the incarnation of the
-//! agent that holds it and by its number, so a late result of an attempt that was taken back changes nothing.
+//! The record in `sprint:tasks:<sprint>` is the truth. Each time a task is handed out is a *run*, and runs are
+//! only ever counted up. A run is fenced twice: by the incarnation of the agent that holds it and by its number, so a
+//! late result of a run that was taken back changes nothing.
+//!
+//! What a run costs the task depends on how it ended ([`Cost`]). Work that ran and failed used up an *attempt*. An
+//! agent that did not survive is no fault of the work, so it costs a *crash*; these have a bound of their own, which
+//! stops a task that kills whoever runs it. An order to stop costs nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -34,16 +39,37 @@ impl TaskState {
     }
 }
 
+words! {
+    /// What the end of a run costs its task.
+    Cost, "cost" {
+        /// It ran and failed.
+        Attempt = "attempt",
+        /// Its agent, or its agent's host, did not survive.
+        Crash = "crash",
+        /// It was ended by an order, or never begun.
+        Nothing = "nothing",
+    }
+}
+
 /// A task's record in `sprint:tasks:<sprint>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskRecord {
     /// Where it is.
     pub state: TaskState,
-    /// Attempts begun so far; while assigned, the number of the one in flight.
+    /// Attempts used; while assigned, the number of the one in flight.
     pub attempt: u32,
     /// Attempts it may have.
     pub max_attempts: u32,
+    /// How often it was handed out so far; while assigned, the number of the run in flight.
+    #[serde(default)]
+    pub run: u32,
+    /// Crashes so far.
+    #[serde(default)]
+    pub crashes: u32,
+    /// Crashes after which it is given up.
+    #[serde(default = "default_max_crashes")]
+    pub max_crashes: u32,
     /// Who holds it, or who settled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
@@ -58,16 +84,23 @@ pub struct TaskRecord {
 impl TaskRecord {
     /// A task nobody has begun.
     #[must_use]
-    pub fn pending(max_attempts: u32) -> Self {
+    pub fn pending(max_attempts: u32, max_crashes: u32) -> Self {
         Self {
             state: TaskState::Pending,
             attempt: 0,
             max_attempts,
+            run: 0,
+            crashes: 0,
+            max_crashes,
             agent_id: None,
             incarnation: None,
             detail: None,
         }
     }
+}
+
+fn default_max_crashes() -> u32 {
+    crate::plan::DEFAULT_MAX_CRASHES
 }
 
 words! {
@@ -87,7 +120,9 @@ pub struct Assignment {
     pub task: TaskId,
     /// Its sprint.
     pub sprint: SprintId,
-    /// Which attempt this is, from 1.
+    /// Which run of the task this is, from 1: one more each time it is handed out, however the last one ended.
+    pub run: u32,
+    /// Which attempt this is, from 1: crashes and orders to stop cost none.
     pub attempt: u32,
     /// Attempts it may have.
     pub max_attempts: u32,
@@ -105,6 +140,7 @@ impl Assignment {
         Some(Self {
             task: TaskId::new(fields.get("task")?.as_str()).ok()?,
             sprint: SprintId::new(fields.get("sprint")?.as_str()).ok()?,
+            run: u32::try_from(number("run")?).ok()?,
             attempt: u32::try_from(number("attempt")?).ok()?,
             max_attempts: u32::try_from(number("maxAttempts")?).ok()?,
             input: fields.get("input").cloned().unwrap_or_default(),
@@ -119,10 +155,40 @@ impl Assignment {
 pub struct Requeued {
     /// The task.
     pub task_id: String,
-    /// Attempts used, this one included if it had begun.
-    pub attempt: u32,
+    /// Which run of it ended.
+    pub run: u32,
+    /// What that costs the task.
+    pub cost: Cost,
     /// Who had it.
     pub agent_id: String,
     /// Why it came back.
     pub reason: String,
+}
+
+/// What an operator leaves in `sprint:inbox:<sprint>` for whoever coordinates the sprint. Saying it twice does nothing
+/// twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum SprintMessage {
+    /// Once the agent has left, nobody takes its place.
+    Retire {
+        /// The agent.
+        agent_id: String,
+    },
+    /// The agent is wanted again, whatever was said or happened before.
+    Restart {
+        /// The agent.
+        agent_id: String,
+    },
+}
+
+impl SprintMessage {
+    /// The agent it is about, and the word for what is wanted.
+    #[must_use]
+    pub fn about(&self) -> (&str, &'static str) {
+        match self {
+            Self::Retire { agent_id } => (agent_id, "retire"),
+            Self::Restart { agent_id } => (agent_id, "restart"),
+        }
+    }
 }

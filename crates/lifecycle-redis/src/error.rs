@@ -52,6 +52,14 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether a key holds another type than it should. Waiting does not make that better.
+    #[must_use]
+    pub fn is_wrong_type(&self) -> bool {
+        matches!(self, Self::Refused(text) if text.starts_with("WRONGTYPE"))
+    }
+}
+
 impl From<fred::error::Error> for StoreError {
     fn from(error: fred::error::Error) -> Self {
         use fred::error::ErrorKind;

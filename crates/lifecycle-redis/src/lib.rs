@@ -41,7 +41,7 @@ pub use fleet::{AgentView, LogEntry};
 pub use memory::{AgentFigures, IndexCursor};
 pub use plain::{Differences, is_usable};
 pub use removal::{Judged, ReapOutcome, Removed, Target};
-pub use sprints::{Assigned, SprintEnded, SprintStarted};
+pub use sprints::{Assigned, Incoming, SprintEnded, SprintStarted, TaskRecords};
 pub use store::{Store, Troubles};
 pub use sweeping::{HoldChange, Suspect};
 pub use tasks::TaskReply;

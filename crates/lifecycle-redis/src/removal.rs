@@ -11,7 +11,9 @@ use lifecycle_core::event::EventKind;
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::keys::KeySchema;
 use lifecycle_core::record::{AgentRecord, Order, Role};
+use lifecycle_core::shutdown::StopCause;
 use lifecycle_core::sweep::Reason;
+use lifecycle_core::task::Cost;
 use serde::Serialize;
 
 use crate::agents::Life;
@@ -95,6 +97,7 @@ struct RemoveArguments<'a> {
     children_told: bool,
     log_length: u32,
     process: &'a str,
+    cost: &'static str,
     plain: bool,
     force: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,23 +107,24 @@ struct RemoveArguments<'a> {
 }
 
 impl Store {
-    /// A clean end: removes the life with everything it owns and hands its tasks back. `false` if somebody else
-    /// has removed it or is at it.
+    /// A clean end: removes the life with everything it owns and hands its tasks back, at the cost of
+    /// [`StopCause::cost`]. `None` if somebody else has removed it or is at it.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot answer. Calling it again goes on where it stopped.
-    pub async fn release(&self, life: &Life, reason: &str) -> Result<Option<Removed>, StoreError> {
+    pub async fn release(&self, life: &Life, cause: StopCause) -> Result<Option<Removed>, StoreError> {
         let Some(record) = self.record(life.id.as_str()).await? else {
             // Reaped, or forgotten by a store that lost its memory: then there is nothing left to remove.
             let generation: Option<String> = self.client.get(self.keys().generation()).await?;
             let is_forgotten = generation.as_deref() != Some(life.generation.as_str());
             return Ok(is_forgotten.then_some(Removed { keys_deleted: 0, tasks_requeued: 0 }));
         };
-        let mut args = self.remove_arguments(life.id.as_str(), Some(&record), reason, "release");
+        let mut args = self.remove_arguments(life.id.as_str(), Some(&record), cause.as_str(), "release");
         args.incarnation = life.incarnation.to_string();
         args.event = EventKind::AgentShutdown.as_str();
         args.process = "ended";
         args.by = life.id.as_str();
+        args.cost = cause.cost().as_str();
         let removal =
             Removal { store: self, script: &self.scripts.release, judged: Value::from(""), extra: &[] };
         match removal.run(args, Some(&record)).await? {
@@ -138,6 +142,7 @@ impl Store {
         let mut args = self.remove_arguments(target.id, target.record, target.reason.as_str(), "cleanup");
         args.by = target.by;
         args.process = target.process;
+        args.cost = target.reason.cost().as_str();
         args.plain = target.record.is_none();
         args.force = target.force;
         args.token = target.token;
@@ -175,6 +180,7 @@ impl Store {
             children_told: false,
             log_length: LOG_LENGTH,
             process: "unknown",
+            cost: Cost::Nothing.as_str(),
             plain: false,
             force: false,
             token: None,

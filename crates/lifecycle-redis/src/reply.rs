@@ -31,8 +31,11 @@ impl Reply {
         self.rest.next().as_ref().and_then(number).ok_or_else(|| unexpected("no number"))
     }
 
-    pub(crate) fn bytes(self) -> impl Iterator<Item = Vec<u8>> {
-        self.rest.filter_map(Value::into_owned_bytes)
+    /// A list of encoded values; those that cannot be read are left out.
+    pub(crate) fn list<T: serde::de::DeserializeOwned>(&mut self) -> Vec<T> {
+        let values = self.rest.next().map(Value::into_array).unwrap_or_default().into_iter();
+        let bytes = values.filter_map(Value::into_owned_bytes);
+        bytes.filter_map(|bytes| lifecycle_core::codec::decode(&bytes).ok()).collect()
     }
 
     pub(crate) fn texts(self) -> Vec<String> {

@@ -9,9 +9,11 @@ use fred::types::scripts::Script;
 use lifecycle_core::event::{EVENT_VERSION, EventKind};
 use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_core::sweep::Reason;
+use lifecycle_core::task::{Cost, TaskState};
 
 const WIRE: &str = include_str!("scripts/lib/wire.lua");
 const FENCE: &str = include_str!("scripts/lib/fence.lua");
+const TASK: &str = include_str!("scripts/lib/task.lua");
 const REMOVE: &str = include_str!("scripts/lib/remove.lua");
 
 // Cleaning up must work in a store that is full; Redis refuses scripts there unless they say so.
@@ -58,14 +60,17 @@ scripts! {
     leak: allow_oom [],
     trend: allow_oom [],
     hold_release: [],
-    sprint_start: [FENCE],
+    sprint_start: [FENCE TASK],
     sprint_complete: allow_oom [FENCE],
-    task_assign: [FENCE],
+    task_assign: [FENCE TASK],
     task_start: [FENCE],
     task_restore: [FENCE],
-    task_finish: allow_oom [FENCE],
-    task_take: allow_oom [FENCE],
-    task_settle: [FENCE],
+    task_finish: allow_oom [FENCE TASK],
+    task_take: allow_oom [FENCE TASK],
+    task_recall: allow_oom [FENCE TASK],
+    task_mend: allow_oom [FENCE],
+    task_settle: allow_oom [FENCE TASK],
+    inbox_put: [TASK],
 }
 
 fn prelude() -> String {
@@ -78,7 +83,18 @@ fn prelude() -> String {
         let _ = write!(text, "{name} = '{name}', ");
     }
     text.push_str("}\n");
+    words(&mut text, "TASK_STATE", TaskState::ALL, TaskState::as_str);
+    words(&mut text, "COST", Cost::ALL, Cost::as_str);
     text
+}
+
+/// A table of the words of an enum, each under its own name.
+fn words<T: Copy>(text: &mut String, table: &str, all: &[T], word: fn(T) -> &'static str) {
+    let _ = write!(text, "local {table} = {{");
+    for value in all {
+        let _ = write!(text, "{0} = '{0}', ", word(*value));
+    }
+    text.push_str("}\n");
 }
 
 #[cfg(test)]

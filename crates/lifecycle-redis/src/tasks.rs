@@ -17,7 +17,7 @@ use crate::store::{Store, arguments};
 pub enum TaskReply {
     /// It did.
     Ok,
-    /// The attempt was taken back. Its result does not count.
+    /// The run was taken back. Its result does not count.
     TakenBack,
     /// The store lost the sprint, and its coordinator has not put it back yet: try again.
     NoSprint,
@@ -31,8 +31,8 @@ struct FinishArguments<'a> {
     generation: &'a str,
     task_id: &'a str,
     sprint: &'a str,
+    run: u32,
     attempt: u32,
-    max_attempts: u32,
     outcome: &'static str,
     detail: &'a str,
     format: &'static str,
@@ -56,7 +56,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Begins an attempt: from here on it counts.
+    /// Begins a run of a task: from here on it counts.
     ///
     /// # Errors
     /// As the store says.
@@ -66,11 +66,8 @@ impl Store {
             self.keys().generation(),
             self.keys().task(&life.id, &task.task),
         ];
-        let args = vec![
-            life.incarnation.to_string().into(),
-            life.generation.as_str().into(),
-            text(task.attempt.into()),
-        ];
+        let args =
+            vec![life.incarnation.to_string().into(), life.generation.as_str().into(), text(task.run.into())];
         task_reply(&Reply::read(self.run(&self.scripts.task_start, names, args).await?)?)
     }
 
@@ -100,6 +97,7 @@ impl Store {
             text(task.max_attempts.into()),
             task.input.as_str().into(),
             text(task.timeout.map_or(0, millis)),
+            text(task.run.into()),
         ];
         task_reply(&Reply::read(self.run(&self.scripts.task_restore, names, args).await?)?)
     }
@@ -131,8 +129,8 @@ impl Store {
             generation: &life.generation,
             task_id: task.task.as_str(),
             sprint: task.sprint.as_str(),
+            run: task.run,
             attempt: task.attempt,
-            max_attempts: task.max_attempts,
             outcome: outcome.as_str(),
             detail,
             format: self.wire.as_str(),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   ask     ps · inspect · events · memory · verify · doctor
-//!   act     drain · stop · reap · hold
+//!   act     drain · stop · restart · reap · hold
 //!   replay  memory judge, which asks no store
 //! ```
 
@@ -19,6 +19,7 @@ mod order;
 mod phrase;
 mod ps;
 mod reap;
+mod restart;
 mod verify;
 
 use std::process::ExitCode;
@@ -62,6 +63,8 @@ enum Command {
     Drain(order::Drain),
     /// Makes an agent end its processes, hand its tasks back and leave
     Stop(order::Stop),
+    /// Has a coordinator start an agent again
+    Restart(restart::Arguments),
     /// Removes an agent and everything it owns, at once
     Reap(reap::Arguments),
     /// Shows or releases the hold on reaping
@@ -101,6 +104,7 @@ async fn perform(command: Command, settings: &Settings, output: Output) -> anyho
         Command::Events(arguments) => events::run(&arguments, &store, output).await,
         Command::Drain(drain) => order::run(Order::Drain, &drain.arguments, &store, output).await,
         Command::Stop(stop) => order::run(Order::Terminate, &stop.arguments, &store, output).await,
+        Command::Restart(arguments) => restart::run(&arguments, &store, output).await,
         Command::Reap(arguments) => reap::run(&arguments, &store, output).await,
         Command::Hold(arguments) => hold::run(&arguments, &store, output).await,
         Command::Verify(arguments) => verify::run(&arguments, &store, output).await,

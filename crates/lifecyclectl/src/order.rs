@@ -10,7 +10,8 @@ use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::human::parse_duration;
 use lifecycle_core::ids::{AgentId, Incarnation};
 use lifecycle_core::record::Order;
-use lifecycle_core::sweep::Reason;
+use lifecycle_core::shutdown::StopCause;
+use lifecycle_core::task::SprintMessage;
 use lifecycle_redis::{Bus, Hint, Store, StoreError};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
@@ -24,9 +25,11 @@ const POLL: Duration = Duration::from_millis(500);
 #[command(after_help = "\
 Examples:
   lifecyclectl drain coder-1
-  lifecyclectl drain coder-1 --wait 10m
+  lifecyclectl drain checkout.coder-1 --wait 10m
+  lifecyclectl drain checkout.coder-1 --no-replace
 
-The agent takes no new task, finishes those it has, gives everything back and exits 0.")]
+The agent takes no new task, finishes those it has, gives everything back and exits 0. While its sprint has work, its
+coordinator starts another in its place.")]
 pub(crate) struct Drain {
     #[command(flatten)]
     pub(crate) arguments: Arguments,
@@ -36,9 +39,11 @@ pub(crate) struct Drain {
 #[command(after_help = "\
 Examples:
   lifecyclectl stop coder-1
-  lifecyclectl stop coder-1 --wait 30s
+  lifecyclectl stop checkout.coder-1 --wait 30s
+  lifecyclectl stop checkout.coder-1 --no-replace
 
-The agent ends its process tree at once, hands its tasks back and leaves.")]
+The agent ends its process tree at once, hands its tasks back (which costs them neither an attempt nor a crash) and
+leaves. While its sprint has work, its coordinator starts another in its place.")]
 pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) arguments: Arguments,
@@ -52,6 +57,9 @@ pub(crate) struct Arguments {
     /// Wait until the agent is gone, for 1 minute or the time given
     #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, default_missing_value = "1m", value_parser = parse_duration)]
     wait: Option<Duration>,
+    /// Have its coordinator start nobody in its place, until `lifecyclectl restart` says otherwise
+    #[arg(long)]
+    no_replace: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,7 +81,7 @@ pub(crate) async fn run(
     let id = arguments.id.as_str();
     // First the subscription, so that a quick agent's farewell is heard.
     let bus = arguments.wait.map(|_| store.subscribe()).transpose()?;
-    let incarnation = give(order, id, store).await?;
+    let incarnation = give(order, arguments, store).await?;
     let mut report = Report { agent_id: id, order, gone: false, detail: None };
     if let (Some(mut bus), Some(patience)) = (bus, arguments.wait) {
         if !is_gone_within(patience, &mut bus, store, id, incarnation).await? {
@@ -90,7 +98,8 @@ pub(crate) async fn run(
 }
 
 /// Gives the order to the life that is there now.
-async fn give(order: Order, id: &str, store: &Store) -> anyhow::Result<Incarnation> {
+async fn give(order: Order, arguments: &Arguments, store: &Store) -> anyhow::Result<Incarnation> {
+    let id = arguments.id.as_str();
     let Some(view) = store.agent(id).await? else {
         return Err(failure::no_such_agent(store, id).await);
     };
@@ -99,7 +108,11 @@ async fn give(order: Order, id: &str, store: &Store) -> anyhow::Result<Incarnati
             "{id} is not registered (plain protocol), so it takes no orders: nothing was done; end its process, or use `reap`"
         );
     };
-    if store.order(id, Some(record.incarnation), order, Reason::Operator.as_str()).await? {
+    if let (true, Some(sprint)) = (arguments.no_replace, &record.sprint) {
+        // First, or its coordinator might be quicker. Without a sprint nobody would replace it.
+        store.tell_sprint(sprint, &SprintMessage::Retire { agent_id: id.into() }).await?;
+    }
+    if store.order(id, Some(record.incarnation), order, StopCause::Operator.as_str()).await? {
         return Ok(record.incarnation);
     }
     let how = record.ended.map_or_else(|| "it has just gone".into(), |why| format!("it ended ({why})"));

@@ -134,7 +134,7 @@ impl Site {
             boss.role = AgentRole::Coordinator;
             boss.epic = Some(epic.clone());
         });
-        let tasks = [(TaskId::new("login").unwrap(), TaskRecord::pending(3))].into();
+        let tasks = [(TaskId::new("login").unwrap(), TaskRecord::pending(3, 3))].into();
         let sprint = sprint();
         let started = self.store.start_sprint(&life, &epic, &sprint, &tasks, &[]);
         assert_eq!(self.runtime.block_on(started).unwrap(), Fenced::Ok(SprintStarted::Ok));
@@ -145,6 +145,7 @@ impl Site {
     fn worker(&self, id: &str, boss: &Life) -> Life {
         let life = self.registers(id, |worker| *worker = worker_of(id, boss));
         let task = Assignment {
+            run: 1,
             task: TaskId::new("login").unwrap(),
             sprint: sprint(),
             attempt: 1,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Outcome, Urgency, Work};
+use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Outcome, StopCause, Urgency, Work};
 use lifecycle_core::ids::{EpicId, SprintId, TaskId};
 use lifecycle_core::record::Role;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sweep::Reason;
-use lifecycle_core::task::{Assignment, TaskRecord, TaskState};
+use lifecycle_core::task::{Assignment, Cost, TaskRecord, TaskState};
 use lifecycle_redis::{Assigned, Fenced, Judged, ReapOutcome, Target};
 use lifecycle_tests::Server;
 use tokio::time::timeout;
@@ -34,7 +34,7 @@ async fn sprint(server: &Server) -> Agent {
         Agent::register(wanted(server, "e.coordinator").role(Role::Coordinator).epic(epic.clone()))
             .await
             .unwrap();
-    let tasks = BTreeMap::from([(TaskId::new("t").unwrap(), TaskRecord::pending(2))]);
+    let tasks = BTreeMap::from([(TaskId::new("t").unwrap(), TaskRecord::pending(2, 3))]);
     let started =
         coordinator.store().start_sprint(&coordinator.life(), &epic, &sprint_id(), &tasks, &[]).await;
     assert!(matches!(started.unwrap(), Fenced::Ok(_)));
@@ -49,6 +49,7 @@ fn task(attempt: u32) -> Assignment {
     Assignment {
         task: TaskId::new("t").unwrap(),
         sprint: sprint_id(),
+        run: attempt,
         attempt,
         max_attempts: 2,
         input: "work".into(),
@@ -62,16 +63,15 @@ async fn worker(server: &Server) -> Agent {
 
 async fn assign(coordinator: &Agent, worker: &Agent, attempt: u32) -> Assignment {
     let life = worker.life();
-    let given = coordinator
-        .store()
-        .assign_task(&coordinator.life(), worker.id(), life.incarnation, &task(attempt))
-        .await;
+    let task = Assignment { run: record(coordinator).await.run + 1, ..task(attempt) };
+    let given =
+        coordinator.store().assign_task(&coordinator.life(), worker.id(), life.incarnation, &task).await;
     assert_eq!(given.unwrap(), Fenced::Ok(Assigned::Ok));
     timeout(SOON, worker.next_task()).await.unwrap().unwrap()
 }
 
 async fn record(coordinator: &Agent) -> TaskRecord {
-    coordinator.store().task_records(&sprint_id()).await.unwrap().remove("t").unwrap()
+    coordinator.store().task_records(&sprint_id()).await.unwrap().readable.remove("t").unwrap()
 }
 
 async fn reap(by: &Agent, id: &str) -> ReapOutcome {
@@ -107,21 +107,22 @@ async fn a_task_is_recorded_once_and_a_result_of_a_reaped_life_does_not_count() 
     assert_eq!(record(&coordinator).await.state, TaskState::Assigned, "it waits in the requeue");
 
     let Fenced::Ok(back) =
-        coordinator.store().take_requeued(&coordinator.life(), &sprint_id()).await.unwrap()
+        coordinator.store().take_incoming(&coordinator.life(), &sprint_id()).await.unwrap()
     else {
         panic!("the coordinator was fenced")
     };
-    assert_eq!((back.len(), back[0].attempt), (1, 1));
+    assert_eq!((back.returned.len(), back.returned[0].run), (1, 1));
+    assert_eq!(back.returned[0].cost, Cost::Nothing, "an operator's order costs a task nothing");
     let second = worker(&server).await;
-    let given = assign(&coordinator, &second, 2).await;
+    let given = assign(&coordinator, &second, 1).await;
     let attempt = second.run_task(given, async |_| Work::Completed("in time".into())).await.unwrap();
     assert_eq!(attempt, Attempt::Recorded(Outcome::Completed));
     let settled = record(&coordinator).await;
     assert_eq!(
-        (settled.state, settled.attempt, settled.detail.as_deref()),
-        (TaskState::Completed, 2, Some("in time"))
+        (settled.state, settled.attempt, settled.run, settled.detail.as_deref()),
+        (TaskState::Completed, 1, 2, Some("in time"))
     );
-    second.shutdown("done").await.unwrap();
+    second.shutdown(StopCause::Done).await.unwrap();
 }
 
 #[tokio::test]
@@ -134,7 +135,7 @@ async fn a_panic_is_a_failed_attempt_and_used_up_attempts_end_failed() {
         let given = assign(&coordinator, &worker, attempt).await;
         let ended = worker.run_task(given, async |_| panic!("on purpose")).await.unwrap();
         assert_eq!(ended, Attempt::Recorded(Outcome::Failed));
-        coordinator.store().take_requeued(&coordinator.life(), &sprint_id()).await.unwrap();
+        coordinator.store().take_incoming(&coordinator.life(), &sprint_id()).await.unwrap();
     }
     let settled = record(&coordinator).await;
     assert_eq!((settled.state, settled.detail.as_deref()), (TaskState::Failed, Some("panicked")));
@@ -153,7 +154,7 @@ async fn a_panic_outside_of_tasks_releases_the_agent_and_goes_on_as_a_panic() {
     assert!(timeout(SOON, ended).await.unwrap().unwrap_err().is_panic(), "no success is reported");
     assert_eq!(store.agent("worker-1").await.unwrap(), None);
     assert_eq!(store.product_keys().await.unwrap().0, ["agents:log", "lifecycle:generation", "memory:stats"]);
-    assert_eq!(agent.stop_requested().unwrap().reason, "panic");
+    assert_eq!(agent.stop_requested().unwrap().cause, StopCause::Panic);
 }
 
 #[tokio::test]
@@ -170,7 +171,7 @@ async fn declared_keys_go_with_the_agent_and_those_of_others_cannot_be_claimed()
             assert!(agent.own_key(claimed).await.is_err(), "{claimed}");
         }
         if clean {
-            agent.shutdown("done").await.unwrap();
+            agent.shutdown(StopCause::Done).await.unwrap();
         } else {
             assert!(matches!(reap(&agent, id).await, ReapOutcome::Reaped(_)));
             assert_eq!(reap(&agent, id).await, ReapOutcome::AlreadyGone, "reaping twice does nothing twice");
@@ -190,11 +191,11 @@ async fn shutting_down_hands_unfinished_tasks_back_and_one_not_begun_keeps_its_a
     let coordinator = sprint(&server).await;
     let worker = worker(&server).await;
     assign(&coordinator, &worker, 1).await;
-    worker.request_stop(Urgency::Drain, "test");
+    worker.request_stop(Urgency::Drain, StopCause::Requested);
     assert_eq!(worker.next_task().await, None, "no work once asked to stop");
-    assert_eq!(worker.shutdown("test").await.unwrap().tasks_requeued, 1);
-    worker.shutdown("again").await.unwrap();
-    coordinator.store().take_requeued(&coordinator.life(), &sprint_id()).await.unwrap();
+    assert_eq!(worker.shutdown(StopCause::Done).await.unwrap().tasks_requeued, 1);
+    worker.shutdown(StopCause::Done).await.unwrap();
+    coordinator.store().take_incoming(&coordinator.life(), &sprint_id()).await.unwrap();
     let waiting = record(&coordinator).await;
     assert_eq!((waiting.state, waiting.attempt), (TaskState::Pending, 0));
 }
@@ -205,7 +206,7 @@ async fn a_result_survives_a_store_that_lost_its_memory() {
     let coordinator = sprint(&server).await;
     let worker = worker(&server).await;
     let given = assign(&coordinator, &worker, 1).await;
-    let known = coordinator.store().task_records(&sprint_id()).await.unwrap();
+    let known = coordinator.store().task_records(&sprint_id()).await.unwrap().readable;
     let incarnation = worker.life().incarnation;
     let flushed = tokio::sync::Notify::new();
     let attempt = worker.run_task(given, async |_| {
@@ -240,8 +241,8 @@ async fn losing_the_coordinator_orders_its_children_to_stop_and_takes_the_sprint
     let worker = Agent::register(wanted).await.unwrap();
     assert!(matches!(reap(&worker, "e.coordinator").await, ReapOutcome::Reaped(_)));
     let stop = timeout(SOON, worker.shutdown_requested()).await.unwrap();
-    assert_eq!((stop.urgency, stop.reason.as_str()), (Urgency::Terminate, "coordinator_lost"));
-    worker.shutdown(&stop.reason).await.unwrap();
+    assert_eq!((stop.urgency, stop.cause), (Urgency::Terminate, StopCause::CoordinatorLost));
+    worker.shutdown(stop.cause).await.unwrap();
     let keys = server.client().unwrap().keys().unwrap();
     assert!(
         !keys

@@ -1,6 +1,10 @@
 //! `coordinator run`: whole sprints of real commands, and what happens to them when something dies.
 #![cfg(target_os = "linux")]
 
+mod costs;
+mod ids;
+mod rubbish;
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,8 +26,12 @@ struct Stage {
 
 impl Stage {
     fn new(plan: &str) -> Self {
+        Self::of_epic("shop", plan)
+    }
+
+    fn of_epic(epic: &str, plan: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("lifecycle-plan-").tempdir().unwrap();
-        fs::write(folder.path().join("plan.toml"), format!("[epic]\nid = \"shop\"\n{plan}")).unwrap();
+        fs::write(folder.path().join("plan.toml"), format!("[epic]\nid = {epic:?}\n{plan}")).unwrap();
         Self { folder }
     }
 
@@ -54,7 +62,7 @@ impl Stage {
     }
 }
 
-/// One sprint; agents are `coder-1`, `coder-2`, …; a task is `(id, further lines)`.
+/// One sprint; its agents are called `<id>-coder-1`, `<id>-coder-2`, …; a task is `(id, further lines)`.
 fn sprint(id: &str, after: &[&str], agents: usize, script: &str, tasks: &[(&str, &str)]) -> String {
     let mut text = format!(
         "[[sprint]]\nid = \"{id}\"\nafter = {after:?}\n[[sprint.agent]]\nid = \"{id}-coder\"\ncount = {agents}\n\
@@ -159,7 +167,7 @@ fn a_task_that_needs_a_failed_one_fails_unrun_and_the_sprint_completes_with_exit
         ("next", "failed", 0, "needs bad, which failed"),
         ("last", "failed", 0, "needs next, which failed"),
         ("good", "completed", 1, "exit 0"),
-        ("go", "failed", 0, "not run: sprint api failed"),
+        ("go", "failed", 0, "not run: sprint shop.api failed"),
     ] {
         let task = task(&summary, id);
         assert_eq!(
@@ -208,7 +216,7 @@ fn an_agent_over_its_soft_memory_limit_finishes_its_task_and_a_fresh_one_does_th
     let mut coordinator = stage.coordinator(&fleet);
     let (_, alert) = alerts.next(SOON).unwrap().unwrap();
     let alert: lifecycle_core::event::Event = lifecycle_core::codec::decode(&alert).unwrap();
-    assert_eq!((alert.agent_id.as_deref(), alert.reason.as_deref()), (Some("s-coder"), Some("soft")));
+    assert_eq!((alert.agent_id.as_deref(), alert.reason.as_deref()), (Some("shop.s-coder"), Some("soft")));
     stage.open("gate");
     let (code, summary) = finish(&mut coordinator);
     assert_eq!(code, Some(0), "{summary}");
@@ -234,7 +242,8 @@ fn the_task_of_an_agent_that_is_killed_runs_again_elsewhere_and_completes_once()
     kill(&mut fleet, &first);
     let (code, summary) = finish(&mut coordinator);
     let done = task(&summary, "t");
-    assert_eq!((code, &done["state"], &done["attempts"]), (Some(0), &"completed".into(), &2.into()));
+    assert_eq!((code, &done["state"]), (Some(0), &"completed".into()));
+    assert_eq!((&done["attempts"], &done["crashes"]), (&1.into(), &1.into()), "a crash is no attempt");
     let begun = stage.lines("begun");
     assert_eq!(begun.len(), 2, "{begun:?}");
     assert_ne!(begun[1], first, "the other agent was idle");
@@ -254,12 +263,12 @@ fn a_task_begins_again_only_once_what_its_killed_agent_left_running_has_ended() 
     let script = format!(
         "if [ $LIFECYCLE_TASK_ATTEMPT -gt 1 ]; then ! grep -q '^State:.[RSD]' /proc/$(cat pid)/status; else {stubborn}; fi"
     );
-    let stage = Stage::new(&sprint("api", &[], 2, &script, &[("t", "attempts = 2")]));
+    let stage = Stage::new(&sprint("api", &[], 2, &script, &[("t", "attempts = 1")]));
     let mut fleet = Fleet::with_lease(Duration::from_secs(5));
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 1);
-    let holder = ["api-coder-1", "api-coder-2"]
+    let holder = ["shop.api-coder-1", "shop.api-coder-2"]
         .into_iter()
         .find(|agent| fleet.client.exists(&format!("agent:task:{agent}:t")).unwrap());
     kill(&mut fleet, holder.unwrap());
@@ -275,7 +284,7 @@ fn without_a_sweeper_the_coordinator_cleans_up_after_its_agents_and_says_so_at_f
     let first = stage.wait_for_lines("begun", 1).remove(0);
     kill(&mut fleet, &first);
     let (code, summary) = finish(&mut coordinator);
-    assert_eq!((code, &task(&summary, "t")["attempts"]), (Some(0), &2.into()));
+    assert_eq!((code, &task(&summary, "t")["crashes"]), (Some(0), &1.into()));
     nothing_is_left(&mut fleet, &coordinator);
 }
 
@@ -291,30 +300,31 @@ fn with_a_sweeper_at_work_the_first_screen_does_not_complain() {
 }
 
 #[test]
-fn a_task_that_takes_its_agent_down_each_time_uses_its_attempts_up_and_the_sprint_completes_with_exit_1() {
+fn a_task_that_takes_its_agent_down_each_time_is_given_up_and_the_sprint_completes_with_exit_1() {
     let script = "test {task} = good || kill -9 $PPID; true";
-    let tasks = [("deadly", "attempts = 2"), ("good", "")];
+    let tasks = [("deadly", "attempts = 1\nmax_crashes = 2"), ("good", "")];
     let (mut fleet, stage) = (Fleet::new(), Stage::new(&sprint("api", &[], 1, script, &tasks)));
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     let (code, summary) = finish(&mut coordinator);
     let deadly = task(&summary, "deadly");
-    assert_eq!((code, &deadly["state"], &deadly["attempts"]), (Some(1), &"failed".into(), &2.into()));
-    assert_eq!(deadly["detail"], "process_exited");
+    assert_eq!((code, &deadly["state"], &deadly["crashes"]), (Some(1), &"failed".into(), &2.into()));
+    let detail = "2 of the agents that ran it crashed (max_crashes = 2), the last one: process_exited";
+    assert_eq!((&deadly["attempts"], &deadly["detail"]), (&0.into(), &detail.into()));
     assert_eq!(task(&summary, "good")["state"], "completed");
     nothing_is_left(&mut fleet, &coordinator);
 }
 
 #[test]
 fn an_agent_that_dies_as_often_as_it_is_started_is_given_up_and_its_sprint_still_ends() {
-    let tasks = [("deadly", "attempts = 50"), ("other", "needs = [\"deadly\"]")];
+    let tasks = [("deadly", "max_crashes = 50"), ("other", "needs = [\"deadly\"]")];
     let (mut fleet, stage) = (Fleet::new(), Stage::new(&sprint("api", &[], 1, "kill -9 $PPID", &tasks)));
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     let (code, summary) = finish(&mut coordinator);
     assert_eq!((code, &summary["agentRestarts"]), (Some(1), &3.into()), "{}", coordinator.stderr());
     let deadly = task(&summary, "deadly");
-    assert_eq!((&deadly["attempts"], &deadly["detail"]), (&4.into(), &"no agent left to run it".into()));
+    assert_eq!((&deadly["crashes"], &deadly["detail"]), (&4.into(), &"no agent left to run it".into()));
     nothing_is_left(&mut fleet, &coordinator);
 }
 
@@ -340,12 +350,12 @@ fn after_flushall_all_register_again_under_their_incarnations_and_the_sprint_com
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 2);
-    let everybody = ["shop.coordinator", "api-coder-1", "api-coder-2"];
+    let everybody = ["shop.coordinator", "shop.api-coder-1", "shop.api-coder-2"];
     let before: Vec<_> = everybody.iter().map(|id| fleet.incarnation(id)).collect();
     fleet.client.run(&["FLUSHALL"]).unwrap();
     fleet.wait_until("the sprint's records to be back", |client| {
-        client.int(&["HLEN", "sprint:tasks:api"]).unwrap() == 3
-            && client.int(&["SCARD", "sprint:agents:api"]).unwrap() == 2
+        client.int(&["HLEN", "sprint:tasks:shop.api"]).unwrap() == 3
+            && client.int(&["SCARD", "sprint:agents:shop.api"]).unwrap() == 2
             && client.int(&["SCARD", "agent:children:shop.coordinator"]).unwrap() == 2
     });
     let after: Vec<_> = everybody.iter().map(|id| fleet.incarnation(id)).collect();
@@ -368,8 +378,8 @@ fn an_agent_frozen_past_its_lease_is_ended_and_its_task_runs_again() {
     let (code, summary) = finish(&mut coordinator);
     let done = task(&summary, "t");
     assert_eq!(
-        (code, &done["state"], &done["attempts"]),
-        (Some(0), &"completed".into(), &2.into()),
+        (code, &done["state"], &done["crashes"]),
+        (Some(0), &"completed".into(), &1.into()),
         "{}",
         coordinator.stderr()
     );

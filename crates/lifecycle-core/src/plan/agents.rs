@@ -1,25 +1,24 @@
-//! The agents of a plan: one entry of the file becomes `count` of them, and no two share an id, whatever their
-//! sprint, because an agent's id is its name in the whole store.
+//! The agents of a plan: one entry of the file becomes `count` of them, and no two share a name, whatever their
+//! sprint, because the epic and the name are the agent's id in the whole store.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use toml::{Spanned, Value};
 
 use super::check::{Check, label};
-use super::written;
+use super::written::{self, Scalar, Spanned};
 use super::{AgentPlan, MAX_AGENTS, MAX_COUNT, MAX_TASK_TIMEOUT, RESERVED_ENV_PREFIX};
 use crate::budget::MemoryBudget;
 use crate::human::{parse_duration, parse_size};
-use crate::ids::AgentId;
+use crate::ids::{AgentId, AgentName, EpicId};
 
-/// Who has which id so far, over all sprints.
+/// Who has which name so far, over all sprints.
 #[derive(Default)]
 pub(super) struct Roster {
-    /// The line of the entry each id comes from.
-    taken: HashMap<AgentId, usize>,
+    /// The line of the entry each name comes from.
+    taken: HashMap<AgentName, usize>,
     /// Agents asked for.
     asked: u64,
 }
@@ -28,7 +27,7 @@ impl Check {
     /// The agents of one sprint.
     pub(super) fn agents(
         &mut self,
-        sprint: &str,
+        sprint: (&str, Option<&EpicId>),
         entries: &[Spanned<written::Agent>],
         roster: &mut Roster,
     ) -> Option<Vec<AgentPlan>> {
@@ -42,29 +41,34 @@ impl Check {
 
     fn entry(
         &mut self,
-        sprint: &str,
+        (sprint, epic): (&str, Option<&EpicId>),
         index: usize,
         entry: &Spanned<written::Agent>,
         roster: &mut Roster,
     ) -> Option<Vec<AgentPlan>> {
         let (place, agent) = (entry.span(), entry.get_ref());
-        let label = label("agent", agent.id.as_ref(), index);
-        let kind = self.id_of(&format!("{sprint}, "), &place, (&label, agent.id.as_ref()));
+        let label = label("agent", agent.id.text(), index);
+        let kind = self.id_of(&format!("{sprint}, "), &place, (&label, &agent.id));
         let of = format!("{sprint}, {label}: ");
         let count = self.number(&of, "count", agent.count.as_ref(), (1, MAX_COUNT));
-        self.command(&of, &place, &agent.command);
+        if let Some(command) = &agent.command {
+            self.command(&of, &place, command);
+        }
         self.env(&of, &agent.env);
         let task_timeout = self.task_timeout(&of, agent.task_timeout.as_ref());
         let memory = self.memory(&of, agent);
-        let kind = kind?;
-        let place = agent.id.as_ref().map_or(place, Spanned::span);
-        let ids = self.expand(&of, &place, (&kind, count?), roster)?;
+        let kind: AgentName = kind?;
+        let place = agent.id.text().map_or(place, Spanned::span);
+        let names = self.expand(&of, &place, (&kind, count?), roster)?;
+        let ids = self.ids(&of, &place, epic?, &names)?;
         let (task_timeout, (memory_limit, memory_soft_limit)) = (task_timeout?, memory?);
-        let command: Vec<String> = agent.command.iter().map(|part| part.get_ref().clone()).collect();
+        let command: Vec<String> =
+            agent.command.iter().flatten().map(|part| part.get_ref().clone()).collect();
         let env: BTreeMap<String, String> =
             agent.env.iter().map(|(name, value)| (name.clone(), value.get_ref().clone())).collect();
-        let one = |id| AgentPlan {
+        let one = |(id, name)| AgentPlan {
             id,
+            name,
             kind: kind.as_str().to_owned(),
             command: command.clone(),
             env: env.clone(),
@@ -72,17 +76,35 @@ impl Check {
             memory_limit,
             memory_soft_limit,
         };
-        Some(ids.into_iter().map(one).collect())
+        Some(ids.into_iter().zip(names).map(one).collect())
     }
 
-    /// The ids of one entry: its own for one agent, numbered from 1 for several.
+    /// The ids that these names are in the store.
+    fn ids(
+        &mut self,
+        of: &str,
+        place: &Range<usize>,
+        epic: &EpicId,
+        names: &[AgentName],
+    ) -> Option<Vec<AgentId>> {
+        if names.iter().any(AgentName::is_reserved) {
+            let what = format!("{of}the name is that of the epic's own coordinator: choose another");
+            self.refuse(place, what);
+            return None;
+        }
+        // All but the last could fit: the numbers of a count grow longer.
+        let ids = names.iter().map(|name| epic.agent(name)).collect();
+        self.scoped(of, place, ids)
+    }
+
+    /// The names of one entry: its own for one agent, numbered from 1 for several.
     fn expand(
         &mut self,
         of: &str,
         place: &Range<usize>,
-        (kind, count): (&AgentId, u32),
+        (kind, count): (&AgentName, u32),
         roster: &mut Roster,
-    ) -> Option<Vec<AgentId>> {
+    ) -> Option<Vec<AgentName>> {
         roster.asked += u64::from(count);
         if roster.asked > MAX_AGENTS {
             let asked = roster.asked;
@@ -91,26 +113,27 @@ impl Check {
             self.refuse(place, what);
             return None;
         }
-        let ids = match count {
+        let names = match count {
             1 => Ok(vec![kind.clone()]),
-            _ => (1..=count).map(|number| AgentId::new(format!("{kind}-{number}"))).collect(),
+            _ => (1..=count).map(|number| AgentName::new(format!("{kind}-{number}"))).collect(),
         };
-        let ids: Vec<AgentId> = match ids {
-            Ok(ids) => ids,
+        let names: Vec<AgentName> = match names {
+            Ok(names) => names,
             Err(invalid) => {
                 self.refuse(place, format!("{of}{invalid}, with the number that count adds: shorten the id"));
                 return None;
             }
         };
-        if let Some((id, line)) = ids.iter().find_map(|id| roster.taken.get(id).map(|line| (id, line))) {
+        let taken = names.iter().find_map(|name| roster.taken.get(name).map(|line| (name, line)));
+        if let Some((name, line)) = taken {
             let of_plan = "it must be unique in the plan";
-            let what = format!("{of}the agent on line {line} has the id {:?} too: {of_plan}", id.as_str());
+            let what = format!("{of}the agent on line {line} has the id {:?} too: {of_plan}", name.as_str());
             self.refuse(place, what);
             return None;
         }
         let line = self.line(place);
-        roster.taken.extend(ids.iter().map(|id| (id.clone(), line)));
-        Some(ids)
+        roster.taken.extend(names.iter().map(|name| (name.clone(), line)));
+        Some(names)
     }
 
     fn command(&mut self, of: &str, place: &Range<usize>, command: &[Spanned<String>]) {
@@ -146,15 +169,17 @@ impl Check {
     }
 
     /// `None` when refused, `Some(None)` when absent.
-    fn task_timeout(&mut self, of: &str, written: Option<&Spanned<Value>>) -> Option<Option<Duration>> {
+    fn task_timeout(&mut self, of: &str, written: Option<&Spanned<Scalar>>) -> Option<Option<Duration>> {
         let Some(written) = written else { return Some(None) };
         let timeout = match written.get_ref() {
-            Value::String(text) => parse_duration(text).and_then(|timeout| match timeout {
+            Scalar::Text(text) => parse_duration(text).and_then(|timeout| match timeout {
                 Duration::ZERO => Err("is no time at all: use 1s or more".into()),
                 _ if timeout > MAX_TASK_TIMEOUT => Err("is over a year: leave it out for no end".into()),
                 _ => Ok(timeout),
             }),
-            _ => Err("is no text: write a duration with its unit, such as \"20m\"".into()),
+            Scalar::Number(_) | Scalar::Other => {
+                Err("is no text: write a duration with its unit, such as \"20m\"".into())
+            }
         };
         self.accepted(of, "task_timeout", written, timeout)
     }
@@ -174,14 +199,14 @@ impl Check {
     }
 
     /// `None` when refused, `Some(None)` when absent.
-    fn size(&mut self, of: &str, key: &str, written: Option<&Spanned<Value>>) -> Option<Option<ByteSize>> {
+    fn size(&mut self, of: &str, key: &str, written: Option<&Spanned<Scalar>>) -> Option<Option<ByteSize>> {
         let Some(written) = written else { return Some(None) };
         let limit = match written.get_ref() {
-            Value::String(text) => parse_size(text),
-            Value::Integer(bytes) => {
+            Scalar::Text(text) => parse_size(text),
+            Scalar::Number(bytes) => {
                 u64::try_from(*bytes).map(ByteSize).map_err(|_| "is negative: use 1 or more bytes".into())
             }
-            _ => Err("is no size: write it as text, such as \"2GiB\"".into()),
+            Scalar::Other => Err("is no size: write it as text, such as \"2GiB\"".into()),
         };
         let limit = limit.and_then(|limit| match limit.as_u64() {
             0 => Err("is no memory at all: leave it out for no limit".into()),
@@ -194,7 +219,7 @@ impl Check {
         &mut self,
         of: &str,
         key: &str,
-        written: &Spanned<Value>,
+        written: &Spanned<Scalar>,
         value: Result<T, String>,
     ) -> Option<Option<T>> {
         value.map_err(|why| self.refuse(&written.span(), format!("{of}{key} {why}"))).ok().map(Some)

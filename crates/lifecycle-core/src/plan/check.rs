@@ -7,15 +7,14 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::str::FromStr;
 
-use toml::Spanned;
-
 use super::agents::Roster;
 use super::waits::{SPRINTS, TASKS, Waiter};
-use super::written::{self, Lines};
+use super::written::{self, Id, Lines, Spanned};
 use super::{
-    DEFAULT_ATTEMPTS, MAX_ATTEMPTS, MAX_INPUT_LEN, Plan, PlanErrors, PlanProblem, SprintPlan, TaskPlan,
+    DEFAULT_ATTEMPTS, DEFAULT_MAX_CRASHES, MAX_ATTEMPTS, MAX_INPUT_LEN, MAX_MAX_CRASHES, Plan, PlanErrors,
+    PlanProblem, SprintPlan, TaskPlan,
 };
-use crate::ids::{EpicId, InvalidName, MAX_NAME_LEN};
+use crate::ids::{EpicId, InvalidName, MAX_NAME_LEN, SprintId, SprintName};
 
 /// The problems found so far, and how a place in the text becomes a line.
 pub(super) struct Check {
@@ -23,19 +22,24 @@ pub(super) struct Check {
     problems: Vec<PlanProblem>,
 }
 
-/// Checks the tables of a plan written in `text`.
-pub(super) fn plan(text: &str, written: written::Plan) -> Result<Plan, PlanErrors> {
-    let mut check = Check { lines: Lines::of(text), problems: Vec::new() };
-    let epic = check.epic(written.epic);
-    if written.sprint.is_empty() {
+/// Checks the tables of a plan written in `text`, whose shape has these problems.
+pub(super) fn plan(
+    text: &str,
+    written: written::Plan,
+    problems: Vec<PlanProblem>,
+) -> Result<Plan, PlanErrors> {
+    let mut check = Check { lines: Lines::of(text), problems };
+    let epic = check.epic(&written.epic);
+    if written.sprint.as_ref().is_some_and(Vec::is_empty) {
         check.refuse_whole("the plan has no sprint: add [[sprint]], [[sprint.agent]] and [[sprint.task]]");
     }
-    let waiters: Vec<Waiter<'_>> = written.sprint.iter().map(sprint_waits).collect();
+    let written = written.sprint.unwrap_or_default();
+    let waiters: Vec<Waiter<'_>> = written.iter().map(sprint_waits).collect();
     check.waits(&SPRINTS, "", &waiters);
     let mut roster = Roster::default();
     let mut sprints = Vec::new();
-    for (index, sprint) in written.sprint.into_iter().enumerate() {
-        sprints.push(check.sprint(index, sprint, &mut roster));
+    for (index, sprint) in written.into_iter().enumerate() {
+        sprints.push(check.sprint(epic.as_ref(), index, sprint, &mut roster));
     }
     match (epic, sprints.into_iter().collect()) {
         (Some(epic), Some(sprints)) if check.problems.is_empty() => Ok(Plan { epic, sprints }),
@@ -57,12 +61,24 @@ impl Check {
         self.lines.line(place)
     }
 
-    fn epic(&mut self, epic: Option<written::Epic>) -> Option<EpicId> {
-        let Some(id) = epic.and_then(|epic| epic.id) else {
-            self.refuse_whole("the plan's epic has no id: begin the plan with [epic] and id = \"NAME\"");
-            return None;
+    fn epic(&mut self, epic: &Id) -> Option<EpicId> {
+        let id = match epic {
+            Id::Text(id) => id,
+            Id::Unfit => return None,
+            Id::Missing => {
+                self.refuse_whole("the plan's epic has no id: begin the plan with [epic] and id = \"NAME\"");
+                return None;
+            }
         };
-        self.id("", &id)
+        let epic: EpicId = self.id("", id)?;
+        if let Err(invalid) = epic.coordinator() {
+            let what = format!(
+                "{invalid}, in \"{epic}.coordinator\", as the epic's coordinator is called: shorten the epic's id"
+            );
+            self.refuse(&id.span(), what);
+            return None;
+        }
+        Some(epic)
     }
 
     /// A valid id; `of` is what it belongs to, as a beginning of the line.
@@ -75,11 +91,12 @@ impl Check {
         &mut self,
         of: &str,
         table: &Range<usize>,
-        (label, id): (&str, Option<&Spanned<String>>),
+        (label, id): (&str, &Id),
     ) -> Option<T> {
         match id {
-            Some(id) => self.id(of, id),
-            None => {
+            Id::Text(id) => self.id(of, id),
+            Id::Unfit => None,
+            Id::Missing => {
                 self.refuse(table, format!("{of}{label}: has no id: add id = \"NAME\""));
                 None
             }
@@ -105,29 +122,35 @@ impl Check {
 
     fn sprint(
         &mut self,
+        epic: Option<&EpicId>,
         index: usize,
         sprint: Spanned<written::Sprint>,
         roster: &mut Roster,
     ) -> Option<SprintPlan> {
         let (place, sprint) = (sprint.span(), sprint.into_inner());
-        let label = label("sprint", sprint.id.as_ref(), index);
+        let label = label("sprint", sprint.id.text(), index);
         let of = format!("{label}: ");
-        if sprint.task.is_empty() {
+        let (lacks_tasks, lacks_agents) = (lacks(&sprint.task), lacks(&sprint.agent));
+        if lacks_tasks {
             let mend = "add [[sprint.task]] with an id, or remove the sprint";
             self.refuse(&place, format!("{of}has no task, so there is nothing to do: {mend}"));
-        } else if sprint.agent.is_empty() {
+        } else if lacks_agents {
             let mend = "add [[sprint.agent]] with an id and a command";
             self.refuse(&place, format!("{of}has tasks and no agent to do them: {mend}"));
         }
-        let waiters: Vec<Waiter<'_>> = sprint.task.iter().map(task_waits).collect();
+        let tasks = sprint.task.unwrap_or_default();
+        let waiters: Vec<Waiter<'_>> = tasks.iter().map(task_waits).collect();
         self.waits(&TASKS, &of, &waiters);
-        let id = self.id_of("", &place, (&label, sprint.id.as_ref()));
-        let agents = self.agents(&label, &sprint.agent, roster);
+        let name: Option<SprintName> = self.id_of("", &place, (&label, &sprint.id));
+        let place = sprint.id.text().map_or(place, Spanned::span);
+        let id = name.as_ref().zip(epic).and_then(|(name, epic)| self.scoped(&of, &place, epic.sprint(name)));
+        let agents = self.agents((&label, epic), &sprint.agent.unwrap_or_default(), roster);
         let tasks: Vec<_> =
-            sprint.task.into_iter().enumerate().map(|(index, task)| self.task(&label, index, task)).collect();
+            tasks.into_iter().enumerate().map(|(index, task)| self.task(&label, index, task)).collect();
         Some(SprintPlan {
             id: id?,
-            after: each_once(&sprint.after)?,
+            name: name?,
+            after: sprints_of(epic?, &sprint.after)?,
             agents: agents?,
             tasks: tasks.into_iter().collect::<Option<_>>()?,
         })
@@ -136,8 +159,8 @@ impl Check {
     fn task(&mut self, sprint: &str, index: usize, task: Spanned<written::Task>) -> Option<TaskPlan> {
         let (place, task) = (task.span(), task.into_inner());
         let of = format!("{sprint}, ");
-        let label = label("task", task.id.as_ref(), index);
-        let id = self.id_of(&of, &place, (&label, task.id.as_ref()));
+        let label = label("task", task.id.text(), index);
+        let id = self.id_of(&of, &place, (&label, &task.id));
         let of = format!("{of}{label}: ");
         if let Some(input) = &task.input {
             self.no_nul(&of, "input", input);
@@ -149,12 +172,31 @@ impl Check {
             }
         }
         let attempts = self.number(&of, "attempts", task.attempts.as_ref(), (DEFAULT_ATTEMPTS, MAX_ATTEMPTS));
+        let crashes = (DEFAULT_MAX_CRASHES, MAX_MAX_CRASHES);
+        let max_crashes = self.number(&of, "max_crashes", task.max_crashes.as_ref(), crashes);
         Some(TaskPlan {
             id: id?,
             input: task.input.map(Spanned::into_inner).unwrap_or_default(),
             needs: each_once(&task.needs)?,
             attempts: attempts?,
+            max_crashes: max_crashes?,
         })
+    }
+
+    /// An id put together of the epic's and a name of the plan.
+    pub(super) fn scoped<T>(
+        &mut self,
+        of: &str,
+        place: &Range<usize>,
+        id: Result<T, InvalidName>,
+    ) -> Option<T> {
+        id.map_err(|invalid| {
+            self.refuse(
+                place,
+                format!("{of}{invalid}, together with the epic's id and a dot: shorten either"),
+            );
+        })
+        .ok()
     }
 
     /// Refuses what the system could not hand to a program.
@@ -164,6 +206,11 @@ impl Check {
             self.refuse(&text.span(), what);
         }
     }
+}
+
+/// Whether a list is there and has nothing in it, or was left out.
+fn lacks<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(Vec::is_empty)
 }
 
 /// How a line calls a table: by its id, else by its number.
@@ -190,10 +237,15 @@ fn each_once<T: FromStr>(names: &[Spanned<String>]) -> Option<Vec<T>> {
         .collect()
 }
 
+/// The sprints referred to, by the ids they have in the store.
+fn sprints_of(epic: &EpicId, names: &[Spanned<String>]) -> Option<Vec<SprintId>> {
+    each_once::<SprintName>(names)?.iter().map(|name| epic.sprint(name).ok()).collect()
+}
+
 fn sprint_waits(sprint: &Spanned<written::Sprint>) -> Waiter<'_> {
-    Waiter { id: sprint.get_ref().id.as_ref(), waits: &sprint.get_ref().after }
+    Waiter { id: sprint.get_ref().id.text(), waits: &sprint.get_ref().after }
 }
 
 fn task_waits(task: &Spanned<written::Task>) -> Waiter<'_> {
-    Waiter { id: task.get_ref().id.as_ref(), waits: &task.get_ref().needs }
+    Waiter { id: task.get_ref().id.text(), waits: &task.get_ref().needs }
 }

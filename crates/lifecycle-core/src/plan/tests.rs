@@ -60,9 +60,13 @@ fn a_plan_is_read_whole() {
     let plan = Plan::parse(CHECKOUT).unwrap();
     assert_eq!(plan.epic.as_str(), "checkout");
     let [api, web] = &plan.sprints[..] else { panic!("{plan:?}") };
-    assert_eq!((api.id.as_str(), api.after.len(), web.after[0].as_str()), ("api", 0, "api"));
+    assert_eq!(
+        (api.id.as_str(), api.after.len(), web.after[0].as_str()),
+        ("checkout.api", 0, "checkout.api")
+    );
+    assert_eq!((api.name.as_str(), api.agents[3].name.as_str()), ("api", "coder-4"));
     let coder = &api.agents[3];
-    assert_eq!((coder.id.as_str(), coder.kind.as_str()), ("coder-4", "coder"));
+    assert_eq!((coder.id.as_str(), coder.kind.as_str()), ("checkout.coder-4", "coder"));
     assert_eq!(coder.command, ["claude", "-p", "{input}"]);
     assert_eq!(coder.env["MODEL"], "fast");
     assert_eq!(coder.task_timeout, Some(Duration::from_secs(20 * 60)));
@@ -76,7 +80,7 @@ fn a_plan_is_read_whole() {
 fn what_a_plan_leaves_out_has_its_default() {
     let plan = Plan::parse(CHECKOUT).unwrap();
     let designer = &plan.sprints[1].agents[0];
-    assert_eq!(designer.id.as_str(), "designer", "one agent keeps the id as it is");
+    assert_eq!(designer.id.as_str(), "checkout.designer", "one agent keeps the name as it is");
     assert!(designer.env.is_empty() && designer.task_timeout.is_none() && designer.memory_limit.is_none());
     let page = &plan.sprints[1].tasks[0];
     assert_eq!((page.input.as_str(), page.needs.len(), page.attempts), ("", 0, 3));
@@ -86,7 +90,7 @@ fn what_a_plan_leaves_out_has_its_default() {
 fn a_count_of_one_keeps_the_id_and_four_make_coder_1_to_coder_4() {
     let ids = |count: &str| -> Vec<String> {
         let plan = Plan::parse(&CHECKOUT.replace("count = 4", count)).unwrap();
-        plan.sprints[0].agents.iter().map(|agent| agent.id.to_string()).collect()
+        plan.sprints[0].agents.iter().map(|agent| agent.name.to_string()).collect()
     };
     assert_eq!(ids("count = 1"), ["coder"]);
     assert_eq!(ids("count = 4"), ["coder-1", "coder-2", "coder-3", "coder-4"]);
@@ -107,7 +111,7 @@ fn the_order_puts_what_is_waited_for_first() {
         .replace("id = \"schema\"", "id = \"schema\"\nneeds = [\"login\"]")
         .replace(r#"needs = ["schema"]"#, "");
     let plan = Plan::parse(&swapped).unwrap();
-    assert_eq!(plan.order().iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["web", "api"]);
+    assert_eq!(plan.order().iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["web", "api"]);
     let api = plan.sprints[0].order();
     assert_eq!(api.iter().map(|t| t.id.as_str()).collect::<Vec<_>>(), ["login", "schema"]);
 }
@@ -124,12 +128,13 @@ fn text_that_is_no_toml_is_refused_with_line_and_column() {
 #[test]
 fn a_value_of_the_wrong_type_is_refused_with_line_and_column() {
     assert_eq!(
-        refused("\"api\"", "7"),
-        "line 5, column 6: not a plan in TOML: invalid type: integer `7`, expected a string"
+        refused("\"schema\"", "7"),
+        "line 17, column 6: sprint \"api\", id is the number 7: write text in quotes\n\
+         line 22: sprint \"api\", task \"login\": needs names \"schema\", which is no task of its sprint: name a task of its sprint or remove it"
     );
     assert_eq!(
         refused(r#"{ MODEL = "fast" }"#, "{ MODEL = 3 }"),
-        "line 12, column 17: not a plan in TOML: invalid type: integer `3`, expected a string"
+        "line 12, column 17: sprint \"api\", agent \"coder\": env MODEL is the number 3: write text in quotes"
     );
 }
 
@@ -137,21 +142,19 @@ fn a_value_of_the_wrong_type_is_refused_with_line_and_column() {
 fn a_header_in_single_brackets_is_refused_saying_so() {
     assert_eq!(
         refusal("[epic]\nid = \"e\"\n[sprint]\nid = \"s\"\n"),
-        "line 3, column 1: invalid type: map, expected a sequence: write the header in double brackets, such as [[sprint]] or [[sprint.task]]"
+        "line 3, column 1: sprint is a table: write the header in double brackets, such as [[sprint]]"
     );
 }
 
 #[test]
 fn a_table_where_a_value_belongs_is_refused_without_words_of_the_library() {
     for piece in
-        ["id = \"api\"", "count = 4", "task_timeout = \"20m\"", "input = \"write the login endpoint\""]
+        ["id = \"coder\"", "count = 4", "env = { MODEL = \"fast\" }", "input = \"write the login endpoint\""]
     {
         let key = piece.split(' ').next().unwrap();
-        let text = refused(piece, &format!("{key}.x = 1"));
-        assert!(
-            text.ends_with("a table stands where a single value belongs: look for a key with a dot in it"),
-            "{text}"
-        );
+        let text = refused(piece, &format!("{key}.x.y = 1"));
+        assert!(text.contains(" is a table (look for a key with a dot in it): write "), "{text}");
+        assert!(!text.starts_with("line 1,") && text.lines().count() == 1, "{text}");
     }
 }
 
@@ -159,17 +162,67 @@ fn a_table_where_a_value_belongs_is_refused_without_words_of_the_library() {
 fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
     assert_eq!(
         refused("command =", "comand ="),
-        "line 11, column 1: unknown key \"comand\": did you mean \"command\"?"
+        "line 8: sprint \"api\", agent \"coder\": has no command: add command = [\"PROGRAM\", \"ARGUMENT\"]\n\
+         line 11, column 1: sprint \"api\", agent \"coder\": unknown key \"comand\": did you mean \"command\"?"
     );
     assert_eq!(
         refused("attempts = 5", "colour = 5"),
-        "line 23, column 1: unknown key \"colour\": the keys here are id, input, needs, attempts"
+        "line 23, column 1: sprint \"api\", task \"login\": unknown key \"colour\": the keys here are id, input, needs, attempts, max_crashes"
     );
     assert_eq!(
         refused("id = \"checkout\"", "\"a`, expected `b\" = 1"),
-        "line 2, column 1: unknown key \"a`, expected `b\": the keys here are id"
+        "the plan's epic has no id: begin the plan with [epic] and id = \"NAME\"\n\
+         line 2, column 1: epic: unknown key \"a`, expected `b\": the keys here are id"
     );
-    assert_eq!(refused("[epic]", "[epik]"), "line 1, column 2: unknown key \"epik\": did you mean \"epic\"?");
+    assert_eq!(
+        refused("[epic]", "[epik]"),
+        "the plan's epic has no id: begin the plan with [epic] and id = \"NAME\"\n\
+         line 1, column 2: unknown key \"epik\": did you mean \"epic\"?"
+    );
+}
+
+#[test]
+fn mistakes_of_shape_and_of_meaning_are_told_in_one_reading() {
+    let text = CHECKOUT
+        .replace("count = 4", "count = \"4\"")
+        .replace("attempts = 5", "attempts = 500\ncolour = 1")
+        .replace("command = [\"true\"]", "command = [1]\ntask_timeot = \"1s\"")
+        .replace("after = [\"api\"]", "after = [\"apii\"]");
+    assert_eq!(
+        refusal(&text),
+        "line 10, column 9: sprint \"api\", agent \"coder\": count is text: write a whole number without quotes\n\
+         line 23: sprint \"api\", task \"login\": attempts is 500: use 1 to 100\n\
+         line 24, column 1: sprint \"api\", task \"login\": unknown key \"colour\": the keys here are id, input, needs, attempts, max_crashes\n\
+         line 28: sprint \"web\": after names \"apii\", which is no sprint of the plan: did you mean \"api\"?\n\
+         line 32, column 12: sprint \"web\", agent \"designer\": command has the number 1 in it: write a list of texts, such as [\"a\", \"b\"]\n\
+         line 33, column 1: sprint \"web\", agent \"designer\": unknown key \"task_timeot\": did you mean \"task_timeout\"?"
+    );
+}
+
+#[test]
+fn names_hold_no_dot_and_fit_together_with_their_epic() {
+    assert_eq!(
+        refused("\"coder\"", "\"co.der\""),
+        "line 9: sprint \"api\", agent id \"co.der\" has '.' at position 3: names in a plan hold no dot, because a dot separates the epic from the rest of an id"
+    );
+    assert!(refused("\"web\"", "\"w.eb\"").starts_with("line 26: sprint id \"w.eb\" has '.'"));
+    assert!(refused("\"checkout\"", "\"check.out\"").starts_with("line 2: epic id \"check.out\" has '.'"));
+    let long = "a".repeat(120);
+    assert_eq!(
+        refused("\"designer\"", &format!("{long:?}")),
+        format!(
+            "line 30: sprint \"web\", agent {long:?}: agent id has 129 characters, at most 128 are allowed, together with the epic's id and a dot: shorten either"
+        )
+    );
+    assert!(refused("id = \"web\"", &format!("id = {long:?}")).contains("sprint id has 129 characters"));
+    assert!(
+        refused("\"checkout\"", &format!("{long:?}"))
+            .contains("as the epic's coordinator is called: shorten")
+    );
+    assert_eq!(
+        refused("\"designer\"", "\"coordinator\""),
+        "line 30: sprint \"web\", agent \"coordinator\": the name is that of the epic's own coordinator: choose another"
+    );
 }
 
 #[test]

@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 
-use toml::Spanned;
-
 use super::check::{Check, label, shown};
 use super::order;
+use super::written::Spanned;
 use crate::spelling::nearest;
 
 /// A sprint or task, and whom it waits for.

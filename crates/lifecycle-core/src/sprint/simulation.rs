@@ -55,8 +55,7 @@ struct World {
 
 impl World {
     fn new(plan: SprintPlan) -> Self {
-        let records =
-            plan.tasks.iter().map(|task| (task.id.clone(), TaskRecord::pending(task.attempts))).collect();
+        let records = plan.tasks.iter().map(|task| (task.id.clone(), task.record())).collect();
         let agents = plan.agents.iter().map(|_| Agent::default()).collect();
         let (lost_since, completions) = (BTreeMap::new(), BTreeMap::new());
         Self { plan, agents, records, lost_since, now: Duration::ZERO, lives: 0, completions }
@@ -110,16 +109,25 @@ impl World {
         let agent = self.agent(index);
         agent.registered = None;
         if let Some(task) = agent.in_flight.take() {
-            self.hand_back(&task, "process_exited");
+            self.take_back(&task, Cost::Crash);
         }
     }
 
-    fn hand_back(&mut self, task: &TaskId, why: &str) {
+    /// What task_take.lua does.
+    fn take_back(&mut self, task: &TaskId, cost: Cost) {
         let record = self.records.get_mut(task).unwrap();
         assert_eq!(record.state, TaskState::Assigned);
-        record.state =
-            if record.attempt >= record.max_attempts { TaskState::Failed } else { TaskState::Pending };
-        record.detail = Some(why.into());
+        match cost {
+            Cost::Attempt => {}
+            Cost::Crash => {
+                record.attempt -= 1;
+                record.crashes += 1;
+            }
+            Cost::Nothing => record.attempt -= 1,
+        }
+        let is_spent = record.attempt >= record.max_attempts || record.crashes >= record.max_crashes;
+        record.state = if is_spent { TaskState::Failed } else { TaskState::Pending };
+        record.detail = Some(cost.to_string());
         record.agent_id = None;
     }
 
@@ -134,7 +142,7 @@ impl World {
             self.records.get_mut(&task).unwrap().state = TaskState::Completed;
             *self.completions.entry(task).or_default() += 1;
         } else {
-            self.hand_back(&task, "exit 1");
+            self.take_back(&task, Cost::Attempt);
         }
     }
 
@@ -149,10 +157,11 @@ impl World {
             };
             let life = agent.registered.map(|life| SeenLife {
                 incarnation: Incarnation(life),
-                own: agent.life == Some(life),
+                holder: if agent.life == Some(life) { Holder::Own } else { Holder::Dead },
                 takes_work: agent.running,
             });
-            Seat { process, life, missing_for: None, given: agent.given, restarts: agent.restarts.clone() }
+            let (given, restarts) = (agent.given, agent.restarts.clone());
+            Seat { process, life, missing_for: None, given, restarts, is_retired: false }
         });
         seats.collect()
     }
@@ -216,12 +225,13 @@ impl World {
                 assert_eq!(self.records[&task].state, TaskState::Pending);
                 self.records.insert(task, record);
             }
-            Action::Requeue { task, record } => {
+            Action::Recall { task, run, cost } => {
                 assert!(
                     self.agents.iter().all(|agent| agent.in_flight.as_ref() != Some(&task)),
                     "taken from its holder"
                 );
-                self.records.insert(task, record);
+                assert_eq!(self.records[&task].run, run);
+                self.take_back(&task, cost);
             }
             Action::End { .. } | Action::Complete => {}
         }
@@ -247,6 +257,7 @@ impl World {
         assert!(record.attempt < record.max_attempts, "{task} has no attempts left");
         record.state = TaskState::Assigned;
         record.attempt += 1;
+        record.run += 1;
         record.agent_id = Some(self.plan.agents[index].id.to_string());
         record.incarnation = Some(incarnation);
     }

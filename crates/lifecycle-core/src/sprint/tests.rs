@@ -24,20 +24,24 @@ fn task(id: &str) -> TaskId {
 }
 
 fn record(state: TaskState, attempt: u32) -> TaskRecord {
-    TaskRecord { state, attempt, ..TaskRecord::pending(3) }
+    TaskRecord { state, attempt, run: attempt, ..TaskRecord::pending(3, 3) }
 }
 
 fn assigned(agent: &str) -> TaskRecord {
     TaskRecord {
-        agent_id: Some(agent.into()),
+        agent_id: Some(format!("e.{agent}")),
         incarnation: Some(Incarnation(7)),
         ..record(TaskState::Assigned, 1)
     }
 }
 
 fn ready(incarnation: u64) -> Seat {
-    let life = SeenLife { incarnation: Incarnation(incarnation), own: true, takes_work: true };
+    let life = SeenLife { incarnation: Incarnation(incarnation), holder: Holder::Own, takes_work: true };
     Seat { process: Process::Running, life: Some(life), ..vacant(at(0), Exit::Left) }
+}
+
+fn life(holder: Holder) -> SeenLife {
+    SeenLife { incarnation: Incarnation(1), holder, takes_work: false }
 }
 
 fn vacant(since: Duration, how: Exit) -> Seat {
@@ -47,6 +51,7 @@ fn vacant(since: Duration, how: Exit) -> Seat {
         missing_for: None,
         given: 0,
         restarts: vec![],
+        is_retired: false,
     }
 }
 
@@ -78,6 +83,10 @@ impl World {
     }
 
     fn decide(&self, now: Duration) -> Vec<Action> {
+        self.view(|view| decide(view, now))
+    }
+
+    fn view<T>(&self, ask: impl FnOnce(&SprintView<'_>) -> T) -> T {
         let (plan, records, grips, seats) = (&self.plan, &self.records, &self.grips, &self.seats);
         let (occupied, stopping) = (&self.occupied, self.stopping);
         let view = SprintView {
@@ -90,7 +99,13 @@ impl World {
             restart: RULES,
             lease: at(120_000),
         };
-        decide(&view, now)
+        ask(&view)
+    }
+}
+
+impl World {
+    fn waited_for(&self) -> Vec<(usize, Absence)> {
+        self.view(waited_for)
     }
 }
 
@@ -121,7 +136,7 @@ fn an_agent_with_a_task_in_flight_gets_no_second_one() {
 fn only_a_registered_life_of_the_running_process_that_takes_work_is_given_any() {
     let changes: [fn(&mut Seat); 4] = [
         |seat| seat.life = None,
-        |seat| seat.life = seat.life.map(|life| SeenLife { own: false, ..life }),
+        |seat| seat.life = seat.life.map(|life| SeenLife { holder: Holder::Stranger, ..life }),
         |seat| seat.life = seat.life.map(|life| SeenLife { takes_work: false, ..life }),
         |seat| seat.process = Process::Vacant { since: at(0), how: Exit::Crashed },
     ];
@@ -163,20 +178,53 @@ fn a_crashed_agent_starts_again_after_a_pause_and_once_its_registration_is_gone(
     let mut world = World::new(vec![vacant(at(1_000), Exit::Crashed)], &[("a", &[], 3)]);
     assert_eq!(world.decide(at(1_050)), []);
     assert_eq!(world.decide(at(1_100)), [Action::Start { agent: 0 }]);
-    world.seats[0].life = Some(SeenLife { incarnation: Incarnation(1), own: false, takes_work: false });
+    world.seats[0].life = Some(life(Holder::Dead));
     assert_eq!(world.decide(at(1_100)), []);
     assert_eq!(world.decide(at(3_000)), [Action::Reap { agent: 0, incarnation: Incarnation(1) }]);
 }
 
 #[test]
-fn an_agent_that_was_told_to_leave_stays_away_and_one_that_found_no_store_loses_no_restart() {
-    let left = World::new(vec![vacant(at(0), Exit::Left), ready(1)], &[("a", &[], 3)]);
-    assert_eq!(left.with("a", assigned("coder-2")).decide(at(60_000)), []);
-    let spent = World::new(vec![vacant(at(0), Exit::Spent)], &[("a", &[], 3)]);
-    assert_eq!(spent.decide(at(0)), [Action::Start { agent: 0 }], "it left so that a fresh one takes over");
+fn an_agent_that_left_is_replaced_while_there_is_work_and_one_that_found_no_store_loses_no_restart() {
+    for how in [Exit::Left, Exit::Spent, Exit::Fenced] {
+        let world = World::new(vec![vacant(at(0), how)], &[("a", &[], 3)]);
+        assert_eq!(world.decide(at(499)), [], "never in a tight loop");
+        assert_eq!(world.decide(at(500)), [Action::Start { agent: 0 }]);
+    }
     let mut seat = vacant(at(0), Exit::NoStore);
     seat.restarts = vec![at(0); 9];
     assert_eq!(World::new(vec![seat], &[("a", &[], 3)]).decide(at(1_000)), [Action::Start { agent: 0 }]);
+}
+
+#[test]
+fn an_agent_that_is_not_to_be_replaced_stays_away_and_its_tasks_wait() {
+    let mut world = World::new(vec![vacant(at(0), Exit::Left)], &[("a", &[], 3)]);
+    world.seats[0].is_retired = true;
+    assert_eq!(world.decide(at(600_000)), []);
+    assert_eq!(world.waited_for(), [(0, Absence::Retired)]);
+    world.seats[0].is_retired = false;
+    assert_eq!(world.waited_for(), [], "it comes back by itself");
+}
+
+#[test]
+fn an_id_that_is_held_is_left_alone_until_it_is_free_and_costs_no_restart() {
+    for process in [Process::NotStarted { since: at(0) }, Process::Vacant { since: at(0), how: Exit::Held }] {
+        let mut world = World::new(vec![vacant(at(0), Exit::Held)], &[("a", &[], 3)]);
+        world.seats[0].process = process;
+        world.seats[0].life = Some(life(Holder::Stranger));
+        assert_eq!(world.decide(at(3_600_000)), [], "{process:?}");
+        assert_eq!(world.waited_for(), [(0, Absence::Held)]);
+        world.seats[0].life = None;
+        assert_eq!(world.decide(at(3_600_000)), [Action::Start { agent: 0 }]);
+    }
+}
+
+#[test]
+fn an_agent_of_an_earlier_run_may_be_removed_because_the_script_looks_at_its_lease() {
+    let mut world = World::new(vec![vacant(at(0), Exit::Left)], &[("a", &[], 3)]);
+    world.seats[0].process = Process::NotStarted { since: at(0) };
+    world.seats[0].life = Some(life(Holder::Earlier));
+    assert_eq!(world.decide(at(1_999)), []);
+    assert_eq!(world.decide(at(2_000)), [Action::Reap { agent: 0, incarnation: Incarnation(1) }]);
 }
 
 #[test]
@@ -190,22 +238,20 @@ fn an_agent_that_had_its_restarts_is_given_up_and_without_agents_the_tasks_fail(
 }
 
 #[test]
-fn a_task_that_nobody_holds_waits_again_and_counts_only_if_it_may_have_been_begun() {
+fn a_run_that_nobody_holds_is_recalled_and_costs_a_crash_only_if_its_agent_is_gone() {
     let mut world = World::new(vec![ready(7)], &[("a", &[], 3)]).with("a", assigned("coder"));
-    let attempts = |world: &World| {
+    let recalled = |world: &World| {
         world.decide(at(0)).into_iter().find_map(|action| match action {
-            Action::Requeue { record, .. } => Some((record.state, record.attempt)),
+            Action::Recall { run, cost, .. } => Some((run, cost)),
             _ => None,
         })
     };
     world.grips.insert(task("a"), Grip::Dropped(at(2_999)));
-    assert_eq!(attempts(&world), None);
+    assert_eq!(recalled(&world), None);
     world.grips.insert(task("a"), Grip::Dropped(LOST_AFTER));
-    assert_eq!(attempts(&world), Some((TaskState::Pending, 0)));
+    assert_eq!(recalled(&world), Some((1, Cost::Nothing)));
     world.grips.insert(task("a"), Grip::Gone(LOST_AFTER));
-    assert_eq!(attempts(&world), Some((TaskState::Pending, 1)));
-    let last = TaskRecord { attempt: 3, ..assigned("coder") };
-    assert_eq!(attempts(&world.with("a", last)), Some((TaskState::Failed, 3)));
+    assert_eq!(recalled(&world), Some((1, Cost::Crash)));
 }
 
 #[test]
@@ -216,17 +262,6 @@ fn a_process_that_does_not_notice_that_its_life_is_over_is_ended_after_a_lease()
     assert_eq!(world.decide(at(0)), []);
     world.seats[0].missing_for = Some(at(120_000));
     assert_eq!(world.decide(at(0)), [Action::End { agent: 0 }]);
-}
-
-#[test]
-fn nobody_starts_beside_a_living_agent_of_an_earlier_run_before_it_had_time_to_leave() {
-    let mut seat = ready(1);
-    seat.process = Process::NotStarted { since: at(0) };
-    seat.life = seat.life.map(|life| SeenLife { own: false, ..life });
-    let mut world = World::new(vec![seat], &[("a", &[], 3)]);
-    assert_eq!(world.decide(at(9_999)), []);
-    world.seats[0].life = None;
-    assert_eq!(world.decide(at(0)), [Action::Start { agent: 0 }]);
 }
 
 #[test]

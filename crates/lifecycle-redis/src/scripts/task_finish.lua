@@ -2,31 +2,33 @@
 --
 -- KEYS: 1 agent:state:<agent>  2 lifecycle:generation  3 agent:task:<agent>:<task>  4 agent:keys:<agent>
 --       5 sprint:tasks:<sprint>  6 sprint:requeue:<sprint>  7 sprint:state:<sprint>
--- ARGV: 1 MessagePack map {agentId, incarnation, generation, taskId, sprint, attempt, maxAttempts, outcome, detail,
+-- ARGV: 1 MessagePack map {agentId, incarnation, generation, taskId, sprint, run, attempt, outcome, detail,
 --         format}
--- Returns: {'ok'} {'fenced'} {'unknown'} {'gone'} (the attempt was taken back: its result does not count)
---          {'no_sprint'} (the store lost the sprint and its coordinator has not restored it yet: try again)
--- Atomic; refuses before it writes.
+-- Returns: {'ok'} {'fenced'} {'unknown'} {'gone'} (the run was taken back: its result does not count)
+--          {'no_sprint'} (the store lost the sprint, or the record cannot be read, and the coordinator has not put it
+--          back yet: try again)
+-- Atomic; refuses before it writes. WRONGTYPE where one of the keys holds something else.
 
 local args = cmsgpack.unpack(ARGV[1])
 local verdict = fence(KEYS[1], KEYS[2], args.incarnation, args.generation)
 if verdict ~= 'ok' then return {verdict} end
 if redis.call('EXISTS', KEYS[7]) == 0 then return {'no_sprint'} end
-if tonumber(redis.call('HGET', KEYS[3], 'attempt') or -1) ~= args.attempt then return {'gone'} end
-local task = decode(redis.call('HGET', KEYS[5], args.taskId) or '')
+local wrong = wrong_type(KEYS[4], 'set', KEYS[5], 'hash', KEYS[6], 'list')
+if wrong then return wrong end
+if tonumber(fields_of(KEYS[3], 'run')[1] or -1) ~= args.run then return {'gone'} end
+local task = task_record(KEYS[5], args.taskId)
 if not task then return {'no_sprint'} end
 
 redis.call('UNLINK', KEYS[3])
 redis.call('SREM', KEYS[4], KEYS[3])
-if task.state ~= 'assigned' or task.agentId ~= args.agentId or task.attempt ~= args.attempt then return {'gone'} end
-if args.outcome == 'completed' then
-  redis.call('HSET', KEYS[5], args.taskId, encode(args.format, {
-    state = 'completed', attempt = args.attempt, maxAttempts = args.maxAttempts, agentId = args.agentId,
-    incarnation = args.incarnation, detail = args.detail,
-  }))
+if task.state ~= TASK_STATE.assigned or task.agentId ~= args.agentId or task.run ~= args.run then return {'gone'} end
+if args.outcome == TASK_STATE.completed then
+  task.state, task.agentId, task.incarnation, task.detail =
+    TASK_STATE.completed, args.agentId, args.incarnation, args.detail
+  redis.call('HSET', KEYS[5], args.taskId, encode(args.format, task))
 else
   redis.call('RPUSH', KEYS[6], encode(args.format, {
-    taskId = args.taskId, attempt = args.attempt, agentId = args.agentId, reason = args.detail,
+    taskId = args.taskId, run = args.run, cost = COST.attempt, agentId = args.agentId, reason = args.detail,
   }))
 end
 publish(args.format, EVENT.task_completed, {

@@ -3,6 +3,7 @@
 use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
 use lifecycle_core::keys::KeySchema;
 use lifecycle_core::record::AgentState;
+use lifecycle_core::shutdown::StopCause;
 use lifecycle_redis::{Fenced, Registered};
 use serde_json::Value;
 
@@ -133,7 +134,7 @@ fn verify_raises_no_false_alarm_while_agents_come_and_go() {
             let registered = store.register(&registration, AgentState::Running, None).await.unwrap();
             let Registered::Ok(worker) = registered else { panic!("{registered:?}") };
             store.own_keys(&worker, &[format!("cache:{number}")]).await.unwrap();
-            store.release(&worker, "done").await.unwrap();
+            store.release(&worker, StopCause::Done).await.unwrap();
         }
     });
     for _ in 0..20 {

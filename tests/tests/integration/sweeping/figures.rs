@@ -5,6 +5,7 @@ use std::time::Duration;
 use lifecycle_core::event::EventKind;
 use lifecycle_core::metric;
 use lifecycle_core::record::MemoryUsage;
+use lifecycle_core::shutdown::StopCause;
 use lifecycle_core::sweep::Reason;
 use lifecycle_tests::{Role, eventually};
 use serde_json::Value;
@@ -123,7 +124,7 @@ fn series_of_agents_that_are_gone_disappear_and_so_does_their_part_of_the_totals
     site.using("vanishes", usage(100, 0, 1));
     let daemon = site.daemon_with(&[OFTEN]);
     daemon.wait_for_metric("lifecycle_fleet_rss_bytes", 111.0);
-    site.runtime.block_on(site.store.release(&leaves, "done")).unwrap().unwrap();
+    site.runtime.block_on(site.store.release(&leaves, StopCause::Done)).unwrap().unwrap();
     // As nobody of ours does it: no event, nothing but an entry that is not there any more.
     site.client.run(&["SREM", "agents:active", "vanishes"]).unwrap();
     site.client.run(&["ZREM", "agents:leases", "vanishes"]).unwrap();

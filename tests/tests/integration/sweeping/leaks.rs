@@ -5,6 +5,7 @@ use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::leak::{Finding, Trend};
 use lifecycle_core::record::MemoryUsage;
+use lifecycle_core::shutdown::StopCause;
 use lifecycle_redis::{Life, TrendNote};
 use lifecycle_tests::plain::Subscription;
 use serde_json::Value;
@@ -116,7 +117,7 @@ fn what_is_known_of_a_leak_goes_with_the_life_that_leaked() {
         leaky.plays(&mut site, &daemons, 300 * MB + n * 5_000 * MB);
     }
     daemons[0].wait_for_metric(LEAKING, 1.0);
-    site.runtime.block_on(site.store.release(&life, "done")).unwrap().unwrap();
+    site.runtime.block_on(site.store.release(&life, StopCause::Done)).unwrap().unwrap();
     daemons[0].wait_for_metric(LEAKING, 0.0);
     let trend = site.runtime.block_on(site.store.trends(&["leaky"])).unwrap().remove(0);
     assert_eq!(trend, None, "no sweeper writes beside figures that are gone");

@@ -7,20 +7,21 @@ local REMOVE = {
   owned = 17,
 }
 
--- Hands one task in flight back to its sprint. A task that was not begun gets its attempt back. Without a
--- sprint (its coordinator is gone) there is nobody to hand it to.
+-- Hands one task in flight back to its sprint, with what this run of it costs the task: nothing if it was not begun.
+-- Without a sprint (its coordinator is gone) there is nobody to hand it to.
 local function requeue(args, task_key)
-  local task = redis.call('HMGET', task_key, 'task', 'attempt', 'started', 'sprint')
-  if not task[1] or not args.hasSprint then return false end
+  local task = fields_of(task_key, 'task', 'run', 'started', 'sprint', 'attempt')
+  if not task[1] or not tonumber(task[2]) or not args.hasSprint then return false end
   if redis.call('EXISTS', KEYS[REMOVE.sprint_state]) == 0 then return false end
-  local attempt = tonumber(task[2]) or 0
-  if not task[3] and attempt > 0 then attempt = attempt - 1 end
-  redis.call('RPUSH', KEYS[REMOVE.requeue], encode(args.format, {
-    taskId = task[1], attempt = attempt, agentId = args.agentId, reason = args.reason,
-  }))
-  publish(args.format, EVENT.task_requeued, {
-    agentId = args.agentId, incarnation = args.incarnation, sprint = task[4], taskId = task[1], attempt = attempt,
+  local pushed = redis.pcall('RPUSH', KEYS[REMOVE.requeue], encode(args.format, {
+    taskId = task[1], run = tonumber(task[2]), cost = task[3] and args.cost or COST.nothing, agentId = args.agentId,
     reason = args.reason,
+  }))
+  -- Another type under the sprint's own name: the coordinator sees that, and takes the run back when its holder is gone.
+  if type(pushed) == 'table' then return false end
+  publish(args.format, EVENT.task_requeued, {
+    agentId = args.agentId, incarnation = args.incarnation, sprint = task[4], taskId = task[1],
+    attempt = tonumber(task[5]), reason = args.reason,
   })
   return true
 end

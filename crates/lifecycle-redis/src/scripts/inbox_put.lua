@@ -1,0 +1,13 @@
+-- Leaves word for whoever coordinates a sprint.
+--
+-- KEYS: 1 sprint:state:<sprint>  2 sprint:inbox:<sprint>
+-- ARGV: 1 sprint  2 the message  3 format  4 agent it is about  5 what is wanted, in a word
+-- Returns: {'ok'} {'no_sprint'}
+-- Atomic. The message goes with the sprint. WRONGTYPE where the inbox holds something else.
+
+if redis.call('EXISTS', KEYS[1]) == 0 then return {'no_sprint'} end
+local wrong = wrong_type(KEYS[2], 'list')
+if wrong then return wrong end
+redis.call('RPUSH', KEYS[2], ARGV[2])
+publish(ARGV[3], EVENT.agent_state_changed, {sprint = ARGV[1], agentId = ARGV[4], state = ARGV[5]})
+return {'ok'}

@@ -1,0 +1,22 @@
+-- Task records, as scripts see them.
+
+local function task_record(tasks_key, id)
+  local bytes = redis.call('HGET', tasks_key, id)
+  local task = bytes and decode(bytes)
+  -- A word that nobody knows is no state to act on: the coordinator writes such a record anew.
+  if task and TASK_STATE[task.state] then return task end
+  return nil
+end
+
+-- Nil, or an error that names the first of these keys (name, type, name, type, …) that holds another type. A script
+-- that is refused half-way is not rolled back, so it asks before it writes.
+local function wrong_type(...)
+  local wanted = {...}
+  for i = 1, #wanted, 2 do
+    local kind = redis.call('TYPE', wanted[i])['ok']
+    if kind ~= 'none' and kind ~= wanted[i + 1] then
+      return redis.error_reply('WRONGTYPE ' .. wanted[i] .. ' holds a ' .. kind .. ' where a ' .. wanted[i + 1] .. ' belongs: rename or delete it')
+    end
+  end
+  return nil
+end

@@ -17,6 +17,8 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
     eprintln!(
         "measuring on {server}; the first time this compiles the product for release, which takes a while"
     );
+    // The processes that are measured are the shipped ones.
+    run_command(cargo(["build", "--quiet", "--release", "--workspace", "--bins", "--exclude", "xtask"]))?;
     let mut bench = cargo(["bench", "--quiet", "--package", "xtask", "--bench", "costs", "--"]);
     bench.args(args).env(SERVER_VARIABLE, server.path);
     run_command(bench)

@@ -5,18 +5,22 @@
 //!   plant ──▶ pass, nobody dead      ours · the document's
 //!         ──▶ reap the dead          ours · the document's (a few orphans, extrapolated)
 //!         ──▶ beats per second       ours · the same script under redis-benchmark
+//!   start ──▶ a supervised command   ours · the bare command
+//!         ──▶ idle supervisors       CPU, from the kernel's own accounts
+//!         ──▶ many killed at once    CPU of their coordinator
 //! ```
 //!
 //! It asserts no figure; it fails when something did not do what was to be measured.
 
 mod beats;
 mod fleet;
+mod processes;
 mod report;
 mod seed;
 mod sweep;
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
@@ -47,6 +51,15 @@ struct Cli {
     /// Beats sent per measurement
     #[arg(long, default_value_t = 60_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..))]
     beats: u32,
+    /// Supervisors that idle, and that are killed at once
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    supervisors: u16,
+    /// How long idle supervisors are watched, in seconds; longer than a beat's interval of 30 s
+    #[arg(long, default_value_t = 35, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=600))]
+    idle: u16,
+    /// Measure processes only
+    #[arg(long)]
+    only_processes: bool,
     /// How the figures are written
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -77,11 +90,16 @@ async fn run(cli: &Cli) -> Result<()> {
     settings.redis.url = server.url();
     let mut report = Report::new(server.program().label.clone(), cli.agents, cli.dead, cli.runs);
 
-    let mut fleet = Fleet::new(server.client()?, cli.agents);
-    step(&format!("planting {} agents", cli.agents));
-    fleet.plant_all()?;
-    sweep::measure(&settings, &mut fleet, cli.dead, cli.runs, &mut report).await?;
-    beats::measure(&settings, &server, cli.beats, cli.runs, &mut report).await?;
+    if !cli.only_processes {
+        let mut fleet = Fleet::new(server.client()?, cli.agents);
+        step(&format!("planting {} agents", cli.agents));
+        fleet.plant_all()?;
+        sweep::measure(&settings, &mut fleet, cli.dead, cli.runs, &mut report).await?;
+        beats::measure(&settings, &server, cli.beats, cli.runs, &mut report).await?;
+    }
+    // On a server of their own: who plans for a large fleet is another figure.
+    let server = Server::start()?;
+    processes::measure(&server, cli.supervisors, Duration::from_secs(cli.idle.into()), &mut report)?;
 
     step(&format!("done in {:.0} s", started.elapsed().as_secs_f64()));
     cli.output.show(&report, Report::table)?;

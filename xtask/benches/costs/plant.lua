@@ -19,7 +19,7 @@ for i = ARGV[1], ARGV[2] do
   redis.call('HSET', ARGV[9] .. id, 'rss', 52428800, 'heapTotal', 20971520, 'heapUsed', 10485760,
     'external', 1048576, 'timestamp', ARGV[4])
   redis.call('EXPIRE', ARGV[9] .. id, 3600)
-  redis.call('HSET', task, 'task', 'login', 'sprint', ARGV[6], 'incarnation', ARGV[5], 'attempt', 1, 'maxAttempts', 3,
+  redis.call('HSET', task, 'task', 'login', 'sprint', ARGV[6], 'incarnation', ARGV[5], 'run', 1, 'attempt', 1, 'maxAttempts', 3,
     'input', 'write the login endpoint', 'timeoutMs', 1200000, 'assignedAt', ARGV[4], 'started', ARGV[4])
   redis.call('SADD', ARGV[10] .. id, task)
   redis.call('SADD', ARGV[12] .. id, 'schema')

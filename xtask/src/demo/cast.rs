@@ -11,8 +11,8 @@ use rand::{RngExt as _, SeedableRng as _};
 pub(crate) const EPIC: &str = "demo";
 /// Name of its only sprint.
 pub(crate) const SPRINT: &str = "survive";
-/// Attempts each task may have: more than anybody can be killed.
-const ATTEMPTS: u32 = 10;
+/// Crashes each task may survive: more than anybody can be killed.
+const CRASHES: u32 = 100;
 
 /// The cast of one demo.
 #[derive(Debug)]
@@ -60,14 +60,14 @@ impl Cast {
         for (task, tenths) in &self.tasks {
             let _ = write!(
                 plan,
-                "\n[[sprint.task]]\nid = \"{task}\"\ninput = \"{tenths}\"\nattempts = {ATTEMPTS}\n"
+                "\n[[sprint.task]]\nid = \"{task}\"\ninput = \"{tenths}\"\nmax_crashes = {CRASHES}\n"
             );
         }
         plan
     }
 }
 
-/// As the plan expands `count`: a single agent keeps its name.
+/// As the plan expands `count`, in the epic: a single agent keeps its name.
 fn agent(agents: u16, number: u16) -> String {
-    if agents == 1 { "agent".into() } else { format!("agent-{number}") }
+    if agents == 1 { format!("{EPIC}.agent") } else { format!("{EPIC}.agent-{number}") }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fred::clients::Client;
+use fred::clients::{Client, SubscriberClient};
 use fred::interfaces::ClientLike;
 use fred::types::Builder;
 use fred::types::Value;
@@ -122,6 +122,15 @@ impl Store {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.client.is_connected()
+    }
+
+    /// A client of its own for a subscription.
+    pub(crate) fn subscriber(&self) -> Result<SubscriberClient, StoreError> {
+        let mut builder = Builder::clone(&self.builder);
+        // It would wake the process every second to look for commands that are not answered, and a subscription sends
+        // none. Whether it still hears anything is found out by sending itself a message.
+        builder.with_connection_config(|connection| connection.unresponsive.max_timeout = None);
+        Ok(builder.build_subscriber_client()?)
     }
 
     /// Closes the connection. Commands that were sent are answered first.

@@ -9,8 +9,8 @@ use lifecycle_core::settings::Settings;
 use crate::output::printable;
 use lifecycle_core::spelling;
 
-/// Prefix of the environment variables that hold settings.
-pub(crate) const VARIABLE_PREFIX: &str = "LIFECYCLE_";
+/// Prefix of the environment variables of the product.
+pub const VARIABLE_PREFIX: &str = "LIFECYCLE_";
 /// What stands between section and setting in a variable's name.
 pub(crate) const VARIABLE_SEPARATOR: &str = "__";
 /// The one setting whose value is never shown.

@@ -18,7 +18,8 @@ use lifecycle_core::settings::{Contradiction, Settings};
 use crate::layer::Layer;
 use crate::logging;
 pub use crate::mistake::{Mistake, Origin, SettingsError};
-use crate::mistake::{VARIABLE_PREFIX, VARIABLE_SEPARATOR};
+pub use crate::mistake::VARIABLE_PREFIX;
+use crate::mistake::VARIABLE_SEPARATOR;
 
 /// The settings file that is read from the current folder when no other is named.
 pub const DEFAULT_FILE: &str = "lifecycle.toml";

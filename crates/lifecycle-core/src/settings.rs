@@ -247,6 +247,9 @@ pub struct Coordinator {
     /// See `restart_limit`.
     #[serde(with = "human::duration")]
     pub restart_window: Duration,
+    /// How much of a task's output is kept, 4 KiB or more: its beginning and its end.
+    #[serde(with = "human::size")]
+    pub log_limit: ByteSize,
 }
 
 impl Default for Coordinator {
@@ -256,6 +259,7 @@ impl Default for Coordinator {
             agent_program: None,
             restart_limit: 3,
             restart_window: Duration::from_secs(60),
+            log_limit: ByteSize::mib(64),
         }
     }
 }
@@ -356,6 +360,11 @@ impl Settings {
             !(sweep.hold_fraction > 0.0 && sweep.hold_fraction <= 1.0),
             "sweep.hold_fraction",
             format!("{} is no share of the fleet: use a number over 0 and up to 1", sweep.hold_fraction),
+        );
+        refuse(
+            self.coordinator.log_limit < ByteSize::kib(4),
+            "coordinator.log_limit",
+            format!("{} is too little to tell anything: use 4KiB or more", self.coordinator.log_limit),
         );
         refuse(
             sweep.hold_minimum == 0,

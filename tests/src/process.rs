@@ -20,8 +20,9 @@ use crate::eventually::eventually;
 use crate::output::{Output, Stream};
 use crate::spawner;
 
-/// The variable that marks a role and everything it starts.
-pub const MARKER_VARIABLE: &str = "LIFECYCLE_TEST_ROLE";
+/// The variable that marks a role and everything it starts. None of the `LIFECYCLE_…` ones, which `agent run` keeps from
+/// its command.
+pub const MARKER_VARIABLE: &str = "TEST_ROLE";
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 const CLEANUP_DEADLINE: Duration = Duration::from_secs(5);
 

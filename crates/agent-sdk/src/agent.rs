@@ -89,7 +89,7 @@ impl Agent {
                 released: watch::Sender::new(false),
             }),
         };
-        let bus = agent.inner.store.subscribe_about(agent.id())?;
+        let bus = agent.inner.store.subscribe_as(agent.id())?;
         tokio::spawn(heartbeat::run(agent.inner.clone()));
         tokio::spawn(listener::run(Arc::downgrade(&agent.inner), bus));
         if let Some(caught) = caught {

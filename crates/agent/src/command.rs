@@ -1,10 +1,12 @@
 //! How the command is started: its arguments, its environment, its output.
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::Stdio;
 
 use agent_sdk::process::{TOKEN_VARIABLE, token};
 use agent_sdk::{Agent, Assignment};
+use lifecycle_cli::settings::VARIABLE_PREFIX;
 use lifecycle_core::plan::substitute;
 use tokio::process::{Child, Command};
 
@@ -64,6 +66,11 @@ impl CommandLine {
         let program = self.words.first().cloned().unwrap_or_default();
         let failed = |error| StartError { program: program.clone(), error };
         let mut command = Command::new(&program);
+        // Our settings are not the command's business, and some are secret. It is told who it is, and no more.
+        let ours = |name: &OsString| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes());
+        for name in std::env::vars_os().map(|(name, _)| name).filter(ours) {
+            command.env_remove(name);
+        }
         command
             .args(self.words.iter().skip(1))
             .envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -1,20 +1,70 @@
 //! The coordinator's pipe: its end is the coordinator's death.
 //!
-//! The coordinator holds the write end of our standard input and never writes. The kernel closes it however the
-//! coordinator ends, so we know within a moment, without a network. We stop, and we bear witness: on this host a process
+//! The coordinator holds the write end of our standard input. It writes one line, how to reach the store (a
+//! [`Handover`]), and never again. The kernel closes the pipe however the coordinator ends, so we know within a moment, without a network. We stop, and we bear witness: on this host a process
 //! can be *proven* gone, which ends the coordinator's lease at once instead of minutes later.
 
-use std::io::Read as _;
-use std::time::Duration;
+use std::io::{self, Read as _};
+use std::time::{Duration, Instant};
 
 use agent_sdk::process::is_proven_gone;
 use agent_sdk::{Agent, StopCause, Urgency};
+use lifecycle_cli::exit::{self, Failure};
+use lifecycle_cli::settings::Override;
 use lifecycle_core::ids::AgentId;
+use lifecycle_core::lifeline::{Handover, MOST_BYTES};
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+/// How long the first line may take. It is written before we are started.
+const HANDING_OVER: Duration = Duration::from_secs(10);
+
 /// How long the coordinator may take to vanish after its pipe closed.
 const VANISHING: Duration = Duration::from_secs(2);
+
+/// The first line: what the coordinator says wins over files and variables.
+///
+/// # Errors
+/// When there is no such line; nothing was started then.
+pub(crate) fn handed_over() -> Result<Vec<Override>, Failure> {
+    let refuse = |problem: &str| {
+        Failure::new(
+            exit::USAGE,
+            format!("--lifeline: {problem}; it is for coordinators, leave it out otherwise"),
+        )
+    };
+    let line = first_line().map_err(|error| refuse(&error.to_string()))?;
+    let handed =
+        Handover::parse(&line).ok_or_else(|| refuse("the first line does not say how to reach the store"))?;
+    let setting = |setting, value| Override { flag: "--lifeline", setting, value };
+    let password = handed.password.map(|password| setting("redis.password", password));
+    Ok([setting("redis.url", handed.url)].into_iter().chain(password).collect())
+}
+
+/// Bounded in length and time, so that a `--lifeline` started by hand does not wait for ever.
+fn first_line() -> io::Result<Vec<u8>> {
+    let began = Instant::now();
+    let input = io::stdin();
+    let mut line = Vec::new();
+    while !line.contains(&b'\n') {
+        let left = HANDING_OVER.saturating_sub(began.elapsed());
+        let left = left.try_into().map_err(io::Error::other)?;
+        if poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&left))? == 0 {
+            return Err(io::Error::other("no line came over standard input"));
+        }
+        // Not through the standard library's buffer, which would wait for more.
+        let mut part = [0; MOST_BYTES];
+        match rustix::io::read(&input, &mut part)? {
+            0 => return Err(io::Error::other("standard input ended before its first line did")),
+            read => line.extend_from_slice(&part[..read]),
+        }
+        if line.len() > MOST_BYTES {
+            return Err(io::Error::other("the first line is too long"));
+        }
+    }
+    Ok(line)
+}
 
 pub(crate) fn watch(agent: &Agent, parent: AgentId) {
     let (closed, end) = oneshot::channel();

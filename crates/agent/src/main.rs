@@ -6,13 +6,15 @@
 //!   command      how it is started: arguments, environment, output
 //!   memory       its budget: drained beyond the soft limit, ended beyond the hard one
 //!   containment  its process tree: found, ended, buried
-//!   lifeline     the coordinator's pipe, whose end is its death
+//!   lifeline     the coordinator's pipe: how to reach the store, and then nothing until its end, which is its death
 //!   task_log     where a task's output goes
+//!   log_limit    how much of it is kept
 //! ```
 
 mod command;
 mod containment;
 mod lifeline;
+mod log_limit;
 mod memory;
 mod run;
 mod supervise;
@@ -83,7 +85,8 @@ pub(crate) struct RunArguments {
     /// With --sprint: append each task's output to DIR/TASK.log instead of printing it
     #[arg(long, value_name = "DIR", requires = "sprint")]
     logs: Option<PathBuf>,
-    /// Standard input is a pipe from the parent, and its end means that the parent died
+    /// Standard input is a pipe from the parent: its first line says how to reach the store, and its end means that the
+    /// parent died. For coordinators
     #[arg(long, requires = "parent")]
     lifeline: bool,
     /// The command and its arguments; with --sprint, {task} and {input} are replaced in the arguments
@@ -109,7 +112,8 @@ fn size(text: &str) -> Result<u64, String> {
 fn main() -> ExitCode {
     run_cli(|cli: Cli| match cli.command {
         Command::Run(arguments) => {
-            let settings = cli.global.start()?;
+            let handed = if arguments.lifeline { lifeline::handed_over()? } else { Vec::new() };
+            let settings = cli.global.start_over(handed)?;
             // Two threads: one waits for the child, the other beats, whatever the first is doing.
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -93,14 +93,28 @@ async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::
 
 async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> Work {
     agent.progress(format!("task {} run {}", task.task, task.run));
-    let log = match arguments.logs.as_ref().map(|folder| TaskLog::open(folder, agent.id(), task)).transpose()
-    {
-        Ok(log) => log,
-        Err(error) => return Work::Failed(format!("cannot write the task's log: {error}")),
-    };
     let line = CommandLine::for_task(&arguments.command, agent, task);
     let budget = Budget { timeout: task.timeout, memory: arguments.memory() };
-    match supervise(agent, &line, log.as_ref(), budget).await {
+    let Some(folder) = &arguments.logs else {
+        return outcome(agent, supervise(agent, &line, None, budget).await);
+    };
+    let limit = agent.store().settings().coordinator.log_limit;
+    let log = tokio::select! {
+        log = TaskLog::open(folder, agent.id(), task, limit) => log,
+        // The file system may not answer.
+        _ = agent.shutdown_requested() => return Work::Abandoned,
+    };
+    match log {
+        Ok(log) => {
+            let running = supervise(agent, &line, Some(&log), budget);
+            outcome(agent, log.hold_while(running).await)
+        }
+        Err(error) => Work::Failed(format!("no log: {error}")),
+    }
+}
+
+fn outcome(agent: &Agent, ended: Result<Ended, StartError>) -> Work {
+    match ended {
         Ok(Ended::Exited(status)) if status.success() => Work::Completed("exit 0".into()),
         // It ended because we passed a signal on, or were told to stop: nobody's failure.
         Ok(Ended::Exited(_)) if agent.stop_requested().is_some_and(|stop| stop.cause.is_signal()) => {

@@ -1,33 +1,92 @@
 //! Where a task's output goes: one file per task, all attempts one after the other.
 
-use std::fs::{self, File};
+use std::future::Future;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
 
 use agent_sdk::Assignment;
+use bytesize::ByteSize;
+use lifecycle_cli::log_file::{self, LogFile};
 use lifecycle_core::ids::AgentId;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::log_limit::LogLimit;
+
+/// How often a log that is being written is held to its limit.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The log of one task, open for one attempt.
 #[derive(Debug)]
 pub(crate) struct TaskLog {
-    file: File,
+    path: PathBuf,
+    file: Arc<LogFile>,
+    limit: LogLimit,
 }
 
 impl TaskLog {
     /// Opens `folder/<task>.log` for appending; further runs begin with a line that says so.
-    pub(crate) fn open(folder: &Path, agent: &AgentId, task: &Assignment) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let mut file =
-            File::options().create(true).append(true).open(folder.join(format!("{}.log", task.task)))?;
-        if task.run > 1 {
-            writeln!(file, "--- run {} by {agent} ---", task.run)?;
-        }
-        Ok(Self { file })
+    ///
+    /// # Errors
+    /// When it cannot be written; names it and says why.
+    pub(crate) async fn open(
+        folder: &Path,
+        agent: &AgentId,
+        task: &Assignment,
+        limit: ByteSize,
+    ) -> io::Result<Self> {
+        let path = folder.join(format!("{}.log", task.task));
+        let again = (task.run > 1).then(|| format!("--- run {} by {agent} ---\n", task.run));
+        let limit = LogLimit::new(limit);
+        let opening = spawn_blocking(move || {
+            let mut file = log_file::open(&path)?;
+            // The attempt before may have been killed before it could.
+            limit.close_gap(&file.whole)?;
+            if let Some(again) = again {
+                file.end.write_all(again.as_bytes())?;
+            }
+            Ok(Self { path, file: Arc::new(file), limit })
+        });
+        opening.await.map_err(io::Error::other)?
     }
 
     /// The command's standard output and error.
     pub(crate) fn outputs(&self) -> io::Result<(Stdio, Stdio)> {
-        Ok((self.file.try_clone()?.into(), self.file.try_clone()?.into()))
+        Ok((self.file.end.try_clone()?.into(), self.file.end.try_clone()?.into()))
+    }
+
+    /// Waits for the end of what writes the log, and holds the log to its limit until then.
+    pub(crate) async fn hold_while<T>(&self, writing: impl Future<Output = T>) -> T {
+        let holding = async {
+            loop {
+                sleep(LOOK).await;
+                if !self.change(LogLimit::free_middle).await {
+                    // What cannot be done now can be done at the end.
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = writing => ended,
+            never = holding => never,
+        };
+        self.change(LogLimit::close_gap).await;
+        ended
+    }
+
+    /// `false` if that was not possible, which is told; the command goes on.
+    async fn change(&self, how: fn(&LogLimit, &std::fs::File) -> io::Result<()>) -> bool {
+        let (file, limit) = (Arc::clone(&self.file), self.limit.clone());
+        let changed = spawn_blocking(move || how(&limit, &file.whole)).await.map_err(io::Error::other);
+        match changed.and_then(|changed| changed) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(log = %self.path.display(), %error, "a log may be longer than coordinator.log_limit");
+                false
+            }
+        }
     }
 }

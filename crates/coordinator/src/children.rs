@@ -1,20 +1,24 @@
 //! The processes of the agents: each one `agent run`, started and watched here.
 //!
-//! The write end of a child's standard input is its lifeline. It is never written to; the kernel closes it when this
-//! process ends, however it ends, and that tells the child.
+//! The write end of a child's standard input is its lifeline. One line is written to it, how to reach the store; then
+//! nothing more. The kernel closes it when this process ends, however it ends, and that tells the child.
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::{DirBuilder, File};
+use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
+use lifecycle_cli::log_file;
+use lifecycle_cli::secrets::is_secret;
 use lifecycle_core::ids::{AgentId, Incarnation};
+use lifecycle_core::lifeline::Handover;
 use lifecycle_core::plan::{AgentPlan, SprintPlan};
-use lifecycle_core::settings::{Settings, Shutdown};
+use lifecycle_core::settings::{Redis, Settings, Shutdown};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::process::{ChildStdin, Command};
+use tokio::process::Command;
 
 use crate::pressure::Manner;
 
@@ -40,7 +44,7 @@ pub(crate) struct Child {
     /// Its life, once the store has shown it.
     pub(crate) incarnation: Option<Incarnation>,
     handle: Option<OwnedFd>,
-    _lifeline: Option<ChildStdin>,
+    _lifeline: PipeWriter,
     asked: Option<Asked>,
 }
 
@@ -64,6 +68,17 @@ impl Launcher {
         self.logs(sprint).join("agents").join(format!("{}.log", agent.name))
     }
 
+    /// The same path without the links that may lead to `coordinator.runs_dir`: below it none is followed.
+    fn resolved(&self, path: &Path) -> io::Result<PathBuf> {
+        let runs = &self.settings.coordinator.runs_dir;
+        let real =
+            DirBuilder::new().recursive(true).mode(0o700).create(runs).and_then(|()| runs.canonicalize());
+        let real = real.map_err(|error| {
+            io::Error::new(error.kind(), format!("coordinator.runs_dir {}: {error}", runs.display()))
+        })?;
+        Ok(real.join(path.strip_prefix(runs).unwrap_or(path)))
+    }
+
     /// Starts the agent; `exited` is called once it has ended.
     pub(crate) fn start(
         &self,
@@ -71,7 +86,7 @@ impl Launcher {
         agent: &AgentPlan,
         exited: impl FnOnce(io::Result<ExitStatus>) + Send + 'static,
     ) -> io::Result<Child> {
-        let log = append(&self.agent_log(sprint, agent))?;
+        let log = append(&self.resolved(&self.agent_log(sprint, agent))?)?;
         let mut command = Command::new(&self.program);
         command.args([
             "run",
@@ -82,7 +97,9 @@ impl Launcher {
             "--sprint",
             sprint.id.as_str(),
         ]);
-        command.args(["--parent", self.parent.as_str(), "--lifeline", "--logs"]).arg(self.logs(sprint));
+        command
+            .args(["--parent", self.parent.as_str(), "--lifeline", "--logs"])
+            .arg(self.resolved(&self.logs(sprint))?);
         if let Some(limit) = agent.memory_limit {
             command.arg("--memory-limit").arg(format!("{}B", limit.as_u64()));
         }
@@ -93,18 +110,16 @@ impl Launcher {
             command.arg("--config").arg(config);
         }
         command.arg("--").args(&agent.command).envs(&agent.env);
-        command.env("LIFECYCLE_REDIS__URL", &self.settings.redis.url);
-        if let Some(password) = &self.settings.redis.password {
-            command.env("LIFECYCLE_REDIS__PASSWORD", password);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_secret(name)) {
+            command.env_remove(name);
         }
+        let (input, lifeline) = lifeline(&self.settings.redis)?;
         // A group of its own: Ctrl-C in a terminal reaches the coordinator alone, which then asks each child.
-        command.process_group(0).stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        command.process_group(0).stdin(input).stdout(log.try_clone()?).stderr(log);
         let mut process = command.spawn()?;
         let pid = process.id().ok_or_else(|| io::Error::other("it ended at once"))?;
         // While nobody has waited for it the pid is its own.
         let handle = handle(pid);
-        // Taken out, because waiting for the child would close it.
-        let lifeline = process.stdin.take();
         tokio::spawn(async move { exited(process.wait().await) });
         Ok(Child { pid, incarnation: None, handle, _lifeline: lifeline, asked: None })
     }
@@ -168,6 +183,13 @@ impl Child {
     }
 }
 
+/// A pipe with its one line in it, before anybody reads: it is short enough never to block.
+fn lifeline(redis: &Redis) -> io::Result<(PipeReader, PipeWriter)> {
+    let (input, mut lifeline) = io::pipe()?;
+    lifeline.write_all(Handover::of(redis).line().map_err(io::Error::other)?.as_bytes())?;
+    Ok((input, lifeline))
+}
+
 fn handle(pid: u32) -> Option<OwnedFd> {
     let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
     pidfd_open(pid, PidfdFlags::empty())
@@ -175,14 +197,9 @@ fn handle(pid: u32) -> Option<OwnedFd> {
         .ok()
 }
 
+/// Opened off the other tasks of this thread: a file system may not answer.
 fn append(path: &Path) -> io::Result<File> {
-    let opened = path
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| OpenOptions::new().create(true).append(true).open(path));
-    opened.map_err(|error| {
-        io::Error::new(error.kind(), format!("{} cannot be written: {error}", path.display()))
-    })
+    Ok(tokio::task::block_in_place(|| log_file::open(path))?.end)
 }
 
 /// An exit status as the records have it: `exit 1`, `signal 9`.

@@ -1,5 +1,6 @@
 //! What every command line takes, and how a wrong one is refused.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,10 +12,14 @@ use lifecycle_core::settings::Settings;
 use crate::exit::{self, Failure};
 use crate::logging;
 use crate::output::{self, Output};
-use crate::settings::{SettingsError, Sources};
+use crate::secrets;
+use crate::settings::{Override, SettingsError, Sources};
 
 /// Named on each option: a heading for the struct would also take the options that stand after it.
 const HEADING: &str = "Options of every command";
+
+/// The one flag whose value may hold a secret.
+const REDIS_URL: &str = "--redis-url";
 
 /// The options of every command; put them into a command line with `#[command(flatten)]`.
 #[derive(Debug, Clone, Default, Args)]
@@ -44,12 +49,27 @@ impl GlobalArgs {
         self.over(Sources::of_process(self.config.clone()))
     }
 
-    /// Loads the settings.
+    /// Loads the settings, and hides from other processes those that are secret. To be called before any thread is started.
     ///
     /// # Errors
     /// All mistakes in the settings at once.
     pub fn load(&self) -> Result<Settings, SettingsError> {
-        self.sources().load()
+        self.load_over(Vec::new())
+    }
+
+    /// Like [`GlobalArgs::load`], with values that win over all others.
+    fn load_over(&self, stronger: Vec<Override>) -> Result<Settings, SettingsError> {
+        let mut sources = self.sources();
+        sources.overrides.extend(stronger);
+        let settings = sources.load();
+        if let Err(error) = secrets::hide(REDIS_URL) {
+            // There is no log yet.
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: other processes of this user may be able to read how the store is reached: {error}"
+            );
+        }
+        settings
     }
 
     /// Loads the settings and starts logging as they say: the first thing a command does.
@@ -57,13 +77,21 @@ impl GlobalArgs {
     /// # Errors
     /// Those of [`GlobalArgs::load`] and [`logging::start`].
     pub fn start(&self) -> anyhow::Result<Settings> {
-        let settings = self.load()?;
+        self.start_over(Vec::new())
+    }
+
+    /// Like [`GlobalArgs::start`], with values that win over all others.
+    ///
+    /// # Errors
+    /// Those of [`GlobalArgs::start`].
+    pub fn start_over(&self, stronger: Vec<Override>) -> anyhow::Result<Settings> {
+        let settings = self.load_over(stronger)?;
         logging::start(&settings.log)?;
         Ok(settings)
     }
 
     fn over(&self, sources: Sources) -> Sources {
-        sources.with_flag("--redis-url", "redis.url", self.redis_url.as_ref()).with_flag(
+        sources.with_flag(REDIS_URL, "redis.url", self.redis_url.as_ref()).with_flag(
             "--log-level",
             "log.level",
             self.log_level.as_ref(),

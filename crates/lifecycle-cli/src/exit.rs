@@ -32,7 +32,7 @@ pub fn of_store(error: &StoreError) -> u8 {
         StoreError::Unreachable { .. } | StoreError::Unavailable(_) => UNAVAILABLE,
         // It is there but not for us: a wrong password, a missing right.
         StoreError::Refused(_) if !error.is_transient() => UNAVAILABLE,
-        StoreError::Refused(_) | StoreError::Unexpected(_) => FAILED,
+        StoreError::Untrusted(_) | StoreError::Refused(_) | StoreError::Unexpected(_) => FAILED,
     }
 }
 

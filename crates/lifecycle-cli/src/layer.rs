@@ -49,11 +49,10 @@ impl Layer {
     ///
     /// Text that the setting takes as it stands is taken so: a password `007` keeps its zeros. Only a
     /// setting that wants something else than text makes it a number or a flag.
-    pub(crate) fn single(origin: Origin, section: &str, key: &str, text: &str) -> Self {
-        let setting = format!("{section}.{key}");
-        let values =
-            |value: Value| Dict::from([(section.to_owned(), Dict::from([(key.to_owned(), value)]).into())]);
-        let mut layer = Self { place: Place::Single { setting, origin }, values: values(text.into()) };
+    pub(crate) fn single(origin: Origin, setting: &str, text: &str) -> Self {
+        let values = |value: Value| nested(setting, value);
+        let place = Place::Single { setting: setting.to_owned(), origin };
+        let mut layer = Self { place, values: values(text.into()) };
         let wants_another_type = layer.read().is_err_and(|error| matches!(error.kind, Kind::InvalidType(..)));
         if let Some(value) = typed(text)
             && wants_another_type
@@ -87,17 +86,16 @@ impl Layer {
 
     /// Where this layer got `setting` from, if it has it.
     pub(crate) fn origin_of(&self, setting: &str) -> Option<Origin> {
-        let (section, key) = setting.split_once('.')?;
-        let has = self.values.get(section)?.as_dict()?.contains_key(key);
-        has.then(|| self.origin(setting))
+        let (section, key) = setting.rsplit_once('.')?;
+        let values = section.split('.').try_fold(&self.values, |values, name| values.get(name)?.as_dict())?;
+        values.contains_key(key).then(|| self.origin(setting))
     }
 
     /// The names of all settings in this layer.
-    pub(crate) fn settings(&self) -> impl Iterator<Item = String> {
-        self.values.iter().flat_map(|(section, values)| {
-            let keys = values.as_dict().into_iter().flat_map(Dict::keys);
-            keys.map(move |key| format!("{section}.{key}"))
-        })
+    pub(crate) fn settings(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        note(&self.values, "", &mut names);
+        names
     }
 
     fn origin(&self, setting: &str) -> Origin {
@@ -124,6 +122,29 @@ impl Provider for Layer {
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+/// How deep settings lie, `redis.tls.ca`: a name with more dots is unknown, and must not cost a level for each.
+const LEVELS: usize = 3;
+
+/// The value at a dotted name.
+fn nested(setting: &str, value: Value) -> Dict {
+    let mut names: Vec<&str> = setting.splitn(LEVELS, '.').collect();
+    let last = names.pop().unwrap_or_default();
+    let values = Dict::from([(last.to_owned(), value)]);
+    names.iter().rev().fold(values, |values, name| Dict::from([((*name).to_owned(), values.into())]))
+}
+
+/// Notes the dotted names of all values, which are those of settings below the first level.
+fn note(values: &Dict, section: &str, names: &mut Vec<String>) {
+    for (key, value) in values {
+        let name = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+        match value.as_dict() {
+            Some(values) => note(values, &name, names),
+            None if section.is_empty() => {}
+            None => names.push(name),
+        }
     }
 }
 

@@ -35,8 +35,10 @@
 pub mod arguments;
 pub mod exit;
 mod layer;
+pub mod log_file;
 pub mod logging;
 mod mistake;
 pub mod output;
+pub mod secrets;
 pub mod settings;
 mod toml_lines;

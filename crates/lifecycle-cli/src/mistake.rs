@@ -9,8 +9,8 @@ use lifecycle_core::settings::Settings;
 use crate::output::printable;
 use lifecycle_core::spelling;
 
-/// Prefix of the environment variables that hold settings.
-pub(crate) const VARIABLE_PREFIX: &str = "LIFECYCLE_";
+/// Prefix of the environment variables of the product.
+pub const VARIABLE_PREFIX: &str = "LIFECYCLE_";
 /// What stands between section and setting in a variable's name.
 pub(crate) const VARIABLE_SEPARATOR: &str = "__";
 /// The one setting whose value is never shown.
@@ -39,8 +39,8 @@ impl Origin {
     fn spell(&self, section: &str, key: Option<&str>) -> String {
         match (self, key) {
             (Self::Variable(_), Some(key)) => {
-                let (section, key) = (section.to_uppercase(), key.to_uppercase());
-                format!("{VARIABLE_PREFIX}{section}{VARIABLE_SEPARATOR}{key}")
+                let name = format!("{section}.{key}").to_uppercase().replace('.', VARIABLE_SEPARATOR);
+                format!("{VARIABLE_PREFIX}{name}")
             }
             (_, Some(key)) => format!("{section}.{key}"),
             (_, None) => section.to_owned(),
@@ -148,10 +148,9 @@ pub(crate) fn explain(kind: &Kind, setting: &str, origin: &Origin) -> String {
 /// Says that a section or a setting does not exist, and which one was probably meant.
 fn unknown(setting: &str, origin: &Origin, known: &[&'static str]) -> String {
     let (section, key) =
-        setting.split_once('.').map_or((setting, None), |(section, key)| (section, Some(key)));
+        setting.rsplit_once('.').map_or((setting, None), |(section, key)| (section, Some(key)));
     // serde lists the sections when the section is unknown, and the section's settings when the setting is.
-    let section_is_known =
-        serde_json::to_value(Settings::default()).is_ok_and(|all| all.get(section).is_some());
+    let section_is_known = default_value(section).is_some();
     let (what, suggestion) = match key {
         Some(key) if section_is_known => (
             format!("there is no setting {key:?} in {section}"),
@@ -196,8 +195,12 @@ fn friendly(expected: &str) -> &str {
 
 /// The setting's default as it would be written, if it has one.
 fn default_of(setting: &str) -> Option<String> {
+    let value = default_value(setting)?;
+    (!value.is_null() && !value.is_object()).then(|| value.to_string())
+}
+
+/// The defaults of a section, or of a setting.
+fn default_value(name: &str) -> Option<serde_json::Value> {
     let defaults = serde_json::to_value(Settings::default()).ok()?;
-    let (section, key) = setting.split_once('.')?;
-    let value = defaults.get(section)?.get(key)?;
-    (!value.is_null()).then(|| value.to_string())
+    defaults.pointer(&format!("/{}", name.replace('.', "/"))).cloned()
 }

@@ -17,8 +17,9 @@ use lifecycle_core::settings::{Contradiction, Settings};
 
 use crate::layer::Layer;
 use crate::logging;
+pub use crate::mistake::VARIABLE_PREFIX;
+use crate::mistake::VARIABLE_SEPARATOR;
 pub use crate::mistake::{Mistake, Origin, SettingsError};
-use crate::mistake::{VARIABLE_PREFIX, VARIABLE_SEPARATOR};
 
 /// The settings file that is read from the current folder when no other is named.
 pub const DEFAULT_FILE: &str = "lifecycle.toml";
@@ -128,10 +129,10 @@ impl Sources {
     /// The layers, weakest first.
     fn layers(&self) -> impl Iterator<Item = Result<Layer, Mistake>> {
         let variables = self.environment.iter().filter_map(|(name, value)| variable(name, value));
-        let flags = self.overrides.iter().map(|given| {
-            let (section, key) = given.setting.split_once('.').unwrap_or((given.setting, ""));
-            Ok(Layer::single(Origin::Flag(given.flag), section, key, &given.value))
-        });
+        let flags = self
+            .overrides
+            .iter()
+            .map(|given| Ok(Layer::single(Origin::Flag(given.flag), given.setting, &given.value)));
         self.file().into_iter().chain(variables).chain(flags)
     }
 
@@ -162,16 +163,15 @@ fn variable(name: &OsStr, value: &OsStr) -> Option<Result<Layer, Mistake>> {
     if name.starts_with(TEST_PREFIX) || value.is_empty() {
         return None;
     }
-    let (section, key) = name.strip_prefix(VARIABLE_PREFIX)?.split_once(VARIABLE_SEPARATOR)?;
-    let (section, key) = (section.to_lowercase(), key.to_lowercase());
+    let name_of_ours = name.strip_prefix(VARIABLE_PREFIX)?;
+    if !name_of_ours.contains(VARIABLE_SEPARATOR) {
+        return None;
+    }
+    let setting = name_of_ours.to_lowercase().replace(VARIABLE_SEPARATOR, ".");
     let origin = Origin::Variable(name.to_owned());
     Some(match value.to_str() {
-        Some(text) => Ok(Layer::single(origin, &section, &key, text)),
-        None => Err(Mistake::Setting {
-            setting: format!("{section}.{key}"),
-            origin,
-            problem: "the value is not UTF-8 text".into(),
-        }),
+        Some(text) => Ok(Layer::single(origin, &setting, text)),
+        None => Err(Mistake::Setting { setting, origin, problem: "the value is not UTF-8 text".into() }),
     })
 }
 

@@ -78,6 +78,14 @@ event_kinds! {
 }
 
 impl EventKind {
+    /// Whether it is said *to* the agent that it is about, who then looks at the keys at once: it goes to that agent's own
+    /// channel as well. What agents say of themselves is for observers alone.
+    #[must_use]
+    pub fn is_addressed(self) -> bool {
+        // A changed state is an order when others say it.
+        matches!(self, Self::CleanupStarted | Self::AgentStateChanged | Self::TaskAssigned)
+    }
+
     /// The name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

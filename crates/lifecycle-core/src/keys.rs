@@ -14,8 +14,17 @@ use crate::ids::{AgentId, EpicId, SprintId, TaskId};
 
 /// The channel that carries [`crate::event::Event`]s: hints, never the truth.
 pub const LIFECYCLE_CHANNEL: &str = "agent:lifecycle";
+/// What the name of an agent's own channel begins with; see [`agent_channel`].
+pub const AGENT_CHANNEL_PREFIX: &str = "agent:lifecycle:";
 /// The channel that carries alerts for people.
 pub const ALERT_CHANNEL: &str = "system:alerts";
+
+/// The channel of one agent, the only one it subscribes to: what others say to it is published there as well, so that
+/// no agent pays for the beats of the others.
+#[must_use]
+pub fn agent_channel(agent: &str) -> String {
+    format!("{AGENT_CHANNEL_PREFIX}{agent}")
+}
 
 /// How key names map to Redis Cluster slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -295,6 +304,7 @@ mod tests {
             ]
         );
         assert_eq!((LIFECYCLE_CHANNEL, ALERT_CHANNEL), ("agent:lifecycle", "system:alerts"));
+        assert_eq!(agent_channel("coder-1"), "agent:lifecycle:coder-1");
         for name in names {
             assert!(keys.parse(&name).is_some(), "{name} is recognised as ours");
             assert!(!keys.may_own(&name), "{name} cannot be claimed as a further key");

@@ -21,6 +21,7 @@ pub mod human;
 pub mod ids;
 pub mod keys;
 pub mod leak;
+pub mod lifeline;
 pub mod liveness;
 pub mod metric;
 pub mod plan;

@@ -4,6 +4,8 @@
 //! the command lines; [`Settings::contradictions`] reports all mistakes at once, by setting name, so that
 //! the loader can add the source of each.
 
+mod shown;
+
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,7 +44,7 @@ pub struct Settings {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Redis {
-    /// `redis://[user[:password]@]host[:port][/db]`, `redis+unix:///path/to.sock`, or `rediss://…` in a build with TLS.
+    /// `redis://[user[:password]@]host[:port][/db]`, `redis+unix:///path/to.sock`, or `rediss://…` for TLS.
     pub url: String,
     /// Password, where it should not stand in the URL.
     #[serde(deserialize_with = "lenient_text", skip_serializing)]
@@ -54,6 +56,17 @@ pub struct Redis {
     /// Longest time one command may take, 100 ms or more.
     #[serde(with = "human::duration")]
     pub command_timeout: Duration,
+    /// Whom we believe to be the store, over TLS.
+    pub tls: Tls,
+}
+
+/// `redis.tls.*`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate authorities that may sign the store's certificate. Default: those that the machine
+    /// trusts.
+    pub ca: Option<PathBuf>,
 }
 
 impl Default for Redis {
@@ -63,6 +76,7 @@ impl Default for Redis {
             password: None,
             start_timeout: Duration::from_secs(10),
             command_timeout: Duration::from_secs(3),
+            tls: Tls::default(),
         }
     }
 }
@@ -75,22 +89,16 @@ impl std::fmt::Debug for Redis {
             .field("password", &self.password.as_ref().map(|_| "***"))
             .field("start_timeout", &self.start_timeout)
             .field("command_timeout", &self.command_timeout)
+            .field("tls", &self.tls)
             .finish()
     }
 }
 
 impl Redis {
-    /// The URL as it may be shown to people.
+    /// The URL as it may be shown to people: without a password, however broken it is.
     #[must_use]
     pub fn url_without_password(&self) -> String {
-        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
-        match rest.rsplit_once('@') {
-            Some((credentials, host)) => {
-                let user = credentials.split(':').next().unwrap_or_default();
-                format!("{scheme}://{user}:***@{host}")
-            }
-            None => self.url.clone(),
-        }
+        shown::url(&self.url)
     }
 }
 
@@ -239,6 +247,9 @@ pub struct Coordinator {
     /// See `restart_limit`.
     #[serde(with = "human::duration")]
     pub restart_window: Duration,
+    /// How much of a task's output is kept, 4 KiB or more: its beginning and its end.
+    #[serde(with = "human::size")]
+    pub log_limit: ByteSize,
 }
 
 impl Default for Coordinator {
@@ -248,6 +259,7 @@ impl Default for Coordinator {
             agent_program: None,
             restart_limit: 3,
             restart_window: Duration::from_secs(60),
+            log_limit: ByteSize::mib(64),
         }
     }
 }
@@ -348,6 +360,11 @@ impl Settings {
             !(sweep.hold_fraction > 0.0 && sweep.hold_fraction <= 1.0),
             "sweep.hold_fraction",
             format!("{} is no share of the fleet: use a number over 0 and up to 1", sweep.hold_fraction),
+        );
+        refuse(
+            self.coordinator.log_limit < ByteSize::kib(4),
+            "coordinator.log_limit",
+            format!("{} is too little to tell anything: use 4KiB or more", self.coordinator.log_limit),
         );
         refuse(
             sweep.hold_minimum == 0,

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// again is safe.
     #[error("the store did not answer: {0}")]
     Unavailable(String),
+    /// What answered could not prove to be the store, or wants a proof of us. Nothing was sent to it.
+    #[error("no encrypted connection to the store: {0}; nothing was sent")]
+    Untrusted(String),
     /// The store understood and refused. Nothing was written by this command.
     #[error("the store refused: {0}")]
     Refused(String),
@@ -47,7 +50,7 @@ impl StoreError {
             Self::Refused(text) => {
                 !["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| text.starts_with(code))
             }
-            Self::Configuration { .. } | Self::Unexpected(_) => false,
+            Self::Configuration { .. } | Self::Untrusted(_) | Self::Unexpected(_) => false,
         }
     }
 }
@@ -63,6 +66,9 @@ impl StoreError {
 impl From<fred::error::Error> for StoreError {
     fn from(error: fred::error::Error) -> Self {
         use fred::error::ErrorKind;
+        if let Some(problem) = untrusted(error.details()) {
+            return Self::Untrusted(problem);
+        }
         let details = in_words(error.details());
         match error.kind() {
             ErrorKind::IO
@@ -86,6 +92,43 @@ pub(crate) fn in_words(details: &str) -> String {
         Some(rest.split_once('"')?.0.to_string())
     });
     quoted.unwrap_or_else(|| details.trim_end_matches('.').to_string())
+}
+
+/// What is wrong with the TLS connection, if that is what is wrong. The client passes on nothing but the debug text of
+/// rustls's errors.
+fn untrusted(details: &str) -> Option<String> {
+    const CERTIFICATE: [(&str, &str); 6] = [
+        (
+            "UnknownIssuer",
+            "is signed by nobody we trust: set redis.tls.ca to the store's certificate authority",
+        ),
+        ("CaUsedAsEndEntity", "is an authority's own: give the store one that is signed by it"),
+        ("NotValidForName", "is for another name: redis.url must have a name that it is made out to"),
+        ("Expired", "has expired"),
+        ("NotValidYet", "is not valid yet: is this machine's clock right?"),
+        ("Revoked", "was revoked"),
+    ];
+    if let Some((_, reason)) = details.split_once("InvalidCertificate(") {
+        // CaUsedAsEndEntity comes wrapped: `Other(OtherError(CaUsedAsEndEntity))`.
+        let known = CERTIFICATE.iter().find(|(name, _)| reason.contains(name)).map(|(_, words)| *words);
+        return Some(match known {
+            Some(words) => format!("its certificate {words}"),
+            None => format!("its certificate cannot be used ({})", reason.trim_end_matches([' ', '}', ')'])),
+        });
+    }
+    if details.contains("InvalidMessage(InvalidContentType") {
+        return Some(
+            "it does not speak TLS at this port: use its TLS port, or redis:// if you trust the network"
+                .into(),
+        );
+    }
+    let (_, alert) = details.split_once("AlertReceived(")?;
+    Some(match alert.split_once(')').map_or(alert, |(alert, _)| alert) {
+        "CertificateRequired" => {
+            "it wants a certificate of us, which we cannot give: set tls-auth-clients no".into()
+        }
+        alert => format!("it refused ours ({alert})"),
+    })
 }
 
 impl From<Malformed> for StoreError {

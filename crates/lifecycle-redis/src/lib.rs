@@ -32,6 +32,7 @@ mod sprints;
 mod store;
 mod sweeping;
 mod tasks;
+mod tls;
 mod trends;
 
 pub use agents::{BeatReply, Fenced, Life, Registered};

@@ -2,7 +2,7 @@
 
 use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::ids::Incarnation;
-use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
+use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
 use lifecycle_core::record::Order;
 
 use fred::interfaces::{ClientLike, PubsubInterface};
@@ -89,7 +89,7 @@ impl Store {
         self.publish(&event).await
     }
 
-    /// Publishes an event as it is.
+    /// Publishes an event as it is: to everybody who observes, and to the agent it is addressed to.
     ///
     /// # Errors
     /// As the store says.
@@ -99,7 +99,15 @@ impl Store {
             _ => LIFECYCLE_CHANNEL,
         };
         let bytes = self.wire.encode(event)?;
-        Ok(self.client.publish::<(), _, _>(channel, bytes.as_slice()).await?)
+        let observers = self.client.publish::<(), _, _>(channel, bytes.as_slice());
+        match &event.agent_id {
+            Some(agent) if event.kind.is_addressed() => {
+                let addressee = self.client.publish::<(), _, _>(agent_channel(agent), bytes.as_slice());
+                futures_util::future::try_join(observers, addressee).await?;
+            }
+            _ => observers.await?,
+        }
+        Ok(())
     }
 
     /// Server time in ms.

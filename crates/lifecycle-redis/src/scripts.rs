@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use fred::types::scripts::Script;
 use lifecycle_core::event::{EVENT_VERSION, EventKind};
-use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
+use lifecycle_core::keys::{AGENT_CHANNEL_PREFIX, ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_core::sweep::Reason;
 use lifecycle_core::task::{Cost, TaskState};
 
@@ -75,12 +75,16 @@ scripts! {
 
 fn prelude() -> String {
     let mut text = format!(
-        "local CHANNEL, ALERT_CHANNEL = '{LIFECYCLE_CHANNEL}', '{ALERT_CHANNEL}'\n\
+        "local CHANNEL, AGENT_CHANNEL, ALERT_CHANNEL = '{LIFECYCLE_CHANNEL}', '{AGENT_CHANNEL_PREFIX}', '{ALERT_CHANNEL}'\n\
          local EVENT_VERSION, PROCESS_EXITED = {EVENT_VERSION}, '{}'\nlocal EVENT = {{",
         Reason::ProcessExited
     );
     for (_, name) in EventKind::ALL {
         let _ = write!(text, "{name} = '{name}', ");
+    }
+    text.push_str("}\nlocal ADDRESSED = {");
+    for (_, name) in EventKind::ALL.iter().filter(|(kind, _)| kind.is_addressed()) {
+        let _ = write!(text, "{name} = true, ");
     }
     text.push_str("}\n");
     words(&mut text, "TASK_STATE", TaskState::ALL, TaskState::as_str);

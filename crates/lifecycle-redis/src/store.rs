@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fred::clients::Client;
+use fred::clients::{Client, SubscriberClient};
 use fred::interfaces::ClientLike;
 use fred::types::Builder;
 use fred::types::Value;
 use fred::types::config::{
-    Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
+    ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
 };
 use fred::types::scripts::Script;
 use lifecycle_core::codec::Wire;
@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::scripts::Scripts;
+use crate::tls;
 
 /// A connection to the store: cheap to clone, shared by all clones, reconnecting for ever.
 #[derive(Debug, Clone)]
@@ -111,10 +112,25 @@ impl Store {
         self.settings.redis.url_without_password()
     }
 
+    /// Whether what is sent to the store is encrypted, and the store has proven who it is.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.builder.get_config().is_some_and(fred::types::config::Config::uses_tls)
+    }
+
     /// Whether a connection stands at this moment.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.client.is_connected()
+    }
+
+    /// A client of its own for a subscription.
+    pub(crate) fn subscriber(&self) -> Result<SubscriberClient, StoreError> {
+        let mut builder = Builder::clone(&self.builder);
+        // It would wake the process every second to look for commands that are not answered, and a subscription sends
+        // none. Whether it still hears anything is found out by sending itself a message.
+        builder.with_connection_config(|connection| connection.unresponsive.max_timeout = None);
+        Ok(builder.build_subscriber_client()?)
     }
 
     /// Closes the connection. Commands that were sent are answered first.
@@ -168,13 +184,8 @@ fn builder(settings: &Settings) -> Result<Builder, StoreError> {
             ),
         });
     }
-    let mut config = Config::from_url(&redis.url).map_err(|error| StoreError::Configuration {
-        url: redis.url_without_password(),
-        problem: format!(
-            "{}; write redis://host:port, redis://:password@host:port/db or redis+unix:///path",
-            error.details()
-        ),
-    })?;
+    let mut config = tls::config(redis)
+        .map_err(|problem| StoreError::Configuration { url: redis.url_without_password(), problem })?;
     // `false`: keep trying from the first attempt on. Callers bring their own start-up deadline.
     config.fail_fast = false;
     if redis.password.is_some() {
@@ -182,7 +193,7 @@ fn builder(settings: &Settings) -> Result<Builder, StoreError> {
     }
     let mut builder = Builder::from_config(config);
     // Default: give up at the first broken connection.
-    builder.set_policy(ReconnectPolicy::new_exponential(0, 50, 2_000, 2));
+    builder.set_policy(reconnecting());
     builder.set_performance_config(PerformanceConfig {
         // Default: never.
         default_command_timeout: redis.command_timeout,
@@ -207,6 +218,17 @@ fn builder(settings: &Settings) -> Result<Builder, StoreError> {
         ..ConnectionConfig::default()
     });
     Ok(builder)
+}
+
+/// For ever, after 1, 4, 16, 64, 256 and 1,024 ms and then every two seconds or so. The client waits before its very first
+/// attempt too, jitter included, which made every command 90 ms late: so the first pause is as short as it can be. And it
+/// cuts the jitter off at the longest pause, so that a whole fleet would come back together after an outage: so the
+/// longest pause is another one in each process.
+fn reconnecting() -> ReconnectPolicy {
+    let longest = rand::random_range(1_500..2_500);
+    let mut policy = ReconnectPolicy::new_exponential(0, 1, longest, 4);
+    policy.set_jitter(0);
+    policy
 }
 
 /// Named arguments for a script.

@@ -51,7 +51,7 @@ fn settings_of_the_surroundings_do_not_leak_into_a_role() {
     role.wait(SOON).unwrap();
     let mut seen = role.output().all();
     seen.sort();
-    assert_eq!(seen, ["LIFECYCLE_GIVEN", MARKER_VARIABLE]);
+    assert_eq!(seen, ["LIFECYCLE_GIVEN"]);
 }
 
 #[test]

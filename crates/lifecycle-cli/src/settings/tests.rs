@@ -87,6 +87,7 @@ fn every_kind_of_setting_can_be_given_by_variable() {
             ("LIFECYCLE_COORDINATOR__RUNS_DIR", "2026"),
             ("LIFECYCLE_COORDINATOR__AGENT_PROGRAM", "/opt/agent"),
             ("LIFECYCLE_LOG__LEVEL", "info,sweeper=debug"),
+            ("LIFECYCLE_REDIS__TLS__CA", "/etc/store.pem"),
         ],
         &[],
     )
@@ -101,6 +102,23 @@ fn every_kind_of_setting_can_be_given_by_variable() {
     assert_eq!(settings.coordinator.runs_dir, PathBuf::from("2026"));
     assert_eq!(settings.coordinator.agent_program, Some("/opt/agent".into()));
     assert_eq!(settings.log.level, "info,sweeper=debug");
+    assert_eq!(settings.redis.tls.ca, Some("/etc/store.pem".into()));
+}
+
+#[test]
+fn a_section_within_a_section_is_read_from_the_file_and_its_mistakes_have_their_place() {
+    let settings = load(Some("[redis.tls]\nca = \"ca.pem\"\n"), &[], &[]).unwrap();
+    assert_eq!(settings.redis.tls.ca, Some("ca.pem".into()));
+    refused(
+        load(Some("[redis.tls]\nac = \"ca.pem\"\n"), &[("LIFECYCLE_REDIS__TLS__CB", "x")], &[]),
+        &[
+            "redis.tls.ac (from lifecycle.toml, line 2): there is no setting \"ac\" in redis.tls; known are ca",
+            "redis.tls.cb (from LIFECYCLE_REDIS__TLS__CB): there is no setting \"cb\" in redis.tls; did you mean LIFECYCLE_REDIS__TLS__CA?",
+        ],
+    );
+    let deep = format!("LIFECYCLE_{}", "A__".repeat(20_000));
+    let error = load(None, &[(&deep, "x")], &[]).unwrap_err();
+    assert_eq!(error.mistakes.len(), 1);
 }
 
 #[test]
@@ -157,7 +175,7 @@ fn a_misspelt_variable_is_refused_with_the_one_that_was_meant() {
         &[
             "swepe.interval (from LIFECYCLE_SWEPE__INTERVAL): there is no section \"swepe\"; did you mean LIFECYCLE_SWEEP__INTERVAL?",
             "sweep.intervall (from LIFECYCLE_SWEEP__INTERVALL): there is no setting \"intervall\" in sweep; did you mean LIFECYCLE_SWEEP__INTERVAL?",
-            "sweep.interval__x (from LIFECYCLE_SWEEP__INTERVAL__X): there is no setting \"interval__x\" in sweep; did you mean LIFECYCLE_SWEEP__INTERVAL?",
+            "sweep.interval.x (from LIFECYCLE_SWEEP__INTERVAL__X): a section is not a duration with its unit, such as \"30s\", \"500ms\" or \"5m\"",
             "banana.x (from LIFECYCLE_BANANA__X): there is no section \"banana\"; known are redis, heartbeat, sweep, memory, shutdown, wire, http, coordinator, log",
         ],
     );

@@ -1,5 +1,5 @@
 -- What every script shares: server time, the fleet's wire format, events.
--- CHANNEL and EVENT come from lifecycle-core, so no name is written here.
+-- CHANNEL, AGENT_CHANNEL, EVENT and ADDRESSED come from lifecycle-core, so no name is written here.
 
 local function server_ms()
   local time = redis.call('TIME')
@@ -19,11 +19,14 @@ local function decode(bytes)
   return nil
 end
 
+-- To everybody who observes, and to the agent it is addressed to.
 local function publish(format, kind, fields)
   fields.v = EVENT_VERSION
   fields.type = kind
   fields.timestamp = server_ms()
-  redis.call('PUBLISH', CHANNEL, encode(format, fields))
+  local event = encode(format, fields)
+  redis.call('PUBLISH', CHANNEL, event)
+  if ADDRESSED[kind] then redis.call('PUBLISH', AGENT_CHANNEL .. fields.agentId, event) end
 end
 
 -- Fields of a hash; all absent if the key holds something else, as other people's keys may.

@@ -1,0 +1,94 @@
+//! TLS to the store: whom we believe, and what is wrong when we do not.
+//!
+//! The server proves who it is, always: there is no setting that turns that off. It is believed when its certificate was
+//! signed by the authority of `redis.tls.ca`, or, without one, by one that this machine trusts.
+
+use fred::types::config::Config;
+use lifecycle_core::settings::Redis;
+
+/// Scheme of a URL with TLS, and of the same server without it.
+const SCHEMES: [(&str, &str); 2] = [("rediss://", "redis://"), ("valkeys://", "valkey://")];
+
+/// Reads the URL, with TLS where it asks for it.
+///
+/// # Errors
+/// What is wrong, in words, without the URL in them.
+pub(crate) fn config(redis: &Redis) -> Result<Config, String> {
+    // The client's own TLS configuration gives up on a machine that has one bad certificate among its trusted ones, so it
+    // gets the URL without TLS and a configuration of ours.
+    let bare =
+        SCHEMES.iter().find_map(|(scheme, bare)| Some(format!("{bare}{}", redis.url.strip_prefix(scheme)?)));
+    let mut config = Config::from_url(bare.as_deref().unwrap_or(&redis.url)).map_err(|error| {
+        format!(
+            "{}; write redis://host:port, redis://:password@host:port/db or redis+unix:///path",
+            error.details().trim_end_matches('.')
+        )
+    })?;
+    match (bare, &redis.tls.ca) {
+        (Some(_), _) => encrypt(&mut config, redis)?,
+        // Whoever names an authority believes the connection to be encrypted.
+        (None, Some(_)) => {
+            return Err("redis.tls.ca is set, but this URL asks for no TLS: write rediss://".into());
+        }
+        (None, None) => {}
+    }
+    Ok(config)
+}
+
+#[cfg(not(feature = "tls"))]
+fn encrypt(_: &mut Config, _: &Redis) -> Result<(), String> {
+    // The client would take the scheme, and send the password in the clear.
+    Err("this program was built without TLS, and nothing was sent: use one built with it (the default features), or \
+         redis:// over a network that you trust"
+        .into())
+}
+
+#[cfg(feature = "tls")]
+fn encrypt(config: &mut Config, redis: &Redis) -> Result<(), String> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(trusted(redis.tls.ca.as_deref())?)
+        .with_no_client_auth();
+    config.tls = Some(fred::types::config::TlsConnector::from(tls).into());
+    Ok(())
+}
+
+/// The authorities whose signature is believed.
+#[cfg(feature = "tls")]
+fn trusted(ca: Option<&std::path::Path>) -> Result<rustls::RootCertStore, String> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+
+    let mut roots = rustls::RootCertStore::empty();
+    if let Some(path) = ca {
+        let wrong = |problem: &dyn std::fmt::Display| format!("redis.tls.ca {}: {problem}", path.display());
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|error| wrong(&pem_problem(&error)))?;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| wrong(&pem_problem(&error)))?;
+            roots.add(certificate).map_err(|error| wrong(&error))?;
+        }
+        if roots.is_empty() {
+            return Err(wrong(&"there is no certificate in PEM form in this file"));
+        }
+        return Ok(roots);
+    }
+    // Some that cannot be read are no reason to believe none of the others.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("this machine trusts no certificate authority: set redis.tls.ca to the one of the store, or install \
+                    ca-certificates"
+            .into());
+    }
+    Ok(roots)
+}
+
+#[cfg(feature = "tls")]
+fn pem_problem(error: &rustls::pki_types::pem::Error) -> String {
+    match error {
+        rustls::pki_types::pem::Error::Io(error) => error.to_string(),
+        other => format!("this is no PEM file: {other:?}"),
+    }
+}

@@ -21,7 +21,7 @@ use lifecycle_core::record::Heartbeat;
 use lifecycle_core::sweep::Candidate;
 
 use crate::agents::text;
-use crate::error::StoreError;
+use crate::error::{StoreError, is_wrong_type};
 use crate::reply::{self, number};
 use crate::store::Store;
 use crate::sweeping::{IN_FLIGHT, PIPELINED, RawBeat, Suspect};
@@ -43,9 +43,11 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn compare_indexes(&self, now: u64) -> Result<Differences, StoreError> {
-        let members: Value = self.client.smembers(self.keys().active()).await?;
+        let (active, leases) = (self.keys().active(), self.keys().leases());
+        let members: Value = self.of_key(&active, self.client.smembers(&active).await).await?;
         let members: HashSet<String> = members.into_array().iter().map(reply::text).collect();
-        let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
+        let leased = self.client.zrange(&leases, 0, -1, None, false, None, false).await;
+        let leases: Value = self.of_key(&leases, leased).await?;
         let leases: HashSet<String> = leases.into_array().iter().map(reply::text).collect();
         let differing = members.symmetric_difference(&leases).cloned();
         let (usable, unusable): (Vec<String>, Vec<String>) = differing.partition(|id| is_usable(id));
@@ -209,7 +211,7 @@ impl Store {
         } else {
             match self.client.get::<Value, _>(key.as_str()).await {
                 Ok(value) => value.into_owned_bytes().map_or(RawBeat::Missing, RawBeat::Bytes),
-                Err(error) if error.details().starts_with("WRONGTYPE") => RawBeat::Missing,
+                Err(error) if is_wrong_type(&error) => RawBeat::Missing,
                 Err(error) => return Err(error.into()),
             }
         };

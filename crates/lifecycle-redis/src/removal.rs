@@ -15,7 +15,7 @@ use lifecycle_core::sweep::Reason;
 use serde::Serialize;
 
 use crate::agents::Life;
-use crate::error::StoreError;
+use crate::error::{StoreError, is_wrong_type};
 use crate::reply::Reply;
 use crate::store::{Store, arguments};
 
@@ -189,7 +189,7 @@ impl Store {
     pub async fn record(&self, id: &str) -> Result<Option<AgentRecord>, StoreError> {
         match self.client.hgetall::<Value, _>(self.keys().state(id)).await {
             Ok(value) => Ok(AgentRecord::from_fields(&crate::reply::fields(value))),
-            Err(error) if error.details().starts_with("WRONGTYPE") => Ok(None),
+            Err(error) if is_wrong_type(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -15,7 +15,7 @@ use lifecycle_core::record::{AgentRecord, Heartbeat};
 use lifecycle_core::sweep::{Candidate, Observation, Watermark};
 
 use crate::agents::{parse_order, text};
-use crate::error::StoreError;
+use crate::error::{StoreError, is_wrong_type};
 use crate::removal::Judged;
 use crate::reply::{fields, number, scores};
 use crate::store::Store;
@@ -348,7 +348,7 @@ pub(crate) fn all(
 pub(crate) fn value(reply: &Result<Value, fred::error::Error>) -> Result<Option<Value>, StoreError> {
     match reply {
         Ok(value) => Ok(Some(value.clone())),
-        Err(error) if error.details().starts_with("WRONGTYPE") => Ok(None),
+        Err(error) if is_wrong_type(error) => Ok(None),
         Err(error) => Err(error.clone().into()),
     }
 }

@@ -23,6 +23,7 @@ mod bus;
 mod deployment;
 mod error;
 mod fleet;
+mod found;
 mod memory;
 mod orders;
 mod plain;

@@ -4,7 +4,7 @@
 //! turned into a lease, so that from then on it is found like any other; what it leaves behind is found by one
 //! SCAN and compared exactly, because it kept no list of its keys.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use fred::bytes_utils::Str;
@@ -22,6 +22,7 @@ use lifecycle_core::sweep::Candidate;
 
 use crate::agents::text;
 use crate::error::{StoreError, is_wrong_type};
+use crate::found::is_list_of_agents;
 use crate::reply::{self, number};
 use crate::store::Store;
 use crate::sweeping::{IN_FLIGHT, PIPELINED, RawBeat, Suspect};
@@ -75,7 +76,9 @@ impl Store {
             keys.memory(id),
             keys.memory_stats(),
         ];
-        let names = fixed.into_iter().chain(left_behind.iter().cloned()).collect();
+        // Lists of others are theirs, whoever is on them.
+        let own = left_behind.iter().filter(|key| !is_list_of_agents(keys, key));
+        let names = fixed.into_iter().chain(own.cloned()).collect();
         Ok(number(&self.run(&self.scripts.forget, names, vec![id.into()]).await?))
     }
 
@@ -226,23 +229,31 @@ impl Store {
         Ok((PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) }, raw))
     }
 
-    /// Keys that plain agents left behind (`agent:task:<id>…`, `agent:deps:<id>…`), by agent: one SCAN for all of
-    /// them, compared exactly. `agent:state:<id>` is among the keys that every removal names.
+    /// What plain agents left behind, by agent: their keys (`agent:task:<id>…`, `agent:deps:<id>…`; `agent:state:<id>` is
+    /// among the keys that every removal names), and the lists of others on which an agent still stands whose record was
+    /// written over. One SCAN for all of them, compared exactly.
     ///
     /// # Errors
     /// As the store says.
     pub async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
         let ids: HashSet<&str> = ids.iter().copied().collect();
         let mut found: HashMap<String, Vec<String>> = HashMap::new();
+        let mut lists = BTreeSet::new();
         self.scan_keys(|key| {
             if let Some(owner) = self.keys().plain_owner(key)
                 && ids.contains(owner)
                 && key != self.keys().state(owner)
             {
                 found.entry(owner.to_string()).or_default().push(key.to_string());
+            } else if is_list_of_agents(self.keys(), key) {
+                lists.insert(key.to_string());
             }
         })
         .await?;
+        let registered = self.without_readable_record(ids.into_iter()).await?;
+        for (id, lists) in self.lists_of(&registered, &lists).await? {
+            found.entry(id).or_default().extend(lists);
+        }
         // SCAN may show a key twice.
         for keys in found.values_mut() {
             keys.sort_unstable();

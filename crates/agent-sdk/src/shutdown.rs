@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use lifecycle_core::shutdown::Urgency;
+use lifecycle_core::shutdown::{Departure, Urgency};
 use lifecycle_redis::Removed;
 use tokio::time::{Instant, sleep};
 
@@ -27,10 +27,10 @@ impl Agent {
     /// When `life` does.
     pub async fn live<T>(&self, life: impl AsyncFnOnce() -> T) -> Result<T, AgentError> {
         match AssertUnwindSafe(life()).catch_unwind().await {
-            Ok(value) => self.shutdown("done").await.map(|_| value),
+            Ok(value) => self.shutdown(Departure::Done.as_str()).await.map(|_| value),
             Err(panic) => {
-                self.inner.raise(Urgency::Terminate, "panic");
-                if let Err(error) = self.shutdown("panic").await {
+                self.inner.raise(Urgency::Terminate, Departure::Panic.as_str());
+                if let Err(error) = self.shutdown(Departure::Panic.as_str()).await {
                     tracing::warn!(agent = %self.id(), %error, "panicked, and could not be released; a sweeper cleans up");
                 }
                 resume_unwind(panic)

@@ -109,7 +109,7 @@ fn size(text: &str) -> Result<u64, String> {
 fn main() -> ExitCode {
     run_cli(|cli: Cli| match cli.command {
         Command::Run(arguments) => {
-            let settings = cli.global.start()?;
+            let settings = cli.global.start_quietly()?;
             // Two threads: one waits for the child, the other beats, whatever the first is doing.
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -12,12 +12,10 @@ use lifecycle_cli::output;
 use lifecycle_core::budget::{Excess, Limit, MemoryBudget};
 use lifecycle_core::event::EventKind;
 use lifecycle_core::record::Order;
+use lifecycle_core::shutdown::Departure;
 use tokio::time::{Instant, sleep};
 
 use crate::containment;
-
-/// Why an agent over its soft limit leaves.
-pub(crate) const SPENT: &str = "soft memory limit";
 
 /// How often the tree is looked at while there is a limit.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -73,12 +71,13 @@ fn drain(agent: &Agent, excess: Excess) {
         output::size(excess.used),
         output::size(excess.allowed)
     );
-    agent.request_stop(Urgency::Drain, SPENT);
+    agent.request_stop(Urgency::Drain, Departure::SoftMemoryLimit.as_str());
     let agent = agent.clone();
     tokio::spawn(async move {
         tell(&agent, excess).await;
         let life = agent.life();
-        let order = agent.store().order(life.id.as_str(), Some(life.incarnation), Order::Drain, SPENT).await;
+        let why = Departure::SoftMemoryLimit.as_str();
+        let order = agent.store().order(life.id.as_str(), Some(life.incarnation), Order::Drain, why).await;
         if let Err(error) = order {
             tracing::debug!(%error, "the drain order was not written; the agent drains all the same");
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser};
 use clap_complete::Shell;
 use lifecycle_core::settings::Settings;
@@ -27,9 +27,9 @@ pub struct GlobalArgs {
     #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
     pub redis_url: Option<String>,
 
-    /// How data is written to stdout
-    #[arg(long, global = true, help_heading = HEADING, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
-    pub output: Output,
+    /// How data is written to stdout [default: table]
+    #[arg(long, global = true, help_heading = HEADING, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
 
     /// What is logged on stderr: error, warn, info, debug, trace, off, or e.g. info,sweeper=debug
     #[arg(long, global = true, help_heading = HEADING, value_name = "LEVEL")]
@@ -50,6 +50,23 @@ impl GlobalArgs {
     /// All mistakes in the settings at once.
     pub fn load(&self) -> Result<Settings, SettingsError> {
         self.sources().load()
+    }
+
+    /// How data is written: as was asked for, or as a table.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        self.output.unwrap_or_default()
+    }
+
+    /// As [`GlobalArgs::start`], for a command whose stderr belongs to what it runs, or which tells by itself what happens:
+    /// unless a level is set anywhere, only warnings are logged.
+    ///
+    /// # Errors
+    /// Those of [`GlobalArgs::start`].
+    pub fn start_quietly(&self) -> anyhow::Result<Settings> {
+        let settings = self.sources().with_default("log.level", "warn").load()?;
+        logging::start(&settings.log)?;
+        Ok(settings)
     }
 
     /// Loads the settings and starts logging as they say: the first thing a command does.
@@ -101,10 +118,13 @@ impl Completions {
 pub fn run<P: Parser>(command: impl FnOnce(P) -> anyhow::Result<u8>) -> ExitCode {
     exit::main(|| match P::try_parse() {
         Ok(arguments) => command(arguments),
-        Err(error) => match error.kind() {
+        Err(mut error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => quietly(&error, exit::OK),
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => quietly(&error, exit::USAGE),
-            _ => Err(Failure::new(exit::USAGE, one_line(&error)).into()),
+            _ => {
+                suggest_no_end(&mut error);
+                Err(Failure::new(exit::USAGE, one_line(&error)).into())
+            }
         },
     })
 }
@@ -114,6 +134,24 @@ fn quietly(help: &clap::Error, code: u8) -> anyhow::Result<u8> {
     match help.print() {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(code),
+    }
+}
+
+/// Commands that end somebody's work. Whoever mistypes another word must not be led to one of them.
+const ENDS_WORK: [&str; 7] = ["stop", "reap", "drain", "kill", "cancel", "restart", "close"];
+
+/// Takes from clap's tips those commands that end work: it names `stop` to who wrote `top`.
+fn suggest_no_end(error: &mut clap::Error) {
+    let suggested = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::String(word)) => vec![word.clone()],
+        Some(ContextValue::Strings(words)) => words.clone(),
+        _ => return,
+    };
+    error.remove(ContextKind::SuggestedSubcommand);
+    let harmless: Vec<String> =
+        suggested.into_iter().filter(|word| !ENDS_WORK.contains(&word.as_str())).collect();
+    if !harmless.is_empty() {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(harmless));
     }
 }
 
@@ -155,13 +193,26 @@ mod tests {
             #[arg(long)]
             id: String,
         },
+        /// Ends somebody's work
+        Stop,
+        /// And so does this
+        Drain,
         /// Shell completions
         Completions(Completions),
     }
 
+    #[test]
+    fn no_mistyped_word_leads_to_a_command_that_ends_work() {
+        for word in ["top", "sto", "stp", "stopp", "drian", "drai"] {
+            assert_eq!(refused(&[word]), format!("unrecognized subcommand '{word}'; see --help"));
+        }
+    }
+
     fn refused(arguments: &[&str]) -> String {
         let all = std::iter::once("sweeper").chain(arguments.iter().copied());
-        one_line(&Cli::try_parse_from(all).unwrap_err())
+        let mut error = Cli::try_parse_from(all).unwrap_err();
+        suggest_no_end(&mut error);
+        one_line(&error)
     }
 
     #[test]
@@ -177,7 +228,7 @@ mod tests {
         ] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(cli.global.redis_url.as_deref(), Some("redis://a"));
-            assert_eq!(cli.global.output, Output::Json);
+            assert_eq!(cli.global.output(), Output::Json);
             assert!(matches!(cli.command, Command::Sweep { dry_run: true, .. }));
         }
     }

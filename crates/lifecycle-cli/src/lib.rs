@@ -38,5 +38,6 @@ mod layer;
 pub mod logging;
 mod mistake;
 pub mod output;
+pub mod program;
 pub mod settings;
 mod toml_lines;

@@ -7,6 +7,22 @@
 use std::time::Duration;
 
 use crate::record::Order;
+use crate::words::words;
+
+words! {
+    /// Why an agent leaves of its own accord: the reason of its release. Another reason is what it was told by others (a
+    /// signal, an order's words).
+    Departure, "reason to leave" {
+        /// Its work is done.
+        Done = "done",
+        /// It panicked.
+        Panic = "panic",
+        /// Its process tree used more memory than its hard limit, and was ended.
+        MemoryLimit = "memory_limit",
+        /// It used more memory than its soft limit, and finished what it had in hand.
+        SoftMemoryLimit = "soft_memory_limit",
+    }
+}
 
 /// How urgent a stop is; later ones override earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -84,12 +84,12 @@ fn main() -> ExitCode {
         };
         let settings = cli.global.start()?;
         if let Command::Memory(arguments) = &command
-            && let Some(done) = arguments.run_without_store()
+            && let Some(done) = arguments.run_without_store(cli.global.output)
         {
             return done;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(perform(command, &settings, cli.global.output)).map_err(failure::with_code)
+        runtime.block_on(perform(command, &settings, cli.global.output())).map_err(failure::with_code)
     })
 }
 

@@ -113,8 +113,13 @@ fn text_settings_keep_values_that_look_like_numbers_as_they_were_written() {
         assert_eq!(settings.redis.password.as_deref(), Some(value));
         assert_eq!(settings.redis.url, value);
     }
-    let settings = load(Some("redis.password = 12345"), &[], &[]).unwrap();
-    assert_eq!(settings.redis.password.as_deref(), Some("12345"));
+    // TOML makes 1000 of it before anybody sees how it was written.
+    for number in ["1e3", "12345", "0x1f", "1_000", "true"] {
+        refused(
+            load(Some(&format!("redis.password = {number}")), &[], &[]),
+            &["redis.password (from lifecycle.toml, line 1): this is not text: put the password in quotes"],
+        );
+    }
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Row {
 
 /// `+1.2 GiB/h`
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // It is positive, and shown with one decimal.
-fn per_hour(slope: f64) -> String {
+pub(super) fn per_hour(slope: f64) -> String {
     let bytes = slope.abs().round() as u64;
     let sign = if slope < 0.0 { "-" } else { "+" };
     if bytes == 0 { "0 B/h".into() } else { format!("{sign}{}/h", size(bytes)) }

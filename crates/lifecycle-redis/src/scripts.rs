@@ -9,6 +9,7 @@ use fred::types::scripts::Script;
 use lifecycle_core::event::{EVENT_VERSION, EventKind};
 use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_core::sweep::Reason;
+use lifecycle_core::sweepers::PASS;
 
 const WIRE: &str = include_str!("scripts/lib/wire.lua");
 const FENCE: &str = include_str!("scripts/lib/fence.lua");
@@ -55,6 +56,7 @@ scripts! {
     lock: allow_oom [],
     unlock: allow_oom [],
     watermark: allow_oom [],
+    leave: allow_oom [],
     leak: allow_oom [],
     trend: allow_oom [],
     hold_release: [],
@@ -71,7 +73,7 @@ scripts! {
 fn prelude() -> String {
     let mut text = format!(
         "local CHANNEL, ALERT_CHANNEL = '{LIFECYCLE_CHANNEL}', '{ALERT_CHANNEL}'\n\
-         local EVENT_VERSION, PROCESS_EXITED = {EVENT_VERSION}, '{}'\nlocal EVENT = {{",
+         local EVENT_VERSION, PROCESS_EXITED, PASS = {EVENT_VERSION}, '{}', '{PASS}'\nlocal EVENT = {{",
         Reason::ProcessExited
     );
     for (_, name) in EventKind::ALL {

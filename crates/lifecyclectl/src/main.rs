@@ -95,6 +95,8 @@ fn main() -> ExitCode {
 
 async fn perform(command: Command, settings: &Settings, output: Output) -> anyhow::Result<u8> {
     let store = Store::connect(settings).await?;
+    // A replica or a cluster's node would show a part, and call it all.
+    store.check_deployment().await?;
     match command {
         Command::Ps(arguments) => ps::run(&arguments, &store, output).await,
         Command::Inspect(arguments) => inspect::run(&arguments, &store, output).await,

@@ -123,6 +123,19 @@ fn text_settings_keep_values_that_look_like_numbers_as_they_were_written() {
 }
 
 #[test]
+fn a_commands_own_default_is_weaker_than_every_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let level = |variables: &[(&str, &str)]| {
+        let quiet = sources(folder.path(), variables, &[]).with_default("log.level", "warn");
+        quiet.load().unwrap().log.level
+    };
+    assert_eq!(level(&[]), "warn");
+    assert_eq!(level(&[("LIFECYCLE_LOG__LEVEL", "info")]), "info", "the default of others, but asked for");
+    std::fs::write(folder.path().join(DEFAULT_FILE), "log.level = \"info\"").unwrap();
+    assert_eq!(level(&[]), "info");
+}
+
+#[test]
 fn the_variables_that_the_product_hands_to_its_processes_are_no_settings() {
     let variables = [
         ("LIFECYCLE_AGENT_ID", "coder-1"),

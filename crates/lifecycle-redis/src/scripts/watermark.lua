@@ -2,13 +2,20 @@
 --
 -- KEYS: 1 sweep:watermark  2 sweep:hold  3 lifecycle:generation
 -- ARGV: 1 who  2 '' if nothing is held, else why in words  3 how many are held  4 short name of why  5 format
---       6 when the pass looked, in ms
+--       6 when the pass looked, in ms  7 after how many ms without a pass a sweeper is forgotten
 -- Returns: {now, 'held' or 'released' if that has just begun, else ''}
 -- Atomic. Where another type stands under one of the names, that is not recorded, and the pass counts all the same.
 
 local now = server_ms()
 local change = ''
 unless_mistyped('HSET', KEYS[1], 'at', now, 'by', ARGV[1], 'generation', unless_mistyped('GET', KEYS[3]) or '')
+unless_mistyped('HSET', KEYS[1], PASS .. ARGV[1], now)
+-- Sweepers that died, and one-shot ones, take nothing back.
+local fields = unless_mistyped('HGETALL', KEYS[1]) or {}
+for i = 1, #fields, 2 do
+  local is_pass = string.sub(fields[i], 1, string.len(PASS)) == PASS
+  if is_pass and (tonumber(fields[i + 1]) or 0) + ARGV[7] < now then redis.call('HDEL', KEYS[1], fields[i]) end
+end
 if ARGV[2] == '' then
   unless_mistyped('HSET', KEYS[1], 'good', ARGV[6])
   local hold = fields_of(KEYS[2], 'reason', 'releasedUntil')

@@ -10,9 +10,9 @@ use lifecycle_core::record::{AgentState, Order, Registration};
 use lifecycle_core::shutdown::{Stop, StopCause, Urgency};
 use lifecycle_core::sweep::Reason;
 use lifecycle_core::task::Assignment;
-use lifecycle_redis::{Fenced, Life, ReapOutcome, Registered, Store, StoreError, Target};
+use lifecycle_redis::{Fenced, Life, ReapOutcome, Refusal, Registered, Store, StoreError, Target};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::error::AgentError;
 use crate::settings::AgentSettings;
@@ -64,13 +64,14 @@ impl Agent {
     ///
     /// # Errors
     /// [`AgentError::Held`] when the id is alive (unless [`AgentSettings::takeover`]), [`AgentError::NoParent`] and
-    /// [`AgentError::NoSprint`] when those are not there, [`AgentError::Store`] when no store answers in time.
+    /// [`AgentError::NoSprint`] when those are not there, [`AgentError::Store`] when no store answers in time, or one that
+    /// is full, busy or loading stays so for longer than `redis.start_timeout`.
     pub async fn register(settings: AgentSettings) -> Result<Self, AgentError> {
         let store = Store::connect(&settings.settings).await?;
         // Before anything is written, so that nothing that is written can be left behind by a signal.
         let caught = settings.handle_signals.then(signals::catch);
         let registration = settings.registration();
-        let life = begin_life(&store, &registration, settings.takeover).await?;
+        let life = begin_life_patiently(&store, &registration, settings.takeover).await?;
         tracing::info!(agent = %life.id, incarnation = %life.incarnation, "registered");
         let agent = Self {
             inner: Arc::new(Inner {
@@ -253,6 +254,36 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// How often an earlier life may turn out to be alive, and the pause before it is looked at again.
 const MOST_REFUSALS: u32 = 5;
 const REFUSAL_PAUSE: Duration = Duration::from_millis(200);
+
+/// The pause before a registration that was refused is tried again; it grows up to the longest.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+
+/// Begins a life in a store that may be full, busy or loading: such refusals pass, and nothing was written by them. Waits
+/// for `redis.start_timeout` in all, as for a store that is away.
+async fn begin_life_patiently(
+    store: &Store,
+    registration: &Registration,
+    takeover: bool,
+) -> Result<Life, AgentError> {
+    let (begun, patience) = (Instant::now(), store.settings().redis.start_timeout);
+    let mut pause = FIRST_RETRY;
+    loop {
+        let error = match begin_life(store, registration, takeover).await {
+            Err(AgentError::Store(error)) if error.refusal().is_some_and(Refusal::passes) => error,
+            settled => return settled,
+        };
+        if begun.elapsed() + pause > patience {
+            return Err(AgentError::Store(error));
+        }
+        if pause == FIRST_RETRY {
+            let patience = humantime::format_duration(patience);
+            tracing::warn!(agent = %registration.id, "not registered yet: {error}; waiting for it to pass, up to {patience}");
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_RETRY);
+    }
+}
 
 async fn begin_life(store: &Store, registration: &Registration, takeover: bool) -> Result<Life, AgentError> {
     let id = registration.id.as_str();

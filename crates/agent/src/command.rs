@@ -21,6 +21,10 @@ pub(crate) struct StartError {
 }
 
 impl StartError {
+    pub(crate) fn new(program: &str, error: std::io::Error) -> Self {
+        Self { program: program.into(), error }
+    }
+
     /// As shells have it: 127 not found, 126 not executable.
     pub(crate) fn code(&self) -> u8 {
         if self.error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }

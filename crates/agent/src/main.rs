@@ -113,7 +113,7 @@ fn main() -> ExitCode {
     run_cli(|cli: Cli| match cli.command {
         Command::Run(arguments) => {
             let handed = if arguments.lifeline { lifeline::handed_over()? } else { Vec::new() };
-            let settings = cli.global.start_over(handed)?;
+            let settings = cli.global.start_quietly_over(handed)?;
             // Two threads: one waits for the child, the other beats, whatever the first is doing.
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -2,6 +2,8 @@
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, StopCause, Work};
 use lifecycle_cli::exit::{self, Failure};
+use lifecycle_cli::program;
+use lifecycle_core::plan::depends_on_task;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::task::Assignment;
 
@@ -15,6 +17,7 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
     if let Some(wrong) = arguments.memory().contradiction() {
         return Err(Failure::new(exit::USAGE, format!("--memory-soft-limit {wrong}")).into());
     }
+    program_is_there(&arguments)?;
     containment::adopt_orphans();
     let mut wanted =
         AgentSettings::new(arguments.id.as_str())?.settings(settings).takeover(arguments.takeover);
@@ -33,13 +36,24 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
     if let (true, Some(parent)) = (arguments.lifeline, &arguments.parent) {
         lifeline::watch(&agent, parent.clone());
     }
+    let mut cause = StopCause::Done;
     let worked = match arguments.sprint {
         Some(_) => work_through_tasks(&agent, &arguments).await,
-        None => run_once(&agent, &arguments).await,
+        None => run_once(&agent, &arguments, &mut cause).await,
     };
-    let released = agent.shutdown(StopCause::Done).await;
+    let released = agent.shutdown(cause).await;
     agent.store().close().await;
     finish(worked, released.map(drop))
+}
+
+/// A command that is not there need not be registered for. One that depends on the task is known only when there is one.
+fn program_is_there(arguments: &RunArguments) -> Result<(), Failure> {
+    let Some(program) = arguments.command.first() else { return Ok(()) };
+    if arguments.sprint.is_some() && depends_on_task(program) {
+        return Ok(());
+    }
+    let found = program::find(program, std::env::var_os("PATH").as_deref());
+    found.map(drop).map_err(|error| start_failure(&StartError::new(program, error)))
 }
 
 /// Exit 0 only after a clean release: a life that was fenced, or whose keys could not be removed, is no success.
@@ -64,10 +78,13 @@ fn finish(worked: anyhow::Result<u8>, released: Result<(), AgentError>) -> anyho
 }
 
 /// Without a sprint: the command once, and its exit code is ours.
-async fn run_once(agent: &Agent, arguments: &RunArguments) -> anyhow::Result<u8> {
+async fn run_once(agent: &Agent, arguments: &RunArguments, cause: &mut StopCause) -> anyhow::Result<u8> {
     let line = CommandLine::once(&arguments.command, agent, arguments.lifeline);
     let budget = Budget { timeout: None, memory: arguments.memory() };
     let ended = supervise(agent, &line, None, budget).await.map_err(|error| start_failure(&error))?;
+    if let Ended::OverMemory(_) = ended {
+        *cause = StopCause::MemoryLimit;
+    }
     if !ended.is_exit() {
         tracing::warn!(agent = %agent.id(), "the command {ended}");
     }

@@ -19,6 +19,7 @@ pub async fn ask(epic: &EpicId, settings: &Settings) -> anyhow::Result<u8> {
     settings.redis.start_timeout = settings.redis.start_timeout.min(PATIENCE);
     let of_store = |error: StoreError| Failure::new(exit::of_store(&error), error.to_string());
     let store = Store::connect(&settings).await.map_err(of_store)?;
+    store.check_deployment().await.map_err(of_store)?;
     let id = epic.coordinator()?;
     let view = store.agent(id.as_str()).await.map_err(of_store)?;
     let now = store.server_time().await.map_err(of_store)?;

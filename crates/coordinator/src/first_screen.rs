@@ -1,9 +1,11 @@
 //! What is about to happen, said before it does.
 
+use std::time::Duration;
+
 use lifecycle_cli::output::{age, count};
-use lifecycle_core::liveness::millis;
 use lifecycle_core::plan::{Plan, SprintPlan};
 use lifecycle_core::sweep::Observation;
+use lifecycle_core::sweepers::{self, Absence};
 
 use crate::desk::Desk;
 use crate::progress::line;
@@ -15,8 +17,7 @@ pub(crate) async fn show(desk: &Desk, plan: &Plan) {
     line(&format!("output: {}/<sprint>/<task>.log", desk.launcher.folder.display()));
     match desk.store().observe(1).await {
         Ok(seen) => {
-            let interval = millis(desk.settings().sweep.interval);
-            if let Some(warning) = no_sweeper(&seen, interval) {
+            if let Some(warning) = no_sweeper(&seen, desk.settings().sweep.interval) {
                 line(&warning);
             }
         }
@@ -42,38 +43,15 @@ fn sprint_line(sprint: &SprintPlan) -> String {
     format!("  sprint {}: {agents}, {tasks}{after}", sprint.name)
 }
 
-/// The warning, if nobody has swept for twice the interval.
-fn no_sweeper(seen: &Observation, interval_ms: u64) -> Option<String> {
-    let last = match &seen.watermark {
-        Some(watermark) if seen.now.saturating_sub(watermark.at) <= interval_ms.saturating_mul(2) => {
-            return None;
-        }
-        Some(watermark) => {
-            format!("the last pass was {} ago", age(seen.now.saturating_sub(watermark.at)))
-        }
-        None => "there was never a pass".into(),
+/// The warning, if nobody is sweeping.
+fn no_sweeper(seen: &Observation, interval: Duration) -> Option<String> {
+    let last = match sweepers::absence(seen, interval)? {
+        Absence::Never => "there was never a pass".into(),
+        Absence::Left { ago, .. } => format!("the last one left {} ago", age(ago)),
+        Absence::Silent { ago, .. } => format!("the last pass was {} ago", age(ago)),
     };
     Some(format!(
         "no sweeper is at work ({last}): start one with `sweeper run`; crashed agents are cleaned up only by their restart \
          until then, and nobody cleans up after this coordinator"
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use lifecycle_core::sweep::Watermark;
-
-    use super::*;
-
-    fn seen(ago: Option<u64>) -> Observation {
-        let watermark = ago.map(|ago| Watermark { at: 1_000_000 - ago, ..Watermark::default() });
-        Observation { now: 1_000_000, watermark, ..Observation::default() }
-    }
-
-    #[test]
-    fn a_store_that_nobody_sweeps_is_told_and_one_with_a_recent_pass_is_not() {
-        assert!(no_sweeper(&seen(None), 60_000).is_some_and(|text| text.contains("there was never a pass")));
-        assert!(no_sweeper(&seen(Some(120_001)), 60_000).is_some_and(|text| text.contains("2m ago")));
-        assert_eq!(no_sweeper(&seen(Some(120_000)), 60_000), None);
-    }
 }

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use coordinator::{Order, alive, plan_file, programs, shell};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
+use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, count, print_stdout, printable};
-use lifecycle_cli::{exit, logging};
 use lifecycle_core::plan::Plan;
-use lifecycle_core::settings::{Log, Settings};
+use lifecycle_core::settings::Settings;
 use serde::Serialize;
 
 const EXAMPLES: &str = "\
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
 }
 
 fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
-    let settings = start(global)?;
+    let settings = global.start_quietly()?;
     let (plan, agent_program) = match ready(&arguments.plan, &settings) {
         Ok(ready) => ready,
         Err(problems) => return Ok(refuse(&problems)),
@@ -82,16 +82,16 @@ fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
     // More than cores: looking for what a dead agent left running reads /proc, which must not hold up the rest.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let (summary, code) = runtime.block_on(coordinator::run(order))?;
-    summary.show(global.output)?;
+    summary.show(global.output())?;
     Ok(code)
 }
 
 fn check(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
-    let settings = start(global)?;
+    let settings = global.start_quietly()?;
     match ready(path, &settings) {
         Ok((plan, agent_program)) => {
             let intent = Intent::of(&plan, &agent_program, &settings);
-            if global.output == Output::Json {
+            if global.output() == Output::Json {
                 output::print_json(&intent)?;
             } else {
                 print_stdout(&intent.text())?;
@@ -103,22 +103,13 @@ fn check(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
 }
 
 fn is_alive(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
-    let settings = start(global)?;
+    let settings = global.start_quietly()?;
     let plan = match plan_file::read(path) {
         Ok(plan) => plan,
         Err(refused) => return Ok(refuse(&lines(&refused))),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(alive::ask(&plan.epic, &settings))
-}
-
-/// What happens is told by the progress; the log repeats it only for those who ask.
-fn start(global: &GlobalArgs) -> anyhow::Result<Settings> {
-    let settings = global.load()?;
-    let asked = global.log_level.is_some() || settings.log.level != Log::default().level;
-    let level = if asked { settings.log.level.clone() } else { "warn".into() };
-    logging::start(&Log { level, ..settings.log.clone() })?;
-    Ok(settings)
 }
 
 /// Everything that can be known to be wrong before anything is started.

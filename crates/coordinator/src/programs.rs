@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use lifecycle_core::plan::{AgentPlan, Plan};
+use lifecycle_cli::program;
+use lifecycle_core::plan::{AgentPlan, Plan, depends_on_task};
 use lifecycle_core::settings::Settings;
-use rustix::fs::{Access, access};
 
 /// The supervisor that runs an agent's command.
 const AGENT: &str = "agent";
@@ -18,7 +17,7 @@ pub fn missing(plan: &Plan) -> Vec<String> {
     let agents =
         plan.sprints.iter().flat_map(|sprint| sprint.agents.iter().map(move |agent| (sprint, agent)));
     let lines: BTreeSet<String> = agents
-        .filter(|(_, agent)| find_for(agent).is_none())
+        .filter(|(_, agent)| !is_runnable(agent))
         .map(|(sprint, agent)| {
             let program = &agent.command[0];
             let advice = if program.contains('/') {
@@ -35,26 +34,11 @@ pub fn missing(plan: &Plan) -> Vec<String> {
     lines.into_iter().collect()
 }
 
-/// The program of an agent's command. One that depends on the task is known only when there is one.
-fn find_for(agent: &AgentPlan) -> Option<PathBuf> {
+/// Whether an agent's command can be run. One that depends on the task is known only when there is one.
+fn is_runnable(agent: &AgentPlan) -> bool {
     let program = &agent.command[0];
-    if program.contains("{task}") || program.contains("{input}") {
-        return Some(program.into());
-    }
     let path = agent.env.get("PATH").map(Into::into).or_else(|| env::var_os("PATH"));
-    find(program, path.as_deref())
-}
-
-/// What `program` means: itself if it has a slash, else the first executable file of that name on `path`.
-fn find(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {
-    if program.contains('/') {
-        return Some(PathBuf::from(program)).filter(|file| is_executable(file));
-    }
-    env::split_paths(path?).map(|folder| folder.join(program)).find(|file| is_executable(file))
-}
-
-fn is_executable(file: &Path) -> bool {
-    file.is_file() && access(file, Access::EXEC_OK).is_ok()
+    depends_on_task(program) || program::find(program, path.as_deref()).is_ok()
 }
 
 /// The program that supervises agents: `coordinator.agent_program`, else `agent` beside this program, else on PATH.
@@ -63,7 +47,7 @@ fn is_executable(file: &Path) -> bool {
 /// One line that says where it was looked for.
 pub fn agent_program(settings: &Settings) -> Result<PathBuf, String> {
     if let Some(program) = &settings.coordinator.agent_program {
-        return find(&program.to_string_lossy(), env::var_os("PATH").as_deref()).ok_or_else(|| {
+        return program::find(&program.to_string_lossy(), env::var_os("PATH").as_deref()).map_err(|_| {
             format!(
                 "coordinator.agent_program {:?} is no executable file: name the `agent` program",
                 program.display()
@@ -71,7 +55,9 @@ pub fn agent_program(settings: &Settings) -> Result<PathBuf, String> {
         });
     }
     let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join(AGENT)));
-    beside.filter(|file| is_executable(file)).or_else(|| find(AGENT, env::var_os("PATH").as_deref())).ok_or_else(|| {
+    let beside = beside.and_then(|file| program::find(&file.to_string_lossy(), None).ok());
+    let on_path = || program::find(AGENT, env::var_os("PATH").as_deref());
+    beside.map_or_else(on_path, Ok).map_err(|_| {
         "the program `agent`, which runs the agents, is neither beside this one nor on PATH: install it, or set coordinator.agent_program".into()
     })
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser};
 use clap_complete::Shell;
 use lifecycle_core::settings::Settings;
@@ -32,9 +32,9 @@ pub struct GlobalArgs {
     #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
     pub redis_url: Option<String>,
 
-    /// How data is written to stdout
-    #[arg(long, global = true, help_heading = HEADING, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
-    pub output: Output,
+    /// How data is written to stdout [default: table]
+    #[arg(long, global = true, help_heading = HEADING, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
 
     /// What is logged on stderr: error, warn, info, debug, trace, off, or e.g. info,sweeper=debug
     #[arg(long, global = true, help_heading = HEADING, value_name = "LEVEL")]
@@ -54,12 +54,10 @@ impl GlobalArgs {
     /// # Errors
     /// All mistakes in the settings at once.
     pub fn load(&self) -> Result<Settings, SettingsError> {
-        self.load_over(Vec::new())
+        Self::load_from(self.sources(), Vec::new())
     }
 
-    /// Like [`GlobalArgs::load`], with values that win over all others.
-    fn load_over(&self, stronger: Vec<Override>) -> Result<Settings, SettingsError> {
-        let mut sources = self.sources();
+    fn load_from(mut sources: Sources, stronger: Vec<Override>) -> Result<Settings, SettingsError> {
         sources.overrides.extend(stronger);
         let settings = sources.load();
         if let Err(error) = secrets::hide(REDIS_URL) {
@@ -72,20 +70,37 @@ impl GlobalArgs {
         settings
     }
 
+    /// How data is written: as was asked for, or as a table.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        self.output.unwrap_or_default()
+    }
+
+    /// As [`GlobalArgs::start`], for a command whose stderr belongs to what it runs, or which tells by itself what happens:
+    /// unless a level is set anywhere, only warnings are logged.
+    ///
+    /// # Errors
+    /// Those of [`GlobalArgs::start`].
+    pub fn start_quietly(&self) -> anyhow::Result<Settings> {
+        self.start_quietly_over(Vec::new())
+    }
+
+    /// As [`GlobalArgs::start_quietly`], with values that win over all others.
+    ///
+    /// # Errors
+    /// Those of [`GlobalArgs::start`].
+    pub fn start_quietly_over(&self, stronger: Vec<Override>) -> anyhow::Result<Settings> {
+        let settings = Self::load_from(self.sources().with_default("log.level", "warn"), stronger)?;
+        logging::start(&settings.log)?;
+        Ok(settings)
+    }
+
     /// Loads the settings and starts logging as they say: the first thing a command does.
     ///
     /// # Errors
     /// Those of [`GlobalArgs::load`] and [`logging::start`].
     pub fn start(&self) -> anyhow::Result<Settings> {
-        self.start_over(Vec::new())
-    }
-
-    /// Like [`GlobalArgs::start`], with values that win over all others.
-    ///
-    /// # Errors
-    /// Those of [`GlobalArgs::start`].
-    pub fn start_over(&self, stronger: Vec<Override>) -> anyhow::Result<Settings> {
-        let settings = self.load_over(stronger)?;
+        let settings = self.load()?;
         logging::start(&settings.log)?;
         Ok(settings)
     }
@@ -129,10 +144,13 @@ impl Completions {
 pub fn run<P: Parser>(command: impl FnOnce(P) -> anyhow::Result<u8>) -> ExitCode {
     exit::main(|| match P::try_parse() {
         Ok(arguments) => command(arguments),
-        Err(error) => match error.kind() {
+        Err(mut error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => quietly(&error, exit::OK),
             ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => quietly(&error, exit::USAGE),
-            _ => Err(Failure::new(exit::USAGE, one_line(&error)).into()),
+            _ => {
+                suggest_no_end(&mut error);
+                Err(Failure::new(exit::USAGE, one_line(&error)).into())
+            }
         },
     })
 }
@@ -142,6 +160,24 @@ fn quietly(help: &clap::Error, code: u8) -> anyhow::Result<u8> {
     match help.print() {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(code),
+    }
+}
+
+/// Commands that end somebody's work. Whoever mistypes another word must not be led to one of them.
+const ENDS_WORK: [&str; 7] = ["stop", "reap", "drain", "kill", "cancel", "restart", "close"];
+
+/// Takes from clap's tips those commands that end work: it names `stop` to who wrote `top`.
+fn suggest_no_end(error: &mut clap::Error) {
+    let suggested = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::String(word)) => vec![word.clone()],
+        Some(ContextValue::Strings(words)) => words.clone(),
+        _ => return,
+    };
+    error.remove(ContextKind::SuggestedSubcommand);
+    let harmless: Vec<String> =
+        suggested.into_iter().filter(|word| !ENDS_WORK.contains(&word.as_str())).collect();
+    if !harmless.is_empty() {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(harmless));
     }
 }
 
@@ -183,13 +219,26 @@ mod tests {
             #[arg(long)]
             id: String,
         },
+        /// Ends somebody's work
+        Stop,
+        /// And so does this
+        Drain,
         /// Shell completions
         Completions(Completions),
     }
 
+    #[test]
+    fn no_mistyped_word_leads_to_a_command_that_ends_work() {
+        for word in ["top", "sto", "stp", "stopp", "drian", "drai"] {
+            assert_eq!(refused(&[word]), format!("unrecognized subcommand '{word}'; see --help"));
+        }
+    }
+
     fn refused(arguments: &[&str]) -> String {
         let all = std::iter::once("sweeper").chain(arguments.iter().copied());
-        one_line(&Cli::try_parse_from(all).unwrap_err())
+        let mut error = Cli::try_parse_from(all).unwrap_err();
+        suggest_no_end(&mut error);
+        one_line(&error)
     }
 
     #[test]
@@ -205,7 +254,7 @@ mod tests {
         ] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(cli.global.redis_url.as_deref(), Some("redis://a"));
-            assert_eq!(cli.global.output, Output::Json);
+            assert_eq!(cli.global.output(), Output::Json);
             assert!(matches!(cli.command, Command::Sweep { dry_run: true, .. }));
         }
     }

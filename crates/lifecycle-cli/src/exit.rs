@@ -15,7 +15,8 @@ pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
 /// Nothing was tried: the command line, the settings or the plan are wrong.
 pub const USAGE: u8 = 2;
-/// The store could not be reached (`EX_UNAVAILABLE` of sysexits.h).
+/// The store could not be reached, is full, busy or loading, or is of a kind that is not supported (`EX_UNAVAILABLE` of
+/// sysexits.h).
 pub const UNAVAILABLE: u8 = 69;
 /// This agent was reaped or replaced and had to stop (`EX_SOFTWARE` of sysexits.h).
 pub const FENCED: u8 = 70;
@@ -24,15 +25,21 @@ pub const HELD: u8 = 73;
 /// It left of its own accord, cleanly, and a fresh one should take over (`EX_TEMPFAIL` of sysexits.h).
 pub const SPENT: u8 = 75;
 
-/// The exit code that an error of the store stands for.
+/// The exit code that an error of the store stands for. 69 means that the same call may succeed later, or on another
+/// store; what a person has to put right in this one is 1.
 #[must_use]
 pub fn of_store(error: &StoreError) -> u8 {
     match error {
         StoreError::Configuration { .. } => USAGE,
-        StoreError::Unreachable { .. } | StoreError::Unavailable(_) => UNAVAILABLE,
-        // It is there but not for us: a wrong password, a missing right.
-        StoreError::Refused(_) if !error.is_transient() => UNAVAILABLE,
-        StoreError::Untrusted(_) | StoreError::Refused(_) | StoreError::Unexpected(_) => FAILED,
+        StoreError::Unreachable { .. } | StoreError::Unavailable(_) | StoreError::Unsupported { .. } => {
+            UNAVAILABLE
+        }
+        StoreError::Refused { refusal, .. } if refusal.passes() => UNAVAILABLE,
+        StoreError::Refused { .. }
+        | StoreError::Untrusted(_)
+        | StoreError::WrongType { .. }
+        | StoreError::Invalid(_)
+        | StoreError::Unexpected(_) => FAILED,
     }
 }
 
@@ -129,6 +136,7 @@ fn joined(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use anyhow::{Context, anyhow};
+    use lifecycle_redis::{Deployment, Refusal};
 
     use super::*;
     use crate::settings::Mistake;
@@ -157,6 +165,23 @@ mod tests {
             .context("unused");
         assert_eq!(code(&error), USAGE);
         assert_eq!(report(&error), "error: a, line 1: bad\nerror: b, line 1: bad\n");
+    }
+
+    #[test]
+    fn a_refusal_that_passes_by_itself_is_unavailability_and_one_that_does_not_is_a_failure() {
+        let of = |refusal| of_store(&StoreError::Refused { refusal, said: String::new() });
+        for passing in
+            [Refusal::Full, Refusal::Busy, Refusal::Loading, Refusal::ReadOnly, Refusal::CannotSave]
+        {
+            assert_eq!(of(passing), UNAVAILABLE, "{passing:?}");
+        }
+        for lasting in
+            [Refusal::NotPermitted, Refusal::PasswordWrong, Refusal::PasswordWanted, Refusal::Other]
+        {
+            assert_eq!(of(lasting), FAILED, "{lasting:?}");
+        }
+        let node = StoreError::Unsupported { url: String::new(), deployment: Deployment::ClusterNode };
+        assert_eq!(of_store(&node), UNAVAILABLE);
     }
 
     #[test]

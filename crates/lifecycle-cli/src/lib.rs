@@ -39,6 +39,7 @@ pub mod log_file;
 pub mod logging;
 mod mistake;
 pub mod output;
+pub mod program;
 pub mod secrets;
 pub mod settings;
 mod toml_lines;

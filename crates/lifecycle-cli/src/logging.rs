@@ -14,6 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::exit::{self, ExitWith};
+use crate::output::{printable, printable_json};
 
 /// The Redis client's own logs repeat, at `warn`, every reconnect that we report ourselves.
 const QUIET: (&str, LevelFilter) = ("fred", LevelFilter::ERROR);
@@ -29,7 +30,8 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         targets(&log.level).map_err(|problem| anyhow!("log.level: {problem}")).exit_with(exit::USAGE)?;
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = layer(log.format, colours, io::stderr);
+    let format = log.format;
+    let lines = layer(format, colours, move || Printable { format, colours, out: io::stderr() });
     tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
     Ok(())
 }
@@ -60,6 +62,36 @@ fn level_filter(name: &str) -> Option<LevelFilter> {
         return None;
     }
     name.parse().ok()
+}
+
+/// Writes log lines with what nobody should see of other people's text escaped: what steers a terminal (C1 controls too),
+/// turns text around, or begins a new line.
+struct Printable<W> {
+    format: LogFormat,
+    colours: bool,
+    out: W,
+}
+
+impl<W: io::Write> io::Write for Printable<W> {
+    /// Takes one whole line, as the log writes it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
+        let shown = match self.format {
+            LogFormat::Json => printable_json(text),
+            // The log's own colours; escape characters in what it is given are escaped by then.
+            LogFormat::Text if self.colours => {
+                text.split('\u{1b}').map(printable).collect::<Vec<_>>().join("\u{1b}")
+            }
+            LogFormat::Text => printable(text),
+        };
+        self.out.write_all((shown + end).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 fn layer<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -99,7 +131,8 @@ mod tests {
     fn logged(format: LogFormat, level: &str, log: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let lines = layer(format, false, move || writer.clone()).with_filter(targets(level).unwrap());
+        let lines = layer(format, false, move || Printable { format, colours: false, out: writer.clone() });
+        let lines = lines.with_filter(targets(level).unwrap());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), log);
         let bytes = written.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -118,6 +151,22 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&line["level"], &line["orphans"]), (&"WARN".into(), &3.into()));
         assert_eq!(text.lines().count(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn other_peoples_text_stays_on_its_line_and_steers_no_terminal(text in proptest::prelude::any::<String>(), at in 0x7f_u32..0xa0) {
+            let hostile = format!("{text}\u{202e}\n\u{1b}[2J{}", char::from_u32(at).unwrap());
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let line = logged(format, "info", || tracing::info!(agent = %hostile, "{hostile}"));
+                let line = line.strip_suffix('\n').unwrap();
+                proptest::prop_assert!(line.chars().all(crate::output::is_printable), "{line:?}");
+                if format == LogFormat::Json {
+                    let read: serde_json::Value = serde_json::from_str(line).unwrap();
+                    proptest::prop_assert_eq!(read["agent"].as_str(), Some(hostile.as_str()));
+                }
+            }
+        }
     }
 
     #[test]

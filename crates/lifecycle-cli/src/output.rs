@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use comfy_table::{Attribute, Cell, ContentArrangement, presets};
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Terminals that say they are narrower than this many columns are not believed.
 const NARROWEST: u16 = 20;
@@ -55,12 +56,13 @@ pub fn print_stdout(text: &str) -> io::Result<Stdout> {
     write_quietly(&mut io::stdout().lock(), text)
 }
 
-/// Writes a value to stdout as one line of JSON.
+/// Writes a value to stdout as one line of JSON, with what [`printable`] would escape escaped as JSON does: a terminal
+/// shows it, too.
 ///
 /// # Errors
 /// As for [`print_stdout`], and when the value has no JSON form.
 pub fn print_json<T: Serialize + ?Sized>(value: &T) -> anyhow::Result<Stdout> {
-    let mut line = serde_json::to_string(value)?;
+    let mut line = printable_json(&serde_json::to_string(value)?);
     line.push('\n');
     Ok(print_stdout(&line)?)
 }
@@ -73,19 +75,71 @@ fn write_quietly(out: &mut impl Write, text: &str) -> io::Result<Stdout> {
     }
 }
 
-/// Rows in aligned columns. On a terminal the header is bold and long cells wrap to its width; elsewhere every row
-/// is one line, as `grep` and `awk` want it.
+/// How many columns the terminal has that stdout is; `None` where it is none, or does not know.
+#[must_use]
+pub fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).ok()?.ws_col;
+    // Terminals of build machines and containers often say that they are 0 wide.
+    (columns >= NARROWEST).then(|| columns.into())
+}
+
+/// The beginning of a line that is wider than so many columns, with an ellipsis at its end.
+#[must_use]
+pub fn shortened(line: &str, width: usize) -> String {
+    if line.width() <= width {
+        return line.to_owned();
+    }
+    let mut shown = String::new();
+    let mut taken = 1;
+    for letter in line.chars() {
+        taken += letter.width().unwrap_or(0);
+        if taken > width {
+            break;
+        }
+        shown.push(letter);
+    }
+    shown.truncate(shown.trim_end().len());
+    shown + "…"
+}
+
+/// Rows in aligned columns. On a terminal the header is bold, and long cells wrap to its width, or columns are left out
+/// ([`Table::drop_first`]); elsewhere every row is one whole line, as `grep` and `awk` want it.
 #[derive(Debug, Clone)]
 pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    /// Columns in the order in which they are left out; `None` where cells wrap instead.
+    dropped: Option<&'static [&'static str]>,
 }
+
+/// The last column is cut down to this many columns before others are left out for it.
+const LEAST_LAST: usize = 14;
+/// Columns between two columns of a table.
+const BETWEEN: usize = 2;
 
 impl Table {
     /// An empty table with these columns.
     #[must_use]
     pub fn new<const N: usize>(header: [&'static str; N]) -> Self {
-        Self { header: header.to_vec(), rows: Vec::new() }
+        Self { header: header.to_vec(), rows: Vec::new(), dropped: None }
+    }
+
+    /// Keeps every row on one line of a terminal: columns for which there is no room are left out, these first and in this
+    /// order, and the header ends with an ellipsis. What is still too wide is cut.
+    #[must_use]
+    pub fn drop_first(mut self, columns: &'static [&'static str]) -> Self {
+        self.dropped = Some(columns);
+        self
+    }
+
+    /// Leaves nothing out, however narrow the terminal: long rows go on in the next line.
+    #[must_use]
+    pub fn wide(mut self) -> Self {
+        self.dropped = Some(&[]);
+        self
     }
 
     /// Adds a row; cells in excess of the header's columns are shown too. Control characters, which other people's ids may
@@ -95,7 +149,77 @@ impl Table {
         self
     }
 
-    fn render(&self, terminal: bool, width: Option<u16>) -> String {
+    fn render(&self, terminal: bool, width: Option<usize>) -> String {
+        match (self.dropped, width.filter(|_| terminal)) {
+            (Some(columns), Some(width)) if !columns.is_empty() => {
+                self.fitted(columns, width).aligned(terminal, None)
+            }
+            (None, width) => self.aligned(terminal, width),
+            (Some(_), _) => self.aligned(terminal, None),
+        }
+    }
+
+    /// The part of the table that fits.
+    fn fitted(&self, first: &[&str], width: usize) -> Self {
+        let mut fitted = self.clone();
+        let mut cut = false;
+        for name in first {
+            if fitted.least_width(cut) <= width {
+                break;
+            }
+            if let Some(column) = fitted.header.iter().position(|header| header == name) {
+                fitted.header.remove(column);
+                fitted.rows.iter_mut().for_each(|row| drop(row.remove(column)));
+                cut = true;
+            }
+        }
+        if cut {
+            fitted.header.push("…");
+        }
+        fitted.cut_to(width);
+        fitted
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
+            cells.chain([self.header[column].width()]).max().unwrap_or(0)
+        };
+        (0..self.header.len()).map(width).collect()
+    }
+
+    /// How wide it is at least, with the ellipsis of a header that was `cut`.
+    fn least_width(&self, cut: bool) -> usize {
+        let mut widths = self.widths();
+        if let Some(last) = widths.last_mut() {
+            *last = (*last).min(LEAST_LAST);
+        }
+        if cut {
+            widths.push(1);
+        }
+        widths.iter().sum::<usize>() + BETWEEN * widths.len().saturating_sub(1)
+    }
+
+    /// Cuts the cells of the widest column that may be cut until all fits: the last one with text, then any.
+    fn cut_to(&mut self, width: usize) {
+        let widths = self.widths();
+        let total = widths.iter().sum::<usize>() + BETWEEN * widths.len().saturating_sub(1);
+        let mut excess = total.saturating_sub(width);
+        let last = widths.iter().rposition(|width| *width > 1).unwrap_or(0);
+        for column in [last].into_iter().chain(0..last) {
+            let target = widths[column].saturating_sub(excess).max(LEAST_LAST.min(widths[column]));
+            excess -= widths[column] - target;
+            for cell in self.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+                *cell = shortened(cell, target);
+            }
+            if excess == 0 {
+                return;
+            }
+        }
+    }
+
+    /// With columns aligned. `width` is that of the terminal to whose end long cells wrap.
+    fn aligned(&self, terminal: bool, width: Option<usize>) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
         if terminal {
@@ -103,17 +227,16 @@ impl Table {
         } else {
             table.force_no_tty();
         }
-        if let Some(width) = width {
-            table.set_width(width);
-        }
-        // Terminals of build machines and containers often say that they are 0 wide.
-        if terminal && table.width().is_some_and(|width| width >= NARROWEST) {
+        if let Some(width) = width.filter(|_| terminal) {
+            table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
             table.set_content_arrangement(ContentArrangement::Dynamic);
         }
         table.set_header(self.header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
         table.add_rows(&self.rows);
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
+        let last = self.header.len().saturating_sub(1);
+        for (number, column) in table.column_iter_mut().enumerate() {
+            // Bold spaces at the end of a header are not trimmed, and would be one line more.
+            column.set_padding((0, if number < last { 2 } else { 0 }));
         }
         let lines = table.trim_fmt();
         lines + "\n"
@@ -122,8 +245,25 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(io::stdout().is_terminal(), None))
+        f.write_str(&self.render(io::stdout().is_terminal(), terminal_width()))
     }
+}
+
+/// JSON text with the characters escaped that [`printable`] escapes. They can stand within its strings only.
+#[must_use]
+pub fn printable_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if is_printable(letter) {
+            shown.push(letter);
+        } else {
+            let mut units = [0; 2];
+            for unit in letter.encode_utf16(&mut units) {
+                shown.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    shown
 }
 
 /// Text with its control characters and those that nobody sees escaped, so that it stays on its line, cannot steer a
@@ -211,8 +351,81 @@ mod tests {
         assert_eq!(table.render(false, Some(60)).lines().count(), 2);
         let wrapped = table.render(true, Some(60));
         assert!(wrapped.lines().count() > 2, "{wrapped}");
-        assert_eq!(table.render(true, Some(0)).lines().count(), 2, "a terminal without a width");
+        assert_eq!(table.render(true, None).lines().count(), 2, "a terminal without a width");
         assert!(wrapped.contains("\u{1b}[1m"), "the header is bold: {wrapped:?}");
+    }
+
+    fn fleet() -> Table {
+        let mut table =
+            Table::new(["AGENT", "KIND", "PARENT", "LEASE", "PROGRESS"]).drop_first(&["PARENT", "KIND"]);
+        table.row([
+            "checkout.coder-1",
+            "coder",
+            "checkout.coordinator",
+            "in 1m 27s",
+            "task login, attempt 1 of 3",
+        ]);
+        table.row(["a", "b", "c", "over by 3s", "-"]);
+        table
+    }
+
+    #[test]
+    fn a_narrow_terminal_leaves_columns_out_by_their_rank_and_says_so_with_an_ellipsis() {
+        let plain = |table: &Table, width| {
+            table.render(true, Some(width)).replace("\u{1b}[1m", "").replace("\u{1b}[0m", "")
+        };
+        let cut = plain(&fleet(), 80);
+        assert!(cut.contains("checkout.coordinator") && cut.contains("task login, attempt…\n"), "{cut}");
+        let shown = plain(&fleet(), 66);
+        assert_eq!(
+            shown.lines().map(str::trim_end).collect::<Vec<_>>(),
+            [
+                "AGENT             KIND   LEASE       PROGRESS                    …",
+                "checkout.coder-1  coder  in 1m 27s   task login, attempt 1 of 3",
+                "a                 b      over by 3s  -",
+            ]
+        );
+        let narrow = plain(&fleet(), 50);
+        assert!(
+            narrow.starts_with("AGENT             LEASE       PROGRESS") && narrow.contains('…'),
+            "{narrow}"
+        );
+        for (width, text) in [(80, cut), (66, shown), (50, narrow)] {
+            assert!(text.lines().all(|line| line.width() <= width), "{text}");
+            assert_eq!(text.lines().count(), 3, "one line for each agent");
+        }
+        assert!(plain(&fleet(), 200).contains("checkout.coordinator"));
+    }
+
+    #[test]
+    fn nothing_is_lost_away_from_a_terminal_or_where_all_is_asked_for() {
+        for text in [
+            fleet().render(false, None),
+            fleet().render(false, Some(20)),
+            fleet().wide().render(true, Some(20)),
+        ] {
+            assert!(text.contains("checkout.coordinator") && text.contains("attempt 1 of 3"), "{text}");
+            assert_eq!(text.lines().count(), 3);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_wide_ends_with_an_ellipsis_at_the_edge() {
+        assert_eq!(shortened("abcdef", 6), "abcdef");
+        assert_eq!(shortened("abcdef", 5), "abcd…");
+        assert_eq!(shortened("ab cdef", 4), "ab…");
+        assert_eq!(shortened("日本語", 5), "日本…", "two columns each");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn json_is_the_same_value_and_steers_no_terminal(text in proptest::prelude::any::<String>(), at in 0x7f_u32..0xa0) {
+            let text = format!("{text}\u{202e}{}", char::from_u32(at).unwrap());
+            let shown = printable_json(&serde_json::to_string(&[&text]).unwrap());
+            proptest::prop_assert!(shown.chars().all(is_printable), "{shown:?}");
+            let read: Vec<String> = serde_json::from_str(&shown).unwrap();
+            proptest::prop_assert_eq!(&read[0], &text);
+        }
     }
 
     #[test]

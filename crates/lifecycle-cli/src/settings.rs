@@ -48,6 +48,8 @@ pub struct Sources {
     pub folder: PathBuf,
     /// The environment. Only variables of the form `LIFECYCLE_<section>__<setting>` are read.
     pub environment: Vec<(OsString, OsString)>,
+    /// Defaults of a command where they are others than everybody's: setting and value.
+    pub defaults: Vec<(&'static str, &'static str)>,
     /// The flags; of two for one setting the later wins.
     pub overrides: Vec<Override>,
 }
@@ -60,6 +62,7 @@ impl Sources {
             config,
             folder: PathBuf::new(),
             environment: std::env::vars_os().collect(),
+            defaults: Vec::new(),
             overrides: Vec::new(),
         }
     }
@@ -73,6 +76,13 @@ impl Sources {
         value: Option<impl ToString>,
     ) -> Self {
         self.overrides.extend(value.map(|value| Override { flag, setting, value: value.to_string() }));
+        self
+    }
+
+    /// Gives a setting another default for this command.
+    #[must_use]
+    pub fn with_default(mut self, setting: &'static str, value: &'static str) -> Self {
+        self.defaults.push((setting, value));
         self
     }
 
@@ -129,11 +139,14 @@ impl Sources {
     /// The layers, weakest first.
     fn layers(&self) -> impl Iterator<Item = Result<Layer, Mistake>> {
         let variables = self.environment.iter().filter_map(|(name, value)| variable(name, value));
+        let single = |origin, setting: &str, value: &str| Ok(Layer::single(origin, setting, value));
+        let defaults =
+            self.defaults.iter().map(move |(setting, value)| single(Origin::Default, setting, value));
         let flags = self
             .overrides
             .iter()
-            .map(|given| Ok(Layer::single(Origin::Flag(given.flag), given.setting, &given.value)));
-        self.file().into_iter().chain(variables).chain(flags)
+            .map(move |given| single(Origin::Flag(given.flag), given.setting, &given.value));
+        defaults.chain(self.file()).chain(variables).chain(flags)
     }
 
     fn file(&self) -> Option<Result<Layer, Mistake>> {

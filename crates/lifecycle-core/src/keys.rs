@@ -11,6 +11,7 @@
 use std::fmt;
 
 use crate::ids::{AgentId, EpicId, SprintId, TaskId};
+use crate::words::words;
 
 /// The channel that carries [`crate::event::Event`]s: hints, never the truth.
 pub const LIFECYCLE_CHANNEL: &str = "agent:lifecycle";
@@ -18,6 +19,39 @@ pub const LIFECYCLE_CHANNEL: &str = "agent:lifecycle";
 pub const AGENT_CHANNEL_PREFIX: &str = "agent:lifecycle:";
 /// The channel that carries alerts for people.
 pub const ALERT_CHANNEL: &str = "system:alerts";
+
+words! {
+    /// What a key holds, in the server's own words (`TYPE`).
+    KeyType, "type of a key" {
+        /// Bytes.
+        String = "string",
+        /// Values in order.
+        List = "list",
+        /// Members, each once.
+        Set = "set",
+        /// Members with a score each.
+        SortedSet = "zset",
+        /// Fields with a value each.
+        Hash = "hash",
+        /// Entries that are only appended.
+        Stream = "stream",
+    }
+}
+
+impl KeyType {
+    /// With its article, for people: `a list`.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::String => "a string",
+            Self::List => "a list",
+            Self::Set => "a set",
+            Self::SortedSet => "a sorted set",
+            Self::Hash => "a hash",
+            Self::Stream => "a stream",
+        }
+    }
+}
 
 /// The channel of one agent, the only one it subscribes to: what others say to it is published there as well, so that
 /// no agent pays for the beats of the others.
@@ -45,19 +79,25 @@ pub struct KeySchema {
     tag: String,
 }
 
+// Each macro takes every key of one owner with its type, so that what is known of all keys (whose they are, what they
+// hold, all of them for a given id) cannot miss one.
 macro_rules! global_keys {
-    ($($(#[$doc:meta])* $name:ident = $key:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $key:literal: $type:ident;)*) => {
         $($(#[$doc])* #[must_use] pub fn $name(&self) -> String { self.name($key) })*
-        fn is_global(name: &str) -> bool { matches!(name, $($key)|*) }
+        const GLOBAL: &'static [(&'static str, KeyType)] = &[$(($key, KeyType::$type)),*];
     };
 }
 
-macro_rules! agent_keys {
-    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {
-        $($(#[$doc])* #[must_use] pub fn $name(&self, agent: &str) -> String { self.name(&format!(concat!($prefix, "{}"), agent)) })*
-        const AGENT_PREFIXES: &'static [&'static str] = &[$($prefix),*];
+macro_rules! owned_keys {
+    ($prefixes:ident of $owner:ident: $id:ty;
+     $($(#[$doc:meta])* $name:ident = $prefix:literal: $type:ident;)*) => {
+        $($(#[$doc])* #[must_use] pub fn $name(&self, $owner: &$id) -> String { self.name(&format!(concat!($prefix, "{}"), $owner)) })*
+        const $prefixes: &'static [(&'static str, KeyType)] = &[$(($prefix, KeyType::$type)),*];
     };
 }
+
+/// What the names of tasks in flight begin with; `<agent>:<task>` follows.
+const TASK: &str = "agent:task:";
 
 impl KeySchema {
     /// The schema for a layout.
@@ -75,41 +115,42 @@ impl KeySchema {
 
     global_keys! {
         /// Set: ids of active agents. No TTL; written by registration and cleanup.
-        active = "agents:active";
+        active = "agents:active": Set;
         /// Sorted set: agent id → end of its lease in ms of server time. No TTL.
-        leases = "agents:leases";
+        leases = "agents:leases": SortedSet;
         /// Stream, capped: one entry per cleanup. No TTL.
-        log = "agents:log";
+        log = "agents:log": Stream;
         /// String with TTL of two `memory.leak_window`: what the fleet's memory is compared with. Written by sweepers.
-        memory_baseline = "memory:baseline";
+        memory_baseline = "memory:baseline": String;
         /// Hash: fleet counters. Written by registration and cleanup, and by sweepers while a leak lasts (`leakSeen`).
-        memory_stats = "memory:stats";
+        memory_stats = "memory:stats": Hash;
         /// Hash: the last pass. Written by sweepers.
-        watermark = "sweep:watermark";
+        watermark = "sweep:watermark": Hash;
         /// Hash: why reaping is held. Written by sweepers and operators.
-        hold = "sweep:hold";
+        hold = "sweep:hold": Hash;
         /// String: random marker that tells a store that lost its memory from one that reaped you.
-        generation = "lifecycle:generation";
+        generation = "lifecycle:generation": String;
     }
 
     // These take `&str`, because ids found in a store may be anybody's: they are only ever used as exact names.
-    agent_keys! {
+    owned_keys! {
+        AGENT of agent: str;
         /// String with TTL `heartbeat.ttl`: the last beat. Owner: the agent.
-        heartbeat = "agent:heartbeat:";
+        heartbeat = "agent:heartbeat:": String;
         /// Hash with TTL `memory.ttl`: memory figures. Owner: the agent.
-        memory = "agent:memory:";
+        memory = "agent:memory:": Hash;
         /// Hash: the registration. Owner: the agent.
-        state = "agent:state:";
+        state = "agent:state:": Hash;
         /// Set: what the agent depends on. Owner: the agent.
-        deps = "agent:deps:";
+        deps = "agent:deps:": Set;
         /// Set: agents it spawned. Owner: the agent.
-        children = "agent:children:";
+        children = "agent:children:": Set;
         /// Set: every further key the agent owns. Owner: the agent.
-        keys = "agent:keys:";
+        keys = "agent:keys:": Set;
         /// String: pending order. Owner: the agent, written by whoever gives the order.
-        command = "agent:command:";
+        command = "agent:command:": String;
         /// String with TTL `sweep.lock_ttl`: token of the sweeper that cleans the agent up.
-        cleanup_lock = "cleanup:lock:";
+        cleanup_lock = "cleanup:lock:": String;
     }
 
     /// Hash: a task in flight. Owner: the agent.
@@ -121,69 +162,86 @@ impl KeySchema {
     /// What the names of an agent's tasks begin with, for exact comparison (an id cannot contain `:`).
     #[must_use]
     pub fn task_prefix(&self, agent: &str) -> String {
-        self.name(&format!("agent:task:{agent}:"))
+        self.name(&format!("{TASK}{agent}:"))
     }
 
-    /// Hash: the sprint. Owner: its coordinator.
-    #[must_use]
-    pub fn sprint_state(&self, sprint: &SprintId) -> String {
-        self.name(&format!("sprint:state:{sprint}"))
+    owned_keys! {
+        SPRINT of sprint: SprintId;
+        /// Hash: the sprint. Owner: its coordinator.
+        sprint_state = "sprint:state:": Hash;
+        /// Set: ids of the agents registered for the sprint. Owner: the coordinator.
+        sprint_agents = "sprint:agents:": Set;
+        /// Hash: task id → record. Owner: the coordinator.
+        sprint_tasks = "sprint:tasks:": Hash;
+        /// List: tasks handed back, oldest first. Owner: the coordinator.
+        sprint_requeue = "sprint:requeue:": List;
+        /// List: what operators left for the coordinator, oldest first. Owner: the coordinator.
+        sprint_inbox = "sprint:inbox:": List;
     }
 
-    /// Set: ids of the agents registered for the sprint. Owner: the coordinator.
-    #[must_use]
-    pub fn sprint_agents(&self, sprint: &SprintId) -> String {
-        self.name(&format!("sprint:agents:{sprint}"))
+    owned_keys! {
+        EPIC of epic: EpicId;
+        /// Set: sprints of the epic that are at work. Owner: the coordinator.
+        epic_sprints = "epic:sprints:": Set;
     }
 
-    /// Hash: task id → record. Owner: the coordinator.
+    /// Every key of the product that these names lead to, with the type it has.
     #[must_use]
-    pub fn sprint_tasks(&self, sprint: &SprintId) -> String {
-        self.name(&format!("sprint:tasks:{sprint}"))
+    pub fn every(
+        &self,
+        agent: &AgentId,
+        task: &TaskId,
+        sprint: &SprintId,
+        epic: &EpicId,
+    ) -> Vec<(String, KeyType)> {
+        let of = |keys: &[(&str, KeyType)], id: &str| -> Vec<(String, KeyType)> {
+            keys.iter().map(|(prefix, holds)| (self.name(&format!("{prefix}{id}")), *holds)).collect()
+        };
+        [
+            of(Self::GLOBAL, ""),
+            of(Self::AGENT, agent.as_str()),
+            vec![(self.task(agent, task), KeyType::Hash)],
+            of(Self::SPRINT, sprint.as_str()),
+            of(Self::EPIC, epic.as_str()),
+        ]
+        .concat()
     }
 
-    /// List: tasks handed back, oldest first. Owner: the coordinator.
+    /// What a key of the product holds. `None` for a key of others, and for those names of the seed's plain protocol that
+    /// may hold anything (`agent:task:<id>`, `agent:deps:<id>:…`).
     #[must_use]
-    pub fn sprint_requeue(&self, sprint: &SprintId) -> String {
-        self.name(&format!("sprint:requeue:{sprint}"))
-    }
-
-    /// List: what operators left for the coordinator, oldest first. Owner: the coordinator.
-    #[must_use]
-    pub fn sprint_inbox(&self, sprint: &SprintId) -> String {
-        self.name(&format!("sprint:inbox:{sprint}"))
-    }
-
-    /// Set: sprints of the epic that are at work. Owner: the coordinator.
-    #[must_use]
-    pub fn epic_sprints(&self, epic: &EpicId) -> String {
-        self.name(&format!("epic:sprints:{epic}"))
+    pub fn holds(&self, key: &str) -> Option<KeyType> {
+        let plain = key.strip_prefix(self.tag.as_str())?;
+        if let Some((_, holds)) = Self::GLOBAL.iter().find(|(name, _)| *name == plain) {
+            return Some(*holds);
+        }
+        if let Some(rest) = plain.strip_prefix(TASK) {
+            return rest.contains(':').then_some(KeyType::Hash);
+        }
+        let owned = [Self::AGENT, Self::SPRINT, Self::EPIC].concat();
+        let (prefix, holds) = owned.into_iter().find(|(prefix, _)| plain.starts_with(prefix))?;
+        (!plain[prefix.len()..].contains(':')).then_some(holds)
     }
 
     /// Whose key this is, or `None` for a key that is not of this product (or of another layout).
     #[must_use]
     pub fn parse<'k>(&self, key: &'k str) -> Option<KeyOwner<'k>> {
         let plain = key.strip_prefix(self.tag.as_str())?;
-        if Self::is_global(plain) {
+        if Self::GLOBAL.iter().any(|(name, _)| *name == plain) {
             return Some(KeyOwner::Fleet);
         }
-        if let Some(rest) = plain.strip_prefix("agent:task:") {
+        if let Some(rest) = plain.strip_prefix(TASK) {
             // The seed's plain protocol has `agent:task:<id>` too.
             return Some(KeyOwner::Agent(rest.split(':').next().unwrap_or(rest)));
         }
         if let Some(rest) = plain.strip_prefix("agent:deps:") {
             return Some(KeyOwner::Agent(rest.split(':').next().unwrap_or(rest)));
         }
-        if let Some(agent) = Self::AGENT_PREFIXES.iter().find_map(|prefix| plain.strip_prefix(prefix)) {
-            return Some(KeyOwner::Agent(agent));
-        }
-        for prefix in ["sprint:state:", "sprint:agents:", "sprint:tasks:", "sprint:requeue:", "sprint:inbox:"]
-        {
-            if let Some(sprint) = plain.strip_prefix(prefix) {
-                return Some(KeyOwner::Sprint(sprint));
-            }
-        }
-        plain.strip_prefix("epic:sprints:").map(KeyOwner::Epic)
+        let of = |keys: &[(&str, KeyType)]| keys.iter().find_map(|(prefix, _)| plain.strip_prefix(prefix));
+        of(Self::AGENT)
+            .map(KeyOwner::Agent)
+            .or_else(|| of(Self::SPRINT).map(KeyOwner::Sprint))
+            .or_else(|| of(Self::EPIC).map(KeyOwner::Epic))
     }
 
     /// Whether an agent may declare a further key as its own: any name that is not one of the product's.
@@ -197,8 +255,7 @@ impl KeySchema {
     #[must_use]
     pub fn plain_owner<'k>(&self, key: &'k str) -> Option<&'k str> {
         let plain = key.strip_prefix(self.tag.as_str())?;
-        let is_left_behind =
-            ["agent:task:", "agent:deps:", "agent:state:"].iter().any(|p| plain.starts_with(p));
+        let is_left_behind = [TASK, "agent:deps:", "agent:state:"].iter().any(|p| plain.starts_with(p));
         match self.parse(key) {
             Some(KeyOwner::Agent(agent)) if is_left_behind => Some(agent),
             _ => None,
@@ -303,12 +360,35 @@ mod tests {
                 "agents:log",
             ]
         );
+        let every = keys.every(&agent(), &task, &sprint, &epic);
+        let mut listed: Vec<&str> = every.iter().map(|(name, _)| name.as_str()).collect();
+        let mut literal = names.clone();
+        listed.sort_unstable();
+        literal.sort_unstable();
+        assert_eq!(listed, literal, "a key that is named is one of all, and the other way round");
         assert_eq!((LIFECYCLE_CHANNEL, ALERT_CHANNEL), ("agent:lifecycle", "system:alerts"));
         assert_eq!(agent_channel("coder-1"), "agent:lifecycle:coder-1");
         for name in names {
             assert!(keys.parse(&name).is_some(), "{name} is recognised as ours");
             assert!(!keys.may_own(&name), "{name} cannot be claimed as a further key");
         }
+    }
+
+    #[test]
+    fn what_a_key_holds_is_known_for_every_key_and_for_none_that_the_plain_protocol_leaves_open() {
+        let (task, sprint, epic) =
+            (TaskId::new("login").unwrap(), SprintId::new("api").unwrap(), EpicId::new("checkout").unwrap());
+        for keys in [KeySchema::default(), KeySchema::new(Layout::Tagged { partition: 7 })] {
+            for (name, holds) in keys.every(&agent(), &task, &sprint, &epic) {
+                assert_eq!(keys.holds(&name), Some(holds), "{name}");
+            }
+        }
+        let keys = KeySchema::default();
+        for open in ["agent:task:coder-1", "agent:deps:coder-1:x", "cache:coder-1", "agents:active:x"] {
+            assert_eq!(keys.holds(open), None, "{open}");
+        }
+        assert_eq!(keys.holds(&keys.leases()), Some(KeyType::SortedSet));
+        assert_eq!(KeyType::SortedSet.in_words(), "a sorted set");
     }
 
     #[test]

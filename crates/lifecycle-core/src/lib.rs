@@ -33,6 +33,7 @@ pub mod shutdown;
 pub mod spelling;
 pub mod sprint;
 pub mod sweep;
+pub mod sweepers;
 pub mod task;
 pub mod trace;
 mod words;

@@ -184,6 +184,12 @@ impl SprintPlan {
     }
 }
 
+/// Whether an argument says something else for each task.
+#[must_use]
+pub fn depends_on_task(argument: &str) -> bool {
+    argument.contains("{task}") || argument.contains("{input}")
+}
+
 /// Puts a task into one argument of a command: `{task}` becomes its id, `{input}` its input, everything else
 /// stays as it is, other braces included.
 ///

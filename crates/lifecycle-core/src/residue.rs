@@ -11,7 +11,8 @@
 //! ```
 //!
 //! An owner whose lease is over and who was not cleaned up yet is told apart ([`Why::Orphan`]): the next pass
-//! sees to it, but until then something dead is there. The opposite direction is checked as well, because an
+//! sees to it, but until then something dead is there. A key that holds another type than the product keeps under its name
+//! is somebody else's doing ([`Why::WrongType`]); what only it could have told is not judged while it stands there. The opposite direction is checked as well, because an
 //! index that names nobody keeps a sprint from ending: index entries and members without an agent.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ids::Incarnation;
-use crate::keys::{KeyOwner, KeySchema};
+use crate::ids::{Incarnation, SprintId};
+use crate::keys::{KeyOwner, KeySchema, KeyType};
 use crate::words::words;
 
 words! {
@@ -38,6 +39,8 @@ words! {
         NoExpiry = "no_expiry",
         /// A member, of a set whose owner lives, that is nobody.
         Dangling = "dangling",
+        /// It holds another type than the product keeps under its name.
+        WrongType = "wrong_type",
     }
 }
 
@@ -117,6 +120,8 @@ pub struct Inventory {
     pub now: u64,
     /// The product's keys, by name.
     pub keys: Vec<String>,
+    /// What those of them hold that hold another type than they should ([`KeySchema::holds`]).
+    pub mistyped: HashMap<String, KeyType>,
     /// Every id in either index.
     pub agents: BTreeMap<String, Known>,
     /// The sprints that have a readable state.
@@ -177,10 +182,14 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn key(&self, key: &str) -> Option<Residue> {
         let owner = self.keys.parse(key)?;
-        let (why, detail) = match owner {
-            KeyOwner::Agent(id) if key == self.keys.cleanup_lock(id) => self.lock(key),
-            owner => self.owner(owner, key),
-        }?;
+        let verdict = match owner {
+            // A lock of another type does not expire either.
+            KeyOwner::Agent(id) if key == self.keys.cleanup_lock(id) => {
+                self.wrong_type(key).or_else(|| self.lock(key))
+            }
+            owner => self.owner(owner, key).or_else(|| self.wrong_type(key)),
+        };
+        let (why, detail) = verdict?;
         Some(residue(key, None, owner, why, detail))
     }
 
@@ -194,7 +203,27 @@ impl Judge<'_> {
         }
     }
 
+    fn wrong_type(&self, key: &str) -> Verdict {
+        let (holds, wanted) = (self.seen.mistyped.get(key)?, self.keys.holds(key)?);
+        // Without a record an agent speaks the plain protocol, whose keys may be of any type.
+        if let Some(owner) = self.keys.plain_owner(key)
+            && self.seen.agents.get(owner).is_some_and(|known| known.incarnation.is_none())
+        {
+            return None;
+        }
+        let (holds, wanted) = (holds.in_words(), wanted.in_words());
+        Some((Why::WrongType, format!("it holds {holds}, not {wanted}: rename or delete it")))
+    }
+
+    fn is_mistyped(&self, key: &str) -> bool {
+        self.seen.mistyped.contains_key(key)
+    }
+
     fn agent(&self, id: &str) -> Verdict {
+        // Nobody can tell who lives without the index of leases.
+        if self.is_mistyped(&self.keys.leases()) {
+            return None;
+        }
         let Some(known) = self.seen.agents.get(id) else {
             return Some((Why::NoOwner, "no such agent is in any index".into()));
         };
@@ -212,11 +241,17 @@ impl Judge<'_> {
 
     fn sprint(&self, sprint: &str) -> Verdict {
         let Some(holder) = self.seen.sprints.get(sprint) else {
+            if SprintId::new(sprint).is_ok_and(|id| self.is_mistyped(&self.keys.sprint_state(&id))) {
+                return None;
+            }
             return Some((Why::NoOwner, "the sprint has no state that names a coordinator".into()));
         };
         let coordinator = &holder.coordinator;
         if let Some((why, detail)) = self.agent(coordinator) {
             return Some((why, format!("its coordinator {coordinator}: {detail}")));
+        }
+        if self.is_mistyped(&self.keys.state(coordinator)) {
+            return None;
         }
         let lives = self.seen.agents.get(coordinator).and_then(|known| known.incarnation);
         (lives != holder.incarnation).then(|| {
@@ -225,6 +260,9 @@ impl Judge<'_> {
     }
 
     fn epic(&self, key: &str) -> Verdict {
+        if self.is_mistyped(key) {
+            return None;
+        }
         let sprints = self.seen.members.get(key).map(Vec::as_slice).unwrap_or_default();
         let lives = sprints.iter().any(|sprint| self.sprint(sprint).is_none());
         (!lives).then(|| (Why::NoOwner, "none of its sprints has a living coordinator".into()))
@@ -239,7 +277,7 @@ impl Judge<'_> {
     fn entry(&self, id: &str, known: &Known) -> Option<Residue> {
         let index = if known.active { self.keys.active() } else { self.keys.leases() };
         let verdict = self.agent(id).or_else(|| {
-            (!known.active)
+            (!known.active && !self.is_mistyped(&self.keys.active()))
                 .then(|| (Why::NotActive, "it has a lease but is no member of agents:active".into()))
         });
         verdict.map(|(why, detail)| residue(&index, Some(id), KeyOwner::Agent(id), why, detail))
@@ -253,6 +291,7 @@ impl Judge<'_> {
         let detail = |member: &str| match owner {
             KeyOwner::Epic(_) => self.sprint(member).map(|(_, detail)| detail),
             _ if self.seen.agents.contains_key(member) => None,
+            _ if self.is_mistyped(&self.keys.leases()) || self.is_mistyped(&self.keys.active()) => None,
             _ => Some("its member is in no index of agents".into()),
         };
         let found = members.iter().filter_map(|member| Some((member, detail(member)?)));

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::codec::Wire;
 use crate::human;
@@ -47,7 +47,7 @@ pub struct Redis {
     /// `redis://[user[:password]@]host[:port][/db]`, `redis+unix:///path/to.sock`, or `rediss://…` for TLS.
     pub url: String,
     /// Password, where it should not stand in the URL.
-    #[serde(deserialize_with = "lenient_text", skip_serializing)]
+    #[serde(skip_serializing)]
     pub password: Option<String>,
     /// How long a command that needs the store at start waits for it before it gives up with exit code 69.
     /// Daemons keep trying. 0 or more.
@@ -378,26 +378,6 @@ impl Settings {
         );
         found
     }
-}
-
-/// Environment values are typed by their looks, so a password of digits arrives as a number.
-fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Scalar {
-        Text(String),
-        Whole(i64),
-        Natural(u64),
-        Flag(bool),
-        Real(f64),
-    }
-    Ok(Option::<Scalar>::deserialize(deserializer)?.map(|scalar| match scalar {
-        Scalar::Text(text) => text,
-        Scalar::Whole(number) => number.to_string(),
-        Scalar::Natural(number) => number.to_string(),
-        Scalar::Flag(flag) => flag.to_string(),
-        Scalar::Real(number) => number.to_string(),
-    }))
 }
 
 #[cfg(test)]

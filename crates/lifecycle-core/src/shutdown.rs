@@ -83,6 +83,8 @@ words! {
         CoordinatorLost = "coordinator_lost",
         /// Its command uses more than its soft memory limit.
         SoftMemoryLimit = "soft_memory_limit",
+        /// Its command used more than its hard memory limit, and was ended.
+        MemoryLimit = "memory_limit",
         /// The program that embeds the agent panicked.
         Panic = "panic",
         /// Its life is over.
@@ -102,7 +104,7 @@ impl StopCause {
     pub fn cost(self) -> Cost {
         match self {
             // Its own program left it unfinished, or it needs more than it may use: it would go on so for ever.
-            Self::Done | Self::Requested | Self::SoftMemoryLimit => Cost::Attempt,
+            Self::Done | Self::Requested | Self::SoftMemoryLimit | Self::MemoryLimit => Cost::Attempt,
             Self::Panic => Cost::Crash,
             Self::Hangup
             | Self::Interrupt

@@ -78,6 +78,10 @@ pub struct Watermark {
     pub good: Option<u64>,
     /// Who made it.
     pub by: String,
+    /// The last pass of every sweeper that has not left, in ms of server time; see [`crate::sweepers`].
+    pub passes: Vec<(String, u64)>,
+    /// The last sweeper that stopped, and when, in ms of server time.
+    pub left: Option<(String, u64)>,
 }
 
 /// An agent whose lease is over, with all that is needed to judge it and to clean it up.

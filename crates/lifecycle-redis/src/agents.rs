@@ -175,10 +175,10 @@ impl Store {
     /// Declares further keys as the agent's own, so that they go when it goes. The keys need not exist yet.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] when a name is one of the product's own keys; else as the store says.
+    /// [`StoreError::Invalid`] when a name is one of the product's own keys; else as the store says.
     pub async fn own_keys(&self, life: &Life, names: &[String]) -> Result<Fenced<()>, StoreError> {
         if let Some(name) = names.iter().find(|name| !self.keys().may_own(name)) {
-            return Err(StoreError::Refused(format!(
+            return Err(StoreError::Invalid(format!(
                 "{name:?} is empty or one of the product's own keys, so no agent can claim it; nothing was claimed"
             )));
         }

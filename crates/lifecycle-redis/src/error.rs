@@ -1,6 +1,10 @@
 //! What can go wrong between us and the store, and what it means for the caller.
 
 use lifecycle_core::codec::Malformed;
+use lifecycle_core::keys::KeyType;
+
+use crate::deployment::Deployment;
+use crate::refusal::{Refusal, said};
 
 /// Why an operation on the store did not happen, or is not known to have happened.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -33,33 +37,79 @@ pub enum StoreError {
     #[error("no encrypted connection to the store: {0}; nothing was sent")]
     Untrusted(String),
     /// The store understood and refused. Nothing was written by this command.
-    #[error("the store refused: {0}")]
-    Refused(String),
+    #[error("the store refused: {said}{}", refusal.advice().map(|advice| format!("; {advice}")).unwrap_or_default())]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The server's own words.
+        said: String,
+    },
+    /// A key holds another type than the product keeps under its name, so somebody else put it there.
+    #[error(
+        "{key} holds {}, not {}: rename or delete it (redis-cli RENAME {key} {key}.old)",
+        holds.in_words(), wanted.in_words()
+    )]
+    WrongType {
+        /// The key.
+        key: String,
+        /// What it holds.
+        holds: KeyType,
+        /// What the product keeps there.
+        wanted: KeyType,
+    },
+    /// The store is of a kind that is not supported. Nothing was written.
+    #[error("{url} is {deployment}")]
+    Unsupported {
+        /// The URL, without its password.
+        url: String,
+        /// What it is.
+        deployment: Deployment,
+    },
+    /// What was asked for makes no sense. The store was not asked.
+    #[error("{0}")]
+    Invalid(String),
     /// A reply, or something read from the store, is not what this product writes.
     #[error("the store holds or said something unexpected: {0}")]
     Unexpected(String),
 }
 
 impl StoreError {
-    /// Whether the same call may succeed a little later.
+    /// Whether the same call may succeed a little later without anybody doing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::Unreachable { .. } => true,
-            // LOADING, BUSY, MISCONF, OOM and the like pass; a wrong password or missing right does not.
-            Self::Refused(text) => {
-                !["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| text.starts_with(code))
-            }
-            Self::Configuration { .. } | Self::Untrusted(_) | Self::Unexpected(_) => false,
+            // A replica may be promoted.
+            Self::Unsupported { deployment, .. } => deployment.passes(),
+            Self::Refused { refusal, .. } => refusal.passes(),
+            Self::Configuration { .. }
+            | Self::Untrusted(_)
+            | Self::WrongType { .. }
+            | Self::Invalid(_)
+            | Self::Unexpected(_) => false,
         }
     }
+
+    /// Why the store refused, if it did.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a command failed only because its key holds another type.
+pub(crate) fn is_wrong_type(error: &fred::error::Error) -> bool {
+    Refusal::of(error.details()) == Refusal::WrongType
 }
 
 impl StoreError {
     /// Whether a key holds another type than it should. Waiting does not make that better.
     #[must_use]
     pub fn is_wrong_type(&self) -> bool {
-        matches!(self, Self::Refused(text) if text.starts_with("WRONGTYPE"))
+        matches!(self, Self::WrongType { .. }) || self.refusal() == Some(Refusal::WrongType)
     }
 }
 
@@ -69,18 +119,17 @@ impl From<fred::error::Error> for StoreError {
         if let Some(problem) = untrusted(error.details()) {
             return Self::Untrusted(problem);
         }
-        let details = in_words(error.details());
+        let refusal = Refusal::of(error.details());
         match error.kind() {
+            // The client has kinds of its own for some replies, and makes others an I/O error by closing the connection.
+            _ if refusal != Refusal::Other => Self::Refused { refusal, said: said(error.details()).into() },
             ErrorKind::IO
             | ErrorKind::Timeout
             | ErrorKind::Canceled
             | ErrorKind::Routing
-            | ErrorKind::Backpressure => Self::Unavailable(details),
-            ErrorKind::Parse | ErrorKind::Protocol => Self::Unexpected(details),
-            _ if ["NOAUTH", "WRONGPASS"].iter().any(|code| details.starts_with(code)) => {
-                Self::Refused(format!("{details}: set redis.password, or put it into redis.url"))
-            }
-            _ => Self::Refused(details),
+            | ErrorKind::Backpressure => Self::Unavailable(in_words(error.details())),
+            ErrorKind::Parse | ErrorKind::Protocol => Self::Unexpected(in_words(error.details())),
+            _ => Self::Refused { refusal, said: in_words(error.details()) },
         }
     }
 }
@@ -140,6 +189,31 @@ impl From<Malformed> for StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_store_passes_and_says_what_to_do_and_a_missing_right_does_not_pass() {
+        let refused = |reply: &str| {
+            StoreError::from(fred::error::Error::new(fred::error::ErrorKind::Unknown, reply.to_string()))
+        };
+        let full =
+            refused("OOM command not allowed when used memory > 'maxmemory'. script: 97, on @user_script:1.");
+        assert!(full.is_transient() && full.to_string().contains("raise maxmemory"), "{full}");
+        assert!(!full.to_string().contains("user_script"), "{full}");
+        let denied = refused("NOPERM this user has no permissions to run the 'hset' command");
+        assert!(!denied.is_transient() && denied.to_string().contains("ACL SETUSER"), "{denied}");
+        assert_eq!(denied.refusal(), Some(Refusal::NotPermitted));
+    }
+
+    #[test]
+    fn a_wrong_type_names_the_key_and_the_way_out() {
+        let error =
+            StoreError::WrongType { key: "agents:log".into(), holds: KeyType::List, wanted: KeyType::Stream };
+        assert_eq!(
+            error.to_string(),
+            "agents:log holds a list, not a stream: rename or delete it (redis-cli RENAME agents:log agents:log.old)"
+        );
+        assert!(!error.is_transient());
+    }
 
     #[test]
     fn an_io_error_is_told_in_words() {

@@ -77,8 +77,9 @@ impl Store {
     pub async fn fleet(&self) -> Result<Vec<AgentView>, StoreError> {
         let now = self.server_time().await?;
         let active: HashSet<String> = self.members(&self.keys().active()).await?.into_iter().collect();
-        let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, true).await?;
-        let leases: HashMap<String, u64> = scores(leases).into_iter().collect();
+        let leases = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, true).await;
+        let leases = value(&leases)?.map(scores).unwrap_or_default();
+        let leases: HashMap<String, u64> = leases.into_iter().collect();
         let mut ids: Vec<&String> = active.iter().chain(leases.keys()).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -113,9 +114,10 @@ impl Store {
     /// As the store says.
     pub async fn agent(&self, id: &str) -> Result<Option<AgentView>, StoreError> {
         let now = self.server_time().await?;
-        let lease: Value = self.client.zscore(self.keys().leases(), id).await?;
+        let (active, leases) = (self.keys().active(), self.keys().leases());
+        let lease: Value = self.of_key(&leases, self.client.zscore(&leases, id).await).await?;
         let lease_end = number(&lease);
-        let active: bool = self.client.sismember(self.keys().active(), id).await?;
+        let active: bool = self.of_key(&active, self.client.sismember(&active, id).await).await?;
         let record = self.record(id).await?;
         if lease_end.is_none() && !active && record.is_none() {
             return Ok(None);
@@ -215,9 +217,11 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn log(&self, count: u64) -> Result<Vec<LogEntry>, StoreError> {
+        let key = self.keys().log();
         let args: Vec<Value> =
-            vec![self.keys().log().into(), "+".into(), "-".into(), "COUNT".into(), count.to_string().into()];
-        let reply: Value = self.client.custom(fred::cmd!("XREVRANGE"), args).await?;
+            vec![key.as_str().into(), "+".into(), "-".into(), "COUNT".into(), count.to_string().into()];
+        let reply = self.client.custom::<Value, Value>(fred::cmd!("XREVRANGE"), args).await;
+        let reply = self.of_key(&key, reply).await?;
         let entries = reply.into_array().into_iter().filter_map(|entry| {
             let mut parts = entry.into_array().into_iter();
             Some(LogEntry { id: text(&parts.next()?), fields: fields(parts.next()?) })

@@ -18,12 +18,16 @@
 //! ```
 
 mod agents;
+mod blame;
 mod bus;
+mod deployment;
 mod error;
 mod fleet;
+mod found;
 mod memory;
 mod orders;
 mod plain;
+mod refusal;
 mod removal;
 mod reply;
 mod scripts;
@@ -37,10 +41,12 @@ mod trends;
 
 pub use agents::{BeatReply, Fenced, Life, Registered};
 pub use bus::{Bus, Hint, Listening, Missed};
+pub use deployment::Deployment;
 pub use error::StoreError;
 pub use fleet::{AgentView, LogEntry};
 pub use memory::{AgentFigures, IndexCursor};
 pub use plain::{Differences, is_usable};
+pub use refusal::Refusal;
 pub use removal::{Judged, ReapOutcome, Removed, Target};
 pub use sprints::{Assigned, Incoming, SprintEnded, SprintStarted, TaskRecords};
 pub use store::{Store, Troubles};

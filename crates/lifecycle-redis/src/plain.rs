@@ -4,7 +4,7 @@
 //! turned into a lease, so that from then on it is found like any other; what it leaves behind is found by one
 //! SCAN and compared exactly, because it kept no list of its keys.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use fred::bytes_utils::Str;
@@ -21,7 +21,8 @@ use lifecycle_core::record::Heartbeat;
 use lifecycle_core::sweep::Candidate;
 
 use crate::agents::text;
-use crate::error::StoreError;
+use crate::error::{StoreError, is_wrong_type};
+use crate::found::is_list_of_agents;
 use crate::reply::{self, number};
 use crate::store::Store;
 use crate::sweeping::{IN_FLIGHT, PIPELINED, RawBeat, Suspect};
@@ -43,9 +44,11 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn compare_indexes(&self, now: u64) -> Result<Differences, StoreError> {
-        let members: Value = self.client.smembers(self.keys().active()).await?;
+        let (active, leases) = (self.keys().active(), self.keys().leases());
+        let members: Value = self.of_key(&active, self.client.smembers(&active).await).await?;
         let members: HashSet<String> = members.into_array().iter().map(reply::text).collect();
-        let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
+        let leased = self.client.zrange(&leases, 0, -1, None, false, None, false).await;
+        let leases: Value = self.of_key(&leases, leased).await?;
         let leases: HashSet<String> = leases.into_array().iter().map(reply::text).collect();
         let differing = members.symmetric_difference(&leases).cloned();
         let (usable, unusable): (Vec<String>, Vec<String>) = differing.partition(|id| is_usable(id));
@@ -73,7 +76,9 @@ impl Store {
             keys.memory(id),
             keys.memory_stats(),
         ];
-        let names = fixed.into_iter().chain(left_behind.iter().cloned()).collect();
+        // Lists of others are theirs, whoever is on them.
+        let own = left_behind.iter().filter(|key| !is_list_of_agents(keys, key));
+        let names = fixed.into_iter().chain(own.cloned()).collect();
         Ok(number(&self.run(&self.scripts.forget, names, vec![id.into()]).await?))
     }
 
@@ -209,7 +214,7 @@ impl Store {
         } else {
             match self.client.get::<Value, _>(key.as_str()).await {
                 Ok(value) => value.into_owned_bytes().map_or(RawBeat::Missing, RawBeat::Bytes),
-                Err(error) if error.details().starts_with("WRONGTYPE") => RawBeat::Missing,
+                Err(error) if is_wrong_type(&error) => RawBeat::Missing,
                 Err(error) => return Err(error.into()),
             }
         };
@@ -224,23 +229,31 @@ impl Store {
         Ok((PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) }, raw))
     }
 
-    /// Keys that plain agents left behind (`agent:task:<id>…`, `agent:deps:<id>…`), by agent: one SCAN for all of
-    /// them, compared exactly. `agent:state:<id>` is among the keys that every removal names.
+    /// What plain agents left behind, by agent: their keys (`agent:task:<id>…`, `agent:deps:<id>…`; `agent:state:<id>` is
+    /// among the keys that every removal names), and the lists of others on which an agent still stands whose record was
+    /// written over. One SCAN for all of them, compared exactly.
     ///
     /// # Errors
     /// As the store says.
     pub async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
         let ids: HashSet<&str> = ids.iter().copied().collect();
         let mut found: HashMap<String, Vec<String>> = HashMap::new();
+        let mut lists = BTreeSet::new();
         self.scan_keys(|key| {
             if let Some(owner) = self.keys().plain_owner(key)
                 && ids.contains(owner)
                 && key != self.keys().state(owner)
             {
                 found.entry(owner.to_string()).or_default().push(key.to_string());
+            } else if is_list_of_agents(self.keys(), key) {
+                lists.insert(key.to_string());
             }
         })
         .await?;
+        let registered = self.without_readable_record(ids.into_iter()).await?;
+        for (id, lists) in self.lists_of(&registered, &lists).await? {
+            found.entry(id).or_default().extend(lists);
+        }
         // SCAN may show a key twice.
         for keys in found.values_mut() {
             keys.sort_unstable();

@@ -8,7 +8,6 @@ use fred::interfaces::KeysInterface;
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::event::EventKind;
-use lifecycle_core::ids::Incarnation;
 use lifecycle_core::keys::KeySchema;
 use lifecycle_core::record::{AgentRecord, Order, Role};
 use lifecycle_core::shutdown::StopCause;
@@ -17,7 +16,8 @@ use lifecycle_core::task::Cost;
 use serde::Serialize;
 
 use crate::agents::Life;
-use crate::error::StoreError;
+use crate::error::{StoreError, is_wrong_type};
+use crate::found::is_list_of_agents;
 use crate::reply::Reply;
 use crate::store::{Store, arguments};
 
@@ -55,7 +55,7 @@ pub struct Target<'a> {
     pub record: Option<&'a AgentRecord>,
     /// The heartbeat a plain agent was judged by.
     pub judged: Judged<'a>,
-    /// Further keys of a plain agent, found by [`Store::left_behind`].
+    /// Further keys of a plain agent, and lists it is on, found by [`Store::left_behind`].
     pub left_behind: &'a [String],
     /// Why.
     pub reason: Reason,
@@ -95,6 +95,7 @@ struct RemoveArguments<'a> {
     has_sprint: bool,
     has_parent: bool,
     children_told: bool,
+    memberships: usize,
     log_length: u32,
     process: &'a str,
     cost: &'static str,
@@ -115,7 +116,8 @@ impl Store {
     pub async fn release(&self, life: &Life, cause: StopCause) -> Result<Option<Removed>, StoreError> {
         let Some(record) = self.record(life.id.as_str()).await? else {
             // Reaped, or forgotten by a store that lost its memory: then there is nothing left to remove.
-            let generation: Option<String> = self.client.get(self.keys().generation()).await?;
+            let key = self.keys().generation();
+            let generation: Option<String> = self.of_key(&key, self.client.get(&key).await).await?;
             let is_forgotten = generation.as_deref() != Some(life.generation.as_str());
             return Ok(is_forgotten.then_some(Removed { keys_deleted: 0, tasks_requeued: 0 }));
         };
@@ -178,6 +180,7 @@ impl Store {
             has_parent: record
                 .is_some_and(|record| record.parent.as_deref().is_some_and(KeySchema::is_exact)),
             children_told: false,
+            memberships: 0,
             log_length: LOG_LENGTH,
             process: "unknown",
             cost: Cost::Nothing.as_str(),
@@ -195,20 +198,15 @@ impl Store {
     pub async fn record(&self, id: &str) -> Result<Option<AgentRecord>, StoreError> {
         match self.client.hgetall::<Value, _>(self.keys().state(id)).await {
             Ok(value) => Ok(AgentRecord::from_fields(&crate::reply::fields(value))),
-            Err(error) if error.details().starts_with("WRONGTYPE") => Ok(None),
+            Err(error) if is_wrong_type(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Says that a coordinator was lost and orders its children to stop. An order is fenced by the child being
     /// this coordinator's, so a child that somebody else has adopted goes on.
-    async fn tell_children(
-        &self,
-        id: &str,
-        record: &AgentRecord,
-        incarnation: Incarnation,
-    ) -> Result<(), StoreError> {
-        let children: Vec<String> = self.client.smembers(self.keys().children(id)).await?;
+    async fn tell_children(&self, id: &str, record: Option<&AgentRecord>) -> Result<(), StoreError> {
+        let children = self.children_to_tell(id).await?;
         for child in &children {
             let theirs = self.record(child).await?;
             if let Some(theirs) = theirs.filter(|theirs| theirs.parent.as_deref() == Some(id)) {
@@ -221,15 +219,31 @@ impl Store {
                 .await?;
             }
         }
-        if record.role == Role::Coordinator || !children.is_empty() {
+        if record.is_some_and(|record| record.role == Role::Coordinator) || !children.is_empty() {
             self.announce(EventKind::CoordinatorLost, |event| {
                 event.agent_id = Some(id.to_string());
-                event.incarnation = Some(incarnation);
+                event.incarnation = record.map(|record| record.incarnation);
                 event.count = Some(children.len() as u64);
             })
             .await?;
         }
         Ok(())
+    }
+
+    /// Its children by its own list, or, where another type stands under the name of that, by theirs.
+    async fn children_to_tell(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        match self.client.smembers(self.keys().children(id)).await {
+            Ok(children) => Ok(children),
+            Err(error) if is_wrong_type(&error) => {
+                let is_child = |record: &AgentRecord| record.parent.as_deref() == Some(id);
+                let fleet = self.fleet().await?.into_iter();
+                Ok(fleet
+                    .filter(|view| view.record.as_ref().is_some_and(is_child))
+                    .map(|view| view.id)
+                    .collect())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -248,14 +262,18 @@ impl Removal<'_> {
     ) -> Result<ReapOutcome, StoreError> {
         let id = args.agent_id;
         let fixed = fixed_keys(self.store.keys(), id, record);
+        let is_list = |key: &&String| is_list_of_agents(self.store.keys(), key);
+        let lists: Vec<String> = self.extra.iter().filter(is_list).cloned().collect();
+        args.memberships = lists.len();
+        if record.is_none() {
+            // Its record may have been written over: then it can have children all the same.
+            self.store.tell_children(id, None).await?;
+        }
         // A plain agent has no list, so what was found goes in one call.
         let mut progressed = true;
         while progressed {
-            let owned = match record {
-                Some(_) => self.owned(id).await?,
-                None => self.extra.to_vec(),
-            };
-            let names = fixed.iter().cloned().chain(owned).collect();
+            let owned = self.owned(id, record).await?;
+            let names = fixed.iter().chain(&owned).chain(&lists).cloned().collect();
             let call = vec![arguments(&args)?, self.judged.clone()];
             let mut reply = Reply::read(self.store.run(self.script, names, call).await?)?;
             match reply.word() {
@@ -267,7 +285,7 @@ impl Removal<'_> {
                 "gone" | "fenced" => return Ok(ReapOutcome::AlreadyGone),
                 "more" => {
                     if let (Some(record), false) = (record, args.children_told) {
-                        self.store.tell_children(id, record, record.incarnation).await?;
+                        self.store.tell_children(id, Some(record)).await?;
                         args.children_told = true;
                     }
                 }
@@ -278,11 +296,22 @@ impl Removal<'_> {
         Err(StoreError::Unexpected(format!("removing {id} did not come to an end; the next pass goes on")))
     }
 
-    async fn owned(&self, id: &str) -> Result<Vec<String>, StoreError> {
-        let key = self.store.keys().keys(id);
-        // SSCAN would do for huge sets, but SRANDMEMBER gives a bounded part in one call, and what was removed does
-        // not come again.
-        Ok(self.store.client.srandmember(key, Some(CHUNK)).await?)
+    /// A part of what it owns: what was removed does not come again.
+    async fn owned(&self, id: &str, record: Option<&AgentRecord>) -> Result<Vec<String>, StoreError> {
+        if record.is_none() {
+            let further = self.store.owned_keys(id).await?;
+            let own = self.extra.iter().filter(|key| !is_list_of_agents(self.store.keys(), key));
+            let mut owned: Vec<String> = own.cloned().chain(further).collect();
+            owned.sort_unstable();
+            owned.dedup();
+            return Ok(owned);
+        }
+        // SSCAN would do for huge sets, but SRANDMEMBER gives a bounded part in one call.
+        match self.store.client.srandmember(self.store.keys().keys(id), Some(CHUNK)).await {
+            Ok(owned) => Ok(owned),
+            Err(error) if is_wrong_type(&error) => self.store.owned_by_name(id).await,
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use fred::types::scripts::Script;
 use lifecycle_core::event::{EVENT_VERSION, EventKind};
 use lifecycle_core::keys::{AGENT_CHANNEL_PREFIX, ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_core::sweep::Reason;
+use lifecycle_core::sweepers::PASS;
 use lifecycle_core::task::{Cost, TaskState};
 
 const WIRE: &str = include_str!("scripts/lib/wire.lua");
@@ -57,6 +58,7 @@ scripts! {
     lock: allow_oom [],
     unlock: allow_oom [],
     watermark: allow_oom [],
+    leave: allow_oom [],
     leak: allow_oom [],
     trend: allow_oom [],
     hold_release: [],
@@ -76,7 +78,7 @@ scripts! {
 fn prelude() -> String {
     let mut text = format!(
         "local CHANNEL, AGENT_CHANNEL, ALERT_CHANNEL = '{LIFECYCLE_CHANNEL}', '{AGENT_CHANNEL_PREFIX}', '{ALERT_CHANNEL}'\n\
-         local EVENT_VERSION, PROCESS_EXITED = {EVENT_VERSION}, '{}'\nlocal EVENT = {{",
+         local EVENT_VERSION, PROCESS_EXITED, PASS = {EVENT_VERSION}, '{}', '{PASS}'\nlocal EVENT = {{",
         Reason::ProcessExited
     );
     for (_, name) in EventKind::ALL {

@@ -5,7 +5,7 @@ use fred::types::Value;
 use lifecycle_core::ids::{AgentId, TaskId};
 use lifecycle_core::record::AgentRecord;
 
-use crate::error::StoreError;
+use crate::error::{StoreError, is_wrong_type};
 use crate::reply::{fields, number};
 use crate::store::Store;
 use crate::sweeping::{PIPELINED, all};
@@ -25,7 +25,7 @@ impl Store {
             for reply in all(pipeline.try_all::<Value>().await, chunk.len())? {
                 records.push(match reply {
                     Ok(hash) => AgentRecord::from_fields(&fields(hash)),
-                    Err(error) if error.details().starts_with("WRONGTYPE") => None,
+                    Err(error) if is_wrong_type(&error) => None,
                     Err(error) => return Err(error.into()),
                 });
             }

@@ -23,6 +23,9 @@ use crate::error::StoreError;
 use crate::scripts::Scripts;
 use crate::tls;
 
+/// How long a store that does not answer is waited for in silence.
+const NOTICE_AFTER: Duration = Duration::from_secs(1);
+
 /// A connection to the store: cheap to clone, shared by all clones, reconnecting for ever.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -66,11 +69,20 @@ impl Store {
         let mut errors = fred::interfaces::EventInterface::error_rx(&store.client);
         let deadline = tokio::time::sleep(settings.redis.start_timeout);
         tokio::pin!(deadline);
+        // Silence at a terminal looks like a hang.
+        let notice = tokio::time::sleep(NOTICE_AFTER);
+        tokio::pin!(notice);
+        let mut is_told = false;
         let mut last = String::from("no answer");
         loop {
             tokio::select! {
                 ready = store.client.wait_for_connect() => return ready.map(|()| store.clone()).map_err(StoreError::from),
                 () = &mut deadline => return Err(store.unreachable(last)),
+                () = &mut notice, if !is_told => {
+                    is_told = true;
+                    let (url, patience) = (store.url(), humantime::format_duration(settings.redis.start_timeout));
+                    tracing::warn!("no store answers at {url} yet ({last}); waiting for it, up to {patience}");
+                }
                 error = errors.recv() => if let Ok((error, _)) = error {
                     last = crate::error::in_words(error.details());
                     let error = StoreError::from(error);
@@ -145,7 +157,10 @@ impl Store {
         keys: Vec<String>,
         args: Vec<Value>,
     ) -> Result<Value, StoreError> {
-        Ok(script.evalsha_with_reload::<Value, _, _>(&self.client, keys, args).await?)
+        match script.evalsha_with_reload::<Value, _, _>(&self.client, keys.clone(), args).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(self.blame(error, &keys).await),
+        }
     }
 }
 

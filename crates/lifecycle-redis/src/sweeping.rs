@@ -15,7 +15,7 @@ use lifecycle_core::record::{AgentRecord, Heartbeat};
 use lifecycle_core::sweep::{Candidate, Observation, Watermark};
 
 use crate::agents::{parse_order, text};
-use crate::error::StoreError;
+use crate::error::{StoreError, is_wrong_type};
 use crate::removal::Judged;
 use crate::reply::{fields, number, scores};
 use crate::store::Store;
@@ -301,14 +301,30 @@ impl Store {
             Some((reason, held)) => (reason.to_string(), held, reason.name()),
             None => (String::new(), 0, ""),
         };
-        let args =
-            vec![by.into(), why.into(), text(held), name.into(), self.wire.as_str().into(), text(looked_at)];
+        let forgotten = millis(self.settings().sweep.interval).saturating_mul(10);
+        let args = vec![
+            by.into(),
+            why.into(),
+            text(held),
+            name.into(),
+            self.wire.as_str().into(),
+            text(looked_at),
+            text(forgotten),
+        ];
         let reply = self.run(&self.scripts.watermark, names, args).await?.into_array();
         Ok(match reply.get(1).and_then(Value::as_string).as_deref() {
             Some("held") => HoldChange::Held,
             Some("released") => HoldChange::Released,
             _ => HoldChange::Unchanged,
         })
+    }
+
+    /// Takes back that this sweeper is at work.
+    ///
+    /// # Errors
+    /// As the store says. It is missed after a while all the same.
+    pub async fn leave_sweep(&self, by: &str) -> Result<(), StoreError> {
+        self.run(&self.scripts.leave, vec![self.keys().watermark()], vec![by.into()]).await.map(drop)
     }
 
     /// An operator's word to go on reaping for `period`. Returns why it was held, `None` if it was not.
@@ -348,7 +364,7 @@ pub(crate) fn all(
 pub(crate) fn value(reply: &Result<Value, fred::error::Error>) -> Result<Option<Value>, StoreError> {
     match reply {
         Ok(value) => Ok(Some(value.clone())),
-        Err(error) if error.details().starts_with("WRONGTYPE") => Ok(None),
+        Err(error) if is_wrong_type(error) => Ok(None),
         Err(error) => Err(error.clone().into()),
     }
 }
@@ -365,11 +381,16 @@ fn flat(value: Value) -> Value {
 }
 
 fn read_watermark(fields: &HashMap<String, String>) -> Option<Watermark> {
-    Some(Watermark {
-        at: fields.get("at")?.parse().ok()?,
-        good: fields.get("good").and_then(|good| good.parse().ok()),
+    let number = |name: &str| fields.get(name).and_then(|number| number.parse().ok());
+    let mut mark = Watermark {
+        at: number("at")?,
+        good: number("good"),
         by: fields.get("by").cloned().unwrap_or_default(),
-    })
+        passes: Vec::new(),
+        left: fields.get("leftBy").cloned().zip(number("leftAt")),
+    };
+    fields.iter().for_each(|(name, value)| mark.note_pass(name, value));
+    Some(mark)
 }
 
 fn read_hold(fields: &HashMap<String, String>) -> Option<Hold> {

@@ -34,33 +34,37 @@ pub(crate) struct Arguments {
     /// How many log entries to show
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, conflicts_with = "follow")]
     count: u64,
+    /// Show every line whole, however narrow the terminal
+    #[arg(long, short)]
+    wide: bool,
     /// With --follow: show every beat as well
     #[arg(long, requires = "follow")]
     heartbeats: bool,
 }
 
 pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+    let shape = Shape { output, wide: arguments.wide };
     if arguments.follow {
-        follow(store, output, arguments.heartbeats).await?;
+        follow(store, shape, arguments.heartbeats).await?;
     } else {
-        latest(store, output, arguments.count).await?;
+        latest(store, shape, arguments.count).await?;
     }
     Ok(exit::OK)
 }
 
-async fn latest(store: &Store, output: Output, count: u64) -> anyhow::Result<()> {
+async fn latest(store: &Store, shape: Shape, count: u64) -> anyhow::Result<()> {
     if count == 0 {
         return Ok(());
     }
     for entry in store.log(count).await?.iter().rev() {
-        if show(output, &self::entry(entry))? == Stdout::Closed {
+        if shape.show(&self::entry(entry))? == Stdout::Closed {
             break;
         }
     }
     Ok(())
 }
 
-async fn follow(store: &Store, output: Output, heartbeats: bool) -> anyhow::Result<()> {
+async fn follow(store: &Store, shape: Shape, heartbeats: bool) -> anyhow::Result<()> {
     let mut bus = store.subscribe()?;
     let mut reader_check = tokio::time::interval(READER_CHECK);
     let mut subscribed = false;
@@ -78,7 +82,7 @@ async fn follow(store: &Store, output: Output, heartbeats: bool) -> anyhow::Resu
         match hint {
             Hint::Event(event) if event.kind == EventKind::HeartbeatSent && !heartbeats => {}
             Hint::Event(event) | Hint::Alert(event) => {
-                if show(output, &fields(&event)?)? == Stdout::Closed {
+                if shape.show(&fields(&event)?)? == Stdout::Closed {
                     return Ok(());
                 }
             }
@@ -110,10 +114,23 @@ fn note(text: &str) {
     let _ = writeln!(io::stderr(), "note: {}", printable(text));
 }
 
-fn show(output: Output, fields: &Map<String, Value>) -> anyhow::Result<Stdout> {
-    match output {
-        Output::Json => output::print_json(fields),
-        Output::Table => Ok(output::print_stdout(&format!("{}\n", line(fields)))?),
+/// How events are written.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    output: Output,
+    wide: bool,
+}
+
+impl Shape {
+    fn show(self, fields: &Map<String, Value>) -> anyhow::Result<Stdout> {
+        // Asked for each line: a terminal can be made wider while events are followed.
+        let width = output::terminal_width().filter(|_| !self.wide);
+        let line = match (self.output, width) {
+            (Output::Json, _) => return output::print_json(fields),
+            (Output::Table, None) => line(fields),
+            (Output::Table, Some(width)) => fitted(fields, width),
+        };
+        Ok(output::print_stdout(&format!("{line}\n"))?)
     }
 }
 
@@ -137,15 +154,39 @@ pub(crate) fn entry(entry: &LogEntry) -> Map<String, Value> {
     fields
 }
 
+/// What tells most of an event, first. A narrow terminal may show no more.
+const TELLING: [&str; 8] = ["reason", "status", "outcome", "state", "taskId", "process", "sprint", "count"];
+
+/// One line that fits: without the date where the terminal is narrow, and with an ellipsis where something is left out.
+fn fitted(fields: &Map<String, Value>, width: usize) -> String {
+    let whole = line(fields);
+    if whole.chars().count() <= width {
+        return whole;
+    }
+    let when = fields.get("timestamp").and_then(Value::as_u64).map(phrase::time_of_day).unwrap_or_default();
+    let rank = |name: &str| TELLING.iter().position(|told| *told == name).unwrap_or(TELLING.len());
+    let mut told = details(fields);
+    told.sort_by_key(|(name, _)| rank(name));
+    output::shortened(&written(&when, fields, &told), width)
+}
+
 /// One line: when, what, who, and then whatever else is said but the names of deleted keys, of which there are many.
 pub(crate) fn line(fields: &Map<String, Value>) -> String {
     let when = fields.get("timestamp").and_then(Value::as_u64).map(phrase::instant).unwrap_or_default();
-    let named = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("-");
-    let details: Vec<String> = fields
+    written(&when, fields, &details(fields))
+}
+
+fn details(fields: &Map<String, Value>) -> Vec<(&str, String)> {
+    fields
         .iter()
         .filter(|(name, _)| !["timestamp", "type", "agentId", "id", "v", "keys"].contains(&name.as_str()))
-        .map(|(name, value)| format!("{name}={}", detail(value)))
-        .collect();
+        .map(|(name, value)| (name.as_str(), detail(value)))
+        .collect()
+}
+
+fn written(when: &str, fields: &Map<String, Value>, details: &[(&str, String)]) -> String {
+    let named = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("-");
+    let details: Vec<String> = details.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let (kind, agent) = (printable(named("type")), printable(named("agentId")));
     let text = format!("{when}  {kind:<20}  {agent:<16}  {}", printable(&details.join(" ")));
     text.trim_end().to_string()
@@ -180,6 +221,20 @@ mod tests {
             "2025-11-24T16:00:00.000Z  cleanup_completed     coder-1           keysDeleted=6 reason=stale_heartbeat \
              status=\"exit 1\""
         );
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_the_telling_part_of_an_event_and_a_wide_one_all_of_it() {
+        let mut event = Event::new(EventKind::CleanupCompleted, 1_764_000_000_000);
+        event.agent_id = Some("coder-1".into());
+        event.reason = Some("stale_heartbeat".into());
+        event.keys_deleted = Some(6);
+        let fields = fields(&event).unwrap();
+        assert_eq!(
+            fitted(&fields, 80),
+            "16:00:00  cleanup_completed     coder-1           reason=stale_heartbeat keysDe…"
+        );
+        assert_eq!(fitted(&fields, 200), line(&fields));
     }
 
     #[test]

@@ -87,17 +87,19 @@ fn main() -> ExitCode {
         };
         let settings = cli.global.start()?;
         if let Command::Memory(arguments) = &command
-            && let Some(done) = arguments.run_without_store()
+            && let Some(done) = arguments.run_without_store(cli.global.output)
         {
             return done;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(perform(command, &settings, cli.global.output)).map_err(failure::with_code)
+        runtime.block_on(perform(command, &settings, cli.global.output())).map_err(failure::with_code)
     })
 }
 
 async fn perform(command: Command, settings: &Settings, output: Output) -> anyhow::Result<u8> {
     let store = Store::connect(settings).await?;
+    // A replica or a cluster's node would show a part, and call it all.
+    store.check_deployment().await?;
     match command {
         Command::Ps(arguments) => ps::run(&arguments, &store, output).await,
         Command::Inspect(arguments) => inspect::run(&arguments, &store, output).await,

@@ -36,19 +36,19 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
-    /// Replays a recorded trace through the leak detector; prints one JSON line per alert
+    /// Replays a recorded trace through the leak detector; prints one JSON line per alert, or a table
     Judge(judge::Arguments),
 }
 
 impl Arguments {
     /// Runs the command if it is one that needs no store.
-    pub(crate) fn run_without_store(&self) -> Option<anyhow::Result<u8>> {
+    pub(crate) fn run_without_store(&self, output: Option<Output>) -> Option<anyhow::Result<u8>> {
         match &self.command {
             Some(Command::Judge(_)) if !self.view.is_empty() => {
                 let what = "--top and --kind choose from the fleet; `memory judge` looks at a trace only";
                 Some(Err(Failure::new(exit::USAGE, what).into()))
             }
-            Some(Command::Judge(arguments)) => Some(judge::run(arguments)),
+            Some(Command::Judge(arguments)) => Some(judge::run(arguments, output)),
             None => None,
         }
     }

@@ -4,10 +4,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use lifecycle_cli::output::age;
 use lifecycle_core::brake::Hold;
-use lifecycle_core::liveness::millis;
 use lifecycle_core::residue::Standing;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sweep::Observation;
+use lifecycle_core::sweepers::{self, Absence};
 use lifecycle_redis::LogEntry;
 
 /// How many of the latest log entries are searched for those of one agent.
@@ -22,6 +22,12 @@ pub(crate) fn instant(ms: u64) -> String {
         return ms.to_string();
     }
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+/// The time of day of an instant, in UTC: `16:00:00`.
+pub(crate) fn time_of_day(ms: u64) -> String {
+    let instant = instant(ms);
+    instant.get(11..19).map_or(instant.clone(), str::to_owned)
 }
 
 /// How much is left of a lease: `in 1m 27s`, `over by 12s`, `ended: process_exited`, `none`.
@@ -72,22 +78,19 @@ pub(crate) fn held(seen: &Observation) -> Option<&Hold> {
 
 /// That no sweeper is at work, in words; `None` while one is.
 pub(crate) fn absence(seen: &Observation, settings: &Settings) -> Option<String> {
-    let patience = millis(settings.sweep.interval).saturating_mul(2);
-    match &seen.watermark {
-        None => Some("no sweeper ever made a pass here, so nobody cleans up: start `sweeper run`".into()),
-        Some(mark) if seen.now.saturating_sub(mark.at) > patience => Some(format!(
-            "no sweeper is at work: the last pass was {} ago, by {}; start `sweeper run`",
-            age(seen.now.saturating_sub(mark.at)),
-            mark.by
-        )),
-        Some(_) => None,
-    }
+    Some(match sweepers::absence(seen, settings.sweep.interval)? {
+        Absence::Never => "no sweeper ever made a pass here, so nobody cleans up: start `sweeper run`".into(),
+        Absence::Left { ago, by } => {
+            format!("no sweeper is at work: the last one, {by}, left {} ago; start `sweeper run`", age(ago))
+        }
+        Absence::Silent { ago, by } => {
+            format!("no sweeper is at work: the last pass was {} ago, by {by}; start `sweeper run`", age(ago))
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use lifecycle_core::sweep::Watermark;
-
     use super::*;
 
     #[test]
@@ -95,22 +98,6 @@ mod tests {
         assert_eq!(instant(1_764_000_000_123), "2025-11-24T16:00:00.123Z");
         assert_eq!(instant(END_OF_DATES - 1), "9999-12-31T23:59:59.999Z");
         assert_eq!(instant(u64::MAX), u64::MAX.to_string());
-    }
-
-    #[test]
-    fn a_sweeper_is_missed_after_two_intervals() {
-        let settings = Settings::default();
-        let now = 1_764_000_000_000;
-        let seen = |at| Observation {
-            now,
-            watermark: Some(Watermark { at, good: None, by: "host".into() }),
-            ..Observation::default()
-        };
-        assert_eq!(absence(&seen(now - 120_000), &settings), None);
-        assert!(
-            absence(&seen(now - 120_001), &settings).is_some_and(|text| text.contains("2m ago, by host"))
-        );
-        assert!(absence(&Observation::default(), &settings).is_some());
     }
 
     #[test]

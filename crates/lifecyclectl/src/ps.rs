@@ -20,6 +20,8 @@ Examples:
   lifecyclectl ps --state busy
   lifecyclectl ps --sprint api --output json | jq '.agents[] | select(.alive | not)'
 
+On a terminal too narrow for all columns some are left out and the header ends with an ellipsis; --wide shows them.
+
 LEASE is how long an agent may still be silent. An agent whose lease is over, or whose process was seen to \
 end, waits for the next pass of a sweeper. Agents of kind `plain` speak the plain protocol: a heartbeat, no registration.")]
 pub(crate) struct Arguments {
@@ -29,7 +31,13 @@ pub(crate) struct Arguments {
     /// Only agents that work for this sprint
     #[arg(long, value_name = "SPRINT")]
     sprint: Option<String>,
+    /// Show every column whole, however narrow the terminal
+    #[arg(long, short)]
+    wide: bool,
 }
+
+/// Columns that a narrow terminal does without, the first to go first. None is left out anywhere else.
+const DROPPED: &[&str] = &["PARENT", "HOST:PID", "KIND", "MEMORY", "BEAT", "SPRINT", "STATE"];
 
 /// One agent, as it is listed. Times are ms, of server time for registered agents.
 #[derive(Debug, Serialize)]
@@ -87,7 +95,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
     };
     match output {
         Output::Json => output::print_json(&listing)?,
-        Output::Table => output::print_stdout(&listing.text())?,
+        Output::Table => output::print_stdout(&listing.text(arguments.wide))?,
     };
     Ok(exit::OK)
 }
@@ -236,10 +244,11 @@ fn cut(text: &str) -> String {
 }
 
 impl Listing {
-    fn text(&self) -> String {
+    fn text(&self, wide: bool) -> String {
         let mut table = Table::new([
             "AGENT", "KIND", "STATE", "SPRINT", "PARENT", "HOST:PID", "LEASE", "BEAT", "MEMORY", "PROGRESS",
         ]);
+        table = if wide { table.wide() } else { table.drop_first(DROPPED) };
         let shown = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         for row in &self.agents {
             table.row([
@@ -252,7 +261,11 @@ impl Listing {
                 row.lease.clone(),
                 shown(row.last_beat.map(|beat| age(self.now.saturating_sub(beat)))),
                 shown(row.rss.map(size)),
-                shown(row.progress.as_deref().map(cut)),
+                shown(
+                    row.progress
+                        .as_deref()
+                        .map(|progress| if wide { progress.into() } else { cut(progress) }),
+                ),
             ]);
         }
         let mut text = if self.agents.is_empty() { String::new() } else { table.to_string() };

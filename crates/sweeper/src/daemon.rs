@@ -69,6 +69,9 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
     }
     background.shutdown().await;
     if store.is_connected() {
+        if let Err(error) = store.leave_sweep(sweeper.id()).await {
+            tracing::debug!(%error, "not written down that this sweeper has left; it is missed after a while");
+        }
         store.close().await;
     }
     tracing::info!("{} has stopped", sweeper.id());

@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         Command::Sweep(sweep) => {
             let settings = cli.global.start()?;
             let how = sweeper::once::Sweep { dry_run: sweep.dry_run, reconcile: sweep.reconcile };
-            runtime()?.block_on(sweeper::once::sweep(&settings, how, cli.global.output))
+            runtime()?.block_on(sweeper::once::sweep(&settings, how, cli.global.output()))
         }
         Command::Completions(completions) => completions.print::<Cli>(),
     })

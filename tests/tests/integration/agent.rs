@@ -307,7 +307,8 @@ fn a_registration_over_a_key_of_another_type_fails_in_one_line_and_joins_no_inde
     let mut agent = fleet.agent("coder-1", "exit 0").spawn().unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(1));
     assert!(
-        agent.stderr().contains("WRONGTYPE") && agent.stderr().lines().count() == 1,
+        agent.stderr().contains("agent:state:coder-1 holds a string, not a hash")
+            && agent.stderr().lines().count() == 1,
         "{}",
         agent.stderr()
     );

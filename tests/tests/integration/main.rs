@@ -19,3 +19,4 @@ mod sdk;
 mod server;
 mod sprint;
 mod sweeping;
+mod wrong_types;

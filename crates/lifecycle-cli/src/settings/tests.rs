@@ -131,8 +131,26 @@ fn text_settings_keep_values_that_look_like_numbers_as_they_were_written() {
         assert_eq!(settings.redis.password.as_deref(), Some(value));
         assert_eq!(settings.redis.url, value);
     }
-    let settings = load(Some("redis.password = 12345"), &[], &[]).unwrap();
-    assert_eq!(settings.redis.password.as_deref(), Some("12345"));
+    // TOML makes 1000 of it before anybody sees how it was written.
+    for number in ["1e3", "12345", "0x1f", "1_000", "true"] {
+        refused(
+            load(Some(&format!("redis.password = {number}")), &[], &[]),
+            &["redis.password (from lifecycle.toml, line 1): this is not text: put the password in quotes"],
+        );
+    }
+}
+
+#[test]
+fn a_commands_own_default_is_weaker_than_every_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let level = |variables: &[(&str, &str)]| {
+        let quiet = sources(folder.path(), variables, &[]).with_default("log.level", "warn");
+        quiet.load().unwrap().log.level
+    };
+    assert_eq!(level(&[]), "warn");
+    assert_eq!(level(&[("LIFECYCLE_LOG__LEVEL", "info")]), "info", "the default of others, but asked for");
+    std::fs::write(folder.path().join(DEFAULT_FILE), "log.level = \"info\"").unwrap();
+    assert_eq!(level(&[]), "info");
 }
 
 #[test]

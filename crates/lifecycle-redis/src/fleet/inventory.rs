@@ -6,7 +6,7 @@ use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
 use fred::types::Value;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lifecycle_core::ids::SprintId;
-use lifecycle_core::keys::{KeyOwner, KeySchema};
+use lifecycle_core::keys::{KeyOwner, KeySchema, KeyType};
 use lifecycle_core::residue::{Holder, Inventory};
 
 use super::AgentView;
@@ -44,7 +44,7 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn inventory(&self, keys: &[String]) -> Result<Inventory, StoreError> {
-        let keys = self.existing(keys).await?;
+        let (keys, mistyped) = self.typed(keys).await?;
         let fleet = self.fleet().await?;
         let now = self.server_time().await?;
         let schema = self.keys();
@@ -53,7 +53,7 @@ impl Store {
         let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
         let agents = fleet.into_iter().map(|view| (view.id.clone(), view.known())).collect();
-        Ok(Inventory { now, keys, agents, sprints, members, claimed, expiring_locks })
+        Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
     }
 
     /// The same of a few keys, reading of the fleet only those agents that can be their owners. Says nothing of members
@@ -63,7 +63,7 @@ impl Store {
     /// As the store says.
     pub async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let schema = self.keys();
-        let keys = self.existing(keys).await?;
+        let (keys, mistyped) = self.typed(keys).await?;
         let epics = keys.iter().filter(|key| matches!(schema.parse(key), Some(KeyOwner::Epic(_))));
         let members = self.all_members(epics).await?;
         let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
@@ -72,7 +72,7 @@ impl Store {
         let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
         let agents = fleet.into_iter().map(|view| (view.id.clone(), view.known())).collect();
-        Ok(Inventory { now, keys, agents, sprints, members, claimed, expiring_locks })
+        Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
     }
 
     /// Those of these agents that are in either index.
@@ -84,18 +84,28 @@ impl Store {
     }
 
     async fn existing(&self, keys: &[String]) -> Result<Vec<String>, StoreError> {
-        let mut there = Vec::with_capacity(keys.len());
+        Ok(self.typed(keys).await?.0)
+    }
+
+    /// Those of these keys that exist, and what those of them hold that hold another type than they should.
+    async fn typed(&self, keys: &[String]) -> Result<(Vec<String>, HashMap<String, KeyType>), StoreError> {
+        let (mut there, mut mistyped) = (Vec::with_capacity(keys.len()), HashMap::new());
         for chunk in keys.chunks(CHUNK) {
             let pipeline = self.client.pipeline();
             for key in chunk {
-                let () = pipeline.exists(key.as_str()).await?;
+                let () = pipeline.r#type(key.as_str()).await?;
             }
-            let replies: Vec<u64> = pipeline.all().await?;
-            there.extend(
-                chunk.iter().zip(replies).filter(|(_, count)| *count > 0).map(|(key, _)| key.clone()),
-            );
+            let replies: Vec<String> = pipeline.all().await?;
+            for (key, holds) in chunk.iter().zip(replies).filter(|(_, holds)| holds != "none") {
+                there.push(key.clone());
+                if let (Some(wanted), Ok(holds)) = (self.keys().holds(key), holds.parse::<KeyType>())
+                    && wanted != holds
+                {
+                    mistyped.insert(key.clone(), holds);
+                }
+            }
         }
-        Ok(there)
+        Ok((there, mistyped))
     }
 
     async fn all_members(

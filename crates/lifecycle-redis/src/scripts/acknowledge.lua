@@ -5,7 +5,7 @@
 -- Returns: 1
 -- Atomic. Flagged allow-oom: it goes with a cleanup.
 
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[6], '*', 'type', 'acknowledge', 'agentId', ARGV[1],
+unless_mistyped('XADD', KEYS[1], 'MAXLEN', '~', ARGV[6], '*', 'type', 'acknowledge', 'agentId', ARGV[1],
   'incarnation', ARGV[2], 'process', ARGV[3], 'by', ARGV[4])
 publish(ARGV[5], EVENT.cleanup_acknowledged, {agentId = ARGV[1], incarnation = ARGV[2], process = ARGV[3]})
 return 1

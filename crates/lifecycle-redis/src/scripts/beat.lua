@@ -13,8 +13,9 @@ local verdict = fence(KEYS[3], KEYS[4], ARGV[2], ARGV[3])
 if verdict ~= 'ok' then return {verdict} end
 
 local now = server_ms()
-redis.call('SET', KEYS[2], ARGV[7], 'EX', ARGV[5])
+-- The index first: where another type stands under its name, nothing but this fails.
 redis.call('ZADD', KEYS[1], now + ARGV[4], ARGV[1])
+redis.call('SET', KEYS[2], ARGV[7], 'EX', ARGV[5])
 if #ARGV > 11 then
   -- Another type under a name of ours must not keep a living agent from beating.
   if redis.call('TYPE', KEYS[6])['ok'] ~= 'hash' then redis.call('UNLINK', KEYS[6]) end
@@ -29,4 +30,4 @@ if was[1] ~= ARGV[8] then
 end
 if (was[2] or '') ~= ARGV[9] then redis.call('HSET', KEYS[3], 'progress', ARGV[9], 'progressAt', now) end
 if ARGV[11] == '1' then publish(ARGV[10], EVENT.heartbeat_sent, {agentId = ARGV[1], incarnation = ARGV[2]}) end
-return {'ok', tostring(now), redis.call('GET', KEYS[5]) or ''}
+return {'ok', tostring(now), unless_mistyped('GET', KEYS[5]) or ''}

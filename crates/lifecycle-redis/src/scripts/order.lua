@@ -5,9 +5,9 @@
 -- Returns: {'ok', incarnation} {'gone'}
 -- Atomic. A terminate order is not softened by a later drain.
 
-local record = redis.call('HMGET', KEYS[1], 'incarnation', 'ended')
+local record = fields_of(KEYS[1], 'incarnation', 'ended')
 if not record[1] or record[2] or (ARGV[2] ~= '' and record[1] ~= ARGV[2]) then return {'gone'} end
-local pending = redis.call('GET', KEYS[2])
+local pending = unless_mistyped('GET', KEYS[2])
 if not (pending and ARGV[3] == 'drain' and string.sub(pending, 1, 9) == 'terminate') then
   redis.call('SET', KEYS[2], ARGV[3] .. ' ' .. ARGV[4])
 end

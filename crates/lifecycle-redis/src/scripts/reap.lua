@@ -2,7 +2,7 @@
 --
 -- KEYS: as in lib/remove.lua
 -- ARGV: 1 MessagePack map {agentId, incarnation ('' for a plain agent), plain, force, reason, by, token, format,
---         entry, event, taskPrefix, hasSprint, hasParent, childrenTold, logLength, process, judged}
+--         entry, event, taskPrefix, hasSprint, hasParent, childrenTold, memberships, logLength, process, judged}
 --       2 the heartbeat that a plain agent was judged by ('' for none); for one too long to pass on, args.judged
 --         is its length
 -- Returns: {'removed', keys deleted, tasks requeued}
@@ -14,11 +14,11 @@
 
 local args = cmsgpack.unpack(ARGV[1])
 local record = fields_of(KEYS[REMOVE.state], 'incarnation', 'ended')
-local lease = redis.call('ZSCORE', KEYS[REMOVE.leases], args.agentId)
+local lease = unless_mistyped('ZSCORE', KEYS[REMOVE.leases], args.agentId)
 
 if args.plain then
   if record[1] then return {'gone'} end
-  if not lease and redis.call('SISMEMBER', KEYS[REMOVE.active], args.agentId) == 0 then return {'gone'} end
+  if not lease and unless_mistyped('SISMEMBER', KEYS[REMOVE.active], args.agentId) ~= 1 then return {'gone'} end
   if not args.force then
     local kind = redis.call('TYPE', KEYS[REMOVE.heartbeat])['ok']
     local same

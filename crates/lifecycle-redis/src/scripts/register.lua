@@ -11,12 +11,14 @@
 --          {'expired', incarnation}                           an older life must be reaped first ('' : plain)
 --          {'fenced'}                                         the life to take up was reaped or replaced
 --          {'no_parent'} {'no_sprint'}                        the owner of the membership is not there
--- Atomic; refuses before it writes.
+-- Atomic; refuses before it writes. Another type under the name of an index or of the generation is refused too: without
+-- them nobody can tell who lives. Under any other name it costs what would have been written there and nothing else.
 
 local args = cmsgpack.unpack(ARGV[1])
 local now = server_ms()
 local record = fields_of(KEYS[3], 'incarnation', 'host', 'pid', 'ended')
 local lease = redis.call('ZSCORE', KEYS[2], args.agentId)
+redis.call('SCARD', KEYS[1])
 local generation = redis.call('GET', KEYS[4])
 
 if args.again then
@@ -44,10 +46,10 @@ if args.again then
   incarnation = args.again.incarnation
 else
   local time = redis.call('TIME')
-  local last = tonumber(redis.call('HGET', KEYS[5], 'lastIncarnation') or 0)
+  local last = tonumber(fields_of(KEYS[5], 'lastIncarnation')[1] or 0) or 0
   incarnation = string.format('%.0f', math.max(time[1] * 1000000 + time[2], last + 1))
 end
-redis.call('HSET', KEYS[5], 'lastIncarnation', incarnation)
+unless_mistyped('HSET', KEYS[5], 'lastIncarnation', incarnation)
 if not generation then
   generation = args.generation
   redis.call('SET', KEYS[4], generation)
@@ -56,11 +58,11 @@ end
 -- The record first: where somebody else has put another type under its name, nothing but this fails.
 redis.call('HSET', KEYS[3], 'incarnation', incarnation, 'registeredAt', now, 'generation', generation)
 for name, value in pairs(args.fields) do redis.call('HSET', KEYS[3], name, value) end
-if not record[1] then redis.call('HINCRBY', KEYS[5], 'agents', 1) end
+if not record[1] then redis.pcall('HINCRBY', KEYS[5], 'agents', 1) end
 redis.call('SADD', KEYS[1], args.agentId)
 redis.call('ZADD', KEYS[2], now + args.leaseMs, args.agentId)
-if parent_there then redis.call('SADD', KEYS[7], args.agentId) end
-if sprint_there then redis.call('SADD', KEYS[9], args.agentId) end
+if parent_there then unless_mistyped('SADD', KEYS[7], args.agentId) end
+if sprint_there then unless_mistyped('SADD', KEYS[9], args.agentId) end
 publish(args.format, EVENT.agent_registered, {
   agentId = args.agentId, incarnation = incarnation, state = args.fields.state, sprint = args.fields.sprint,
 })

@@ -2,7 +2,7 @@
 --
 -- KEYS: as in lib/remove.lua
 -- ARGV: 1 MessagePack map {agentId, incarnation, generation, reason, by, format, entry, event, taskPrefix,
---         hasSprint, hasParent, childrenTold, logLength, process}
+--         hasSprint, hasParent, childrenTold, memberships, logLength, process}
 -- Returns: {'removed', keys deleted, tasks requeued}
 --          {'more', …}     call again with the keys that are left
 --          {'fenced'}      somebody else is removing or has removed this life

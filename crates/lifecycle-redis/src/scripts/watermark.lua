@@ -2,26 +2,33 @@
 --
 -- KEYS: 1 sweep:watermark  2 sweep:hold  3 lifecycle:generation
 -- ARGV: 1 who  2 '' if nothing is held, else why in words  3 how many are held  4 short name of why  5 format
---       6 when the pass looked, in ms
+--       6 when the pass looked, in ms  7 after how many ms without a pass a sweeper is forgotten
 -- Returns: {now, 'held' or 'released' if that has just begun, else ''}
--- Atomic.
+-- Atomic. Where another type stands under one of the names, that is not recorded, and the pass counts all the same.
 
 local now = server_ms()
 local change = ''
-redis.call('HSET', KEYS[1], 'at', now, 'by', ARGV[1], 'generation', redis.call('GET', KEYS[3]) or '')
+unless_mistyped('HSET', KEYS[1], 'at', now, 'by', ARGV[1], 'generation', unless_mistyped('GET', KEYS[3]) or '')
+unless_mistyped('HSET', KEYS[1], PASS .. ARGV[1], now)
+-- Sweepers that died, and one-shot ones, take nothing back.
+local fields = unless_mistyped('HGETALL', KEYS[1]) or {}
+for i = 1, #fields, 2 do
+  local is_pass = string.sub(fields[i], 1, string.len(PASS)) == PASS
+  if is_pass and (tonumber(fields[i + 1]) or 0) + ARGV[7] < now then redis.call('HDEL', KEYS[1], fields[i]) end
+end
 if ARGV[2] == '' then
-  redis.call('HSET', KEYS[1], 'good', ARGV[6])
-  local hold = redis.call('HMGET', KEYS[2], 'reason', 'releasedUntil')
+  unless_mistyped('HSET', KEYS[1], 'good', ARGV[6])
+  local hold = fields_of(KEYS[2], 'reason', 'releasedUntil')
   if hold[1] and not (hold[2] and tonumber(hold[2]) > now) then
     redis.call('UNLINK', KEYS[2])
     publish(ARGV[5], EVENT.sweep_released, {reason = hold[1]})
     change = 'released'
   end
 else
-  if redis.call('HSETNX', KEYS[2], 'since', now) == 1 then
+  if unless_mistyped('HSETNX', KEYS[2], 'since', now) == 1 then
     publish(ARGV[5], EVENT.sweep_held, {reason = ARGV[2], count = tonumber(ARGV[3]), state = ARGV[4]})
     change = 'held'
   end
-  redis.call('HSET', KEYS[2], 'reason', ARGV[2], 'agents', ARGV[3])
+  unless_mistyped('HSET', KEYS[2], 'reason', ARGV[2], 'agents', ARGV[3])
 end
 return {tostring(now), change}

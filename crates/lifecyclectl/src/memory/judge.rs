@@ -5,16 +5,17 @@ use std::io::{self, BufRead, BufReader, Read as _};
 
 use clap::Args;
 use lifecycle_cli::exit::{self, Failure};
-use lifecycle_cli::output::{self, Stdout};
+use lifecycle_cli::output::{self, Output, Stdout, Table};
 
-use super::replay::Replay;
+use super::replay::{Alert, Replay};
 
 /// Nothing that is a row is longer; without an end, a file of something else would be read into memory.
 const LONGEST_LINE: u64 = 65_536;
 const BUFFER: usize = 1 << 18;
 
 const LONG_ABOUT: &str = "\
-Replays a recorded trace through the leak detector and prints one JSON line per alert on stdout.
+Replays a recorded trace through the leak detector and prints one JSON line per alert on stdout, or with \
+--output table all of them as a table.
 
 The trace is a CSV file in order of time, with a header and any number of agents interleaved:
 
@@ -29,6 +30,7 @@ of the lines before it have been printed by then.";
 const EXAMPLES: &str = "\
 Examples:
   lifecyclectl memory judge trace.csv
+  lifecyclectl memory judge trace.csv --output table
   zcat trace.csv.gz | lifecyclectl memory judge - | jq 'select(.verdict == \"runaway\")'";
 
 /// `memory judge TRACE`
@@ -40,23 +42,56 @@ pub(super) struct Arguments {
     trace: String,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+/// A table only where one is asked for: the lines are what other programs read.
+pub(super) fn run(arguments: &Arguments, output: Option<Output>) -> anyhow::Result<u8> {
+    let mut told = match output {
+        Some(Output::Table) => Told::Rows(Table::new(Alert::COLUMNS)),
+        Some(Output::Json) | None => Told::Lines,
+    };
+    let judged = judge_trace(arguments, &mut told);
+    // What was found before a line that cannot be read counts, as it does among the lines.
+    if let Told::Rows(table) = told {
+        output::print_stdout(&table.to_string())?;
+    }
+    judged.map(|()| exit::OK)
+}
+
+/// How alerts are told.
+enum Told {
+    /// Each at once, as a line of JSON.
+    Lines,
+    /// All of them at the end.
+    Rows(Table),
+}
+
+impl Told {
+    fn tell(&mut self, alert: &Alert) -> anyhow::Result<Stdout> {
+        match self {
+            Self::Lines => output::print_json(alert),
+            Self::Rows(table) => {
+                table.row(alert.cells());
+                Ok(Stdout::Open)
+            }
+        }
+    }
+}
+
+fn judge_trace(arguments: &Arguments, told: &mut Told) -> anyhow::Result<()> {
     let refuse = |what: String| Failure::new(exit::USAGE, format!("{}: {what}", name(&arguments.trace)));
-    let judged = if arguments.trace == "-" {
-        judge(BufReader::with_capacity(BUFFER, io::stdin().lock()), refuse)
+    if arguments.trace == "-" {
+        judge(BufReader::with_capacity(BUFFER, io::stdin().lock()), told, refuse)
     } else {
         let file =
             File::open(&arguments.trace).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
-        judge(BufReader::with_capacity(BUFFER, file), refuse)
-    };
-    judged.map(|()| exit::OK)
+        judge(BufReader::with_capacity(BUFFER, file), told, refuse)
+    }
 }
 
 fn name(trace: &str) -> &str {
     if trace == "-" { "standard input" } else { trace }
 }
 
-fn judge(mut trace: impl BufRead, refuse: impl Fn(String) -> Failure) -> anyhow::Result<()> {
+fn judge(mut trace: impl BufRead, told: &mut Told, refuse: impl Fn(String) -> Failure) -> anyhow::Result<()> {
     let mut replay = Replay::default();
     let mut line = Vec::new();
     let mut number = 0_u64;
@@ -77,7 +112,7 @@ fn judge(mut trace: impl BufRead, refuse: impl Fn(String) -> Failure) -> anyhow:
         let alert = said.and_then(|text| replay.line(text));
         let alert = alert.map_err(|what| refuse(format!("line {number}: {what}")))?;
         if let Some(alert) = alert
-            && output::print_json(&alert)? == Stdout::Closed
+            && told.tell(&alert)? == Stdout::Closed
         {
             return Ok(());
         }

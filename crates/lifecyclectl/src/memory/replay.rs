@@ -6,6 +6,9 @@ use lifecycle_core::leak::{Detector, KindHistory, Sample, Verdict};
 use lifecycle_core::trace::{Header, Row};
 use serde::Serialize;
 
+use super::table::per_hour;
+use crate::phrase;
+
 /// What has been replayed so far. Its memory grows with agents and kinds, not with lines.
 #[derive(Default)]
 pub(super) struct Replay {
@@ -103,6 +106,22 @@ impl Replay {
 }
 
 impl Alert {
+    /// What [`Alert::cells`] are.
+    pub(super) const COLUMNS: [&'static str; 7] =
+        ["TIME", "AGENT", "KIND", "FINDING", "PER HOUR", "SURE", "LIMIT AT"];
+
+    pub(super) fn cells(&self) -> [String; 7] {
+        [
+            phrase::instant(self.timestamp_ms),
+            self.agent_id.clone(),
+            self.kind.clone(),
+            self.verdict.into(),
+            per_hour(self.slope_bytes_per_hour as f64),
+            format!("{:.0}%", self.confidence * 100.0),
+            self.limit_reached_ms.map_or_else(|| "-".into(), phrase::instant),
+        ]
+    }
+
     fn new(row: &Row<'_>, verdict: &Verdict) -> Self {
         Self {
             timestamp_ms: verdict.at_ms,

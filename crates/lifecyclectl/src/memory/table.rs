@@ -8,11 +8,13 @@ use super::view::{Fleet, PLAIN, Row};
 
 /// Up to this confidence growth is not steady, and a forecast is a guess.
 const UNSURE: f64 = 0.5;
+/// Columns that a narrow terminal does without, the first to go first.
+const DROPPED: &[&str] = &["KIND", "TREND", "STATE", "PER HOUR", "LIMIT"];
 /// Nobody can tell what is further away than this: 30 days.
 const FAR_MS: u64 = 30 * 86_400_000;
 
 impl Fleet {
-    pub(super) fn text(&self) -> String {
+    pub(super) fn text(&self, wide: bool) -> String {
         if self.totals.total_agents == 0 {
             return match &self.kind {
                 Some(kind) => format!("no agent of kind \"{}\"\n", printable(kind)),
@@ -22,6 +24,7 @@ impl Fleet {
         let mut table = Table::new([
             "AGENT", "KIND", "STATE", "RSS", "LIMIT", "TREND", "PER HOUR", "LIMIT IN", "FINDING",
         ]);
+        table = if wide { table.wide() } else { table.drop_first(DROPPED) };
         for row in &self.agents {
             table.row(row.cells(self.totals.timestamp));
         }
@@ -131,7 +134,7 @@ impl Row {
 
 /// `+1.2 GiB/h`
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // It is positive, and shown with one decimal.
-fn per_hour(slope: f64) -> String {
+pub(super) fn per_hour(slope: f64) -> String {
     let bytes = slope.abs().round() as u64;
     let sign = if slope < 0.0 { "-" } else { "+" };
     if bytes == 0 { "0 B/h".into() } else { format!("{sign}{}/h", size(bytes)) }

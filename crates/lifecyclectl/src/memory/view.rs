@@ -30,6 +30,9 @@ pub(super) struct Selection {
     /// Only agents of this kind; `plain` for those on the plain protocol
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
+    /// Show every column whole, however narrow the terminal
+    #[arg(long, short)]
+    wide: bool,
 }
 
 /// The memory of the fleet, or of one kind. Sizes in bytes, times in ms of server time.
@@ -77,7 +80,7 @@ pub(super) async fn run(selection: &Selection, store: &Store, output: Output) ->
     match output {
         Output::Json => output::print_json(&fleet)?,
         Output::Table => {
-            let shown = output::print_stdout(&fleet.text())?;
+            let shown = output::print_stdout(&fleet.text(selection.wide))?;
             if !fleet.agents.is_empty() && fleet.agents.iter().all(Row::is_without_trend) {
                 note(&why_no_trend(store).await);
             }

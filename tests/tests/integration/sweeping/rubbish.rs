@@ -60,7 +60,13 @@ fn an_index_of_another_type_is_an_error_of_one_pass_and_not_the_end_of_the_loop(
     site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
     daemon
         .role
-        .wait_for_line(|line| line.contains("no pass could be made") && line.contains("WRONGTYPE"), SOON)
+        .wait_for_line(
+            |line| {
+                line.contains("no pass could be made")
+                    && line.contains("agents:active holds a string, not a set: rename or delete it")
+            },
+            SOON,
+        )
         .unwrap();
     site.client.run(&["DEL", "agents:active"]).unwrap();
     site.plain("gone", LONG_AGO_MS);

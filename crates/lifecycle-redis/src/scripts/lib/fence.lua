@@ -10,6 +10,6 @@ local function fence(state_key, generation_key, incarnation, generation)
     -- like lost memory.
     return record[3] == generation and 'ok' or 'unknown'
   end
-  if not record[1] and redis.call('GET', generation_key) ~= generation then return 'unknown' end
+  if not record[1] and unless_mistyped('GET', generation_key) ~= generation then return 'unknown' end
   return 'fenced'
 end

@@ -1,5 +1,9 @@
 -- Removes one agent from every index and unlinks exactly the keys it owns. Shared by release.lua and reap.lua,
--- which decide beforehand whether it may happen; the keys are in the order of `Removal::keys` in removal.rs.
+-- which decide beforehand whether it may happen. The keys are in the order of `fixed_keys` in removal.rs; then come owned
+-- keys, and last as many sets that list the agent as `memberships` says.
+--
+-- It stops half-way for no key but those of the agent itself. What could not be foreseen (a right that is missing, say) stops
+-- it before the record goes, so that the next pass finds the agent where it was and goes on.
 
 local REMOVE = {
   active = 1, leases = 2, state = 3, heartbeat = 4, memory = 5, deps = 6, children = 7, keys = 8, command = 9,
@@ -13,12 +17,12 @@ local function requeue(args, task_key)
   local task = fields_of(task_key, 'task', 'run', 'started', 'sprint', 'attempt')
   if not task[1] or not tonumber(task[2]) or not args.hasSprint then return false end
   if redis.call('EXISTS', KEYS[REMOVE.sprint_state]) == 0 then return false end
-  local pushed = redis.pcall('RPUSH', KEYS[REMOVE.requeue], encode(args.format, {
+  local handed_back = unless_mistyped('RPUSH', KEYS[REMOVE.requeue], encode(args.format, {
     taskId = task[1], run = tonumber(task[2]), cost = task[3] and args.cost or COST.nothing, agentId = args.agentId,
     reason = args.reason,
   }))
   -- Another type under the sprint's own name: the coordinator sees that, and takes the run back when its holder is gone.
-  if type(pushed) == 'table' then return false end
+  if not handed_back then return false end
   publish(args.format, EVENT.task_requeued, {
     agentId = args.agentId, incarnation = args.incarnation, sprint = task[4], taskId = task[1],
     attempt = tonumber(task[5]), reason = args.reason,
@@ -33,45 +37,46 @@ end
 local function remove(args)
   local prefix_length = string.len(args.taskPrefix)
   local deleted, requeued, names = 0, 0, {}
-  for i = REMOVE.owned, #KEYS do
+  local function count(key, number)
+    deleted = deleted + number
+    if number > 0 and #names < 64 then names[#names + 1] = key end
+  end
+
+  -- Where another type stands under the name of its list, the agent's keys were found by their names.
+  local list = redis.call('TYPE', KEYS[REMOVE.keys])['ok']
+  local is_found = args.plain or (list ~= 'set' and list ~= 'none')
+  local first_set = #KEYS - args.memberships + 1
+  for i = REMOVE.owned, first_set - 1 do
     local key = KEYS[i]
-    if args.plain or redis.call('SISMEMBER', KEYS[REMOVE.keys], key) == 1 then
+    if is_found or redis.call('SISMEMBER', KEYS[REMOVE.keys], key) == 1 then
       if not args.plain and string.sub(key, 1, prefix_length) == args.taskPrefix and requeue(args, key) then
         requeued = requeued + 1
       end
-      deleted = deleted + redis.call('UNLINK', key)
-      if not args.plain then redis.call('SREM', KEYS[REMOVE.keys], key) end
-      if #names < 64 then names[#names + 1] = key end
+      count(key, redis.call('UNLINK', key))
+      if not is_found then redis.call('SREM', KEYS[REMOVE.keys], key) end
     end
   end
 
   if not args.plain then
-    deleted = deleted + tonumber(redis.call('HGET', KEYS[REMOVE.state], 'endedKeys') or 0)
-    requeued = requeued + tonumber(redis.call('HGET', KEYS[REMOVE.state], 'endedTasks') or 0)
+    local before = fields_of(KEYS[REMOVE.state], 'endedKeys', 'endedTasks')
+    deleted = deleted + (tonumber(before[1] or 0) or 0)
+    requeued = requeued + (tonumber(before[2] or 0) or 0)
     local told = args.childrenTold or redis.call('EXISTS', KEYS[REMOVE.children]) == 0
-    if not told or redis.call('EXISTS', KEYS[REMOVE.keys]) == 1 then
+    if not told or (list == 'set' and redis.call('EXISTS', KEYS[REMOVE.keys]) == 1) then
+      unless_mistyped('ZADD', KEYS[REMOVE.leases], server_ms(), args.agentId)
       redis.call('HSET', KEYS[REMOVE.state], 'ended', args.reason, 'endedKeys', deleted, 'endedTasks', requeued)
-      redis.call('ZADD', KEYS[REMOVE.leases], server_ms(), args.agentId)
       return {'more', deleted, requeued}
     end
   end
 
-  redis.call('SREM', KEYS[REMOVE.active], args.agentId)
-  redis.call('ZREM', KEYS[REMOVE.leases], args.agentId)
-  if args.hasSprint then redis.call('SREM', KEYS[REMOVE.sprint_agents], args.agentId) end
-  if args.hasParent then redis.call('SREM', KEYS[REMOVE.parent_children], args.agentId) end
-  for i = REMOVE.state, REMOVE.command do
-    if redis.call('UNLINK', KEYS[i]) == 1 then
-      deleted = deleted + 1
-      if #names < 64 then names[#names + 1] = KEYS[i] end
-    end
-  end
-  if args.token and redis.call('GET', KEYS[REMOVE.lock]) == args.token then redis.call('UNLINK', KEYS[REMOVE.lock]) end
+  if args.hasSprint then unless_mistyped('SREM', KEYS[REMOVE.sprint_agents], args.agentId) end
+  if args.hasParent then unless_mistyped('SREM', KEYS[REMOVE.parent_children], args.agentId) end
+  for i = first_set, #KEYS do unless_mistyped('SREM', KEYS[i], args.agentId) end
+  for i = REMOVE.heartbeat, REMOVE.command do count(KEYS[i], redis.call('UNLINK', KEYS[i])) end
+  if args.token and unless_mistyped('GET', KEYS[REMOVE.lock]) == args.token then redis.call('UNLINK', KEYS[REMOVE.lock]) end
+  count(KEYS[REMOVE.state], redis.call('EXISTS', KEYS[REMOVE.state]))
 
-  -- Plain agents were never counted in. Another type under the name of the counters must not keep a removal from its end.
-  if not args.plain then redis.pcall('HINCRBY', KEYS[REMOVE.stats], 'agents', -1) end
-  redis.pcall('HINCRBY', KEYS[REMOVE.stats], 'keysDeleted', deleted)
-  redis.call('XADD', KEYS[REMOVE.log], 'MAXLEN', '~', args.logLength, '*',
+  unless_mistyped('XADD', KEYS[REMOVE.log], 'MAXLEN', '~', args.logLength, '*',
     'type', args.entry, 'agentId', args.agentId, 'incarnation', args.incarnation, 'reason', args.reason,
     'process', args.process or 'unknown', 'by', args.by, 'keysDeleted', deleted, 'tasksRequeued', requeued,
     'keys', table.concat(names, ' '))
@@ -81,5 +86,11 @@ local function remove(args)
     agentId = args.agentId, incarnation = incarnation, reason = args.reason, process = args.process,
     keysDeleted = deleted, tasksRequeued = requeued,
   })
+  -- Plain agents were never counted in. Whatever stands under the name of the counters must not keep a removal from its end.
+  if not args.plain then redis.pcall('HINCRBY', KEYS[REMOVE.stats], 'agents', -1) end
+  redis.pcall('HINCRBY', KEYS[REMOVE.stats], 'keysDeleted', deleted)
+  unless_mistyped('SREM', KEYS[REMOVE.active], args.agentId)
+  unless_mistyped('ZREM', KEYS[REMOVE.leases], args.agentId)
+  redis.call('UNLINK', KEYS[REMOVE.state])
   return {'removed', deleted, requeued}
 end

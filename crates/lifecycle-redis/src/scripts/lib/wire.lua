@@ -29,9 +29,16 @@ local function publish(format, kind, fields)
   if ADDRESSED[kind] then redis.call('PUBLISH', AGENT_CHANNEL .. fields.agentId, event) end
 end
 
+-- The reply of a command, or nil where its key holds another type: nothing that somebody puts under a name of ours may stop
+-- a script half-way, for what a script wrote before an error stays written. Any other refusal ends the script.
+local function unless_mistyped(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if string.find(reply.err, 'WRONGTYPE', 1, true) then return nil end
+  error(reply)
+end
+
 -- Fields of a hash; all absent if the key holds something else, as other people's keys may.
 local function fields_of(key, ...)
-  local values = redis.pcall('HMGET', key, ...)
-  if values.err then return {} end
-  return values
+  return unless_mistyped('HMGET', key, ...) or {}
 end

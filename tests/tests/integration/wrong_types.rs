@@ -1,0 +1,357 @@
+//! Somebody puts another type under a name of ours, whichever: removals still end, and `verify` names that key alone.
+//!
+//! The names come from the schema, so a new key is covered by itself.
+
+use std::time::Duration;
+
+use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
+use lifecycle_core::keys::KeyType;
+use lifecycle_core::record::{AgentState, Heartbeat, MemoryUsage, Order, Registration, Role as AgentRole};
+use lifecycle_core::residue;
+use lifecycle_core::settings::Settings;
+use lifecycle_core::shutdown::StopCause;
+use lifecycle_core::task::{Assignment, TaskRecord};
+use lifecycle_redis::{Assigned, Fenced, Life, Registered, SprintStarted, Store, StoreError};
+use lifecycle_tests::{PlainClient, Role, Server};
+use tokio::runtime::Runtime;
+
+const SOON: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(600);
+const BOSS: &str = "shop.coordinator";
+const CODER: &str = "shop.coder-1";
+/// A key that the coder declared as its own.
+const CACHE: &str = "cache:of-the-coder";
+
+struct Site {
+    server: Server,
+    runtime: Runtime,
+    store: Store,
+    client: PlainClient,
+}
+
+/// A coordinator with a sprint, and its child with a task in flight.
+struct Fleet {
+    boss: Life,
+    coder: Life,
+}
+
+/// How an agent is removed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Released,
+    Reaped,
+}
+
+fn epic() -> EpicId {
+    EpicId::new("shop").unwrap()
+}
+
+fn sprint() -> SprintId {
+    SprintId::new("api").unwrap()
+}
+
+fn task() -> TaskId {
+    TaskId::new("login").unwrap()
+}
+
+fn registration(id: &str) -> Registration {
+    Registration {
+        id: AgentId::new(id).unwrap(),
+        role: AgentRole::Worker,
+        kind: "coder".into(),
+        parent: None,
+        sprint: None,
+        epic: None,
+        host: "builder".into(),
+        pid: 4242,
+        pid_start: None,
+        place: None,
+        lease: LEASE,
+    }
+}
+
+fn child_of_the_boss(id: &str) -> Registration {
+    let parent = Some(AgentId::new(BOSS).unwrap());
+    Registration { parent, sprint: Some(sprint()), ..registration(id) }
+}
+
+impl Site {
+    fn start() -> Self {
+        let server = Server::start().unwrap();
+        let mut settings = Settings::default();
+        settings.redis.url = server.url();
+        let runtime = Runtime::new().unwrap();
+        let store = runtime.block_on(Store::connect(&settings)).unwrap();
+        let client = server.client().unwrap();
+        Self { server, runtime, store, client }
+    }
+
+    fn redis(&mut self, parts: &[&str]) {
+        self.client.run(parts).unwrap();
+    }
+
+    /// Every key of the two agents and of what they share, with its right type.
+    fn every_key(&self) -> Vec<(String, KeyType)> {
+        let of = |id: &str| self.store.keys().every(&AgentId::new(id).unwrap(), &task(), &sprint(), &epic());
+        let mut keys = [of(CODER), of(BOSS)].concat();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    fn registers(&self, registration: &Registration) -> Result<Registered, StoreError> {
+        self.runtime.block_on(self.store.register(registration, AgentState::Running, None))
+    }
+
+    fn begins(&self, registration: &Registration) -> Life {
+        match self.registers(registration).unwrap() {
+            Registered::Ok(life) => life,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An empty store with a fleet in it, each of whose agents has all the keys an agent can have.
+    fn fleet(&mut self) -> Fleet {
+        self.redis(&["FLUSHALL"]);
+        let boss = self.begins(&Registration {
+            role: AgentRole::Coordinator,
+            epic: Some(epic()),
+            ..registration(BOSS)
+        });
+        let (epic, sprint, tasks) = (epic(), sprint(), [(task(), TaskRecord::pending(3, 3))].into());
+        let started = self.store.start_sprint(&boss, &epic, &sprint, &tasks, &[]);
+        assert_eq!(self.runtime.block_on(started).unwrap(), Fenced::Ok(SprintStarted::Ok));
+        let coder = self.begins(&child_of_the_boss(CODER));
+        let in_hand = Assignment {
+            run: 1,
+            task: task(),
+            sprint,
+            attempt: 1,
+            max_attempts: 3,
+            input: String::new(),
+            timeout: None,
+        };
+        let assigned = self.store.assign_task(&boss, &coder.id, coder.incarnation, &in_hand);
+        assert_eq!(self.runtime.block_on(assigned).unwrap(), Fenced::Ok(Assigned::Ok));
+        self.redis(&["SET", CACHE, "x"]);
+        let further = [CACHE.to_string()];
+        let own = self.store.own_keys(&coder, &further);
+        assert_eq!(self.runtime.block_on(own).unwrap(), Fenced::Ok(()));
+        for life in [&boss, &coder] {
+            self.lives(life);
+        }
+        Fleet { boss, coder }
+    }
+
+    /// Beats, depends on something, and has an order to answer.
+    fn lives(&self, life: &Life) {
+        let beat = Heartbeat {
+            agent_id: life.id.to_string(),
+            timestamp: Some(1),
+            memory_usage: Some(MemoryUsage::default()),
+            ..Heartbeat::default()
+        };
+        let lease = u64::try_from(LEASE.as_millis()).unwrap();
+        self.runtime.block_on(async {
+            let beaten = self.store.beat(life, lease, &beat, AgentState::Running).await.unwrap();
+            assert!(matches!(beaten, Fenced::Ok(_)));
+            self.store.depend_on(life, &["db".into()]).await.unwrap();
+            assert!(self.store.order(life.id.as_str(), None, Order::Drain, "test").await.unwrap());
+        });
+    }
+
+    fn plants(&mut self, key: &str, right: KeyType) {
+        self.redis(&["DEL", key]);
+        if right == KeyType::String {
+            self.redis(&["RPUSH", key, "planted"]);
+        } else {
+            self.redis(&["SET", key, "planted"]);
+        }
+    }
+
+    fn is_index(&self, key: &str) -> bool {
+        [self.store.keys().active(), self.store.keys().leases()].contains(&key.to_string())
+    }
+
+    /// The agent's process ends, and nobody has cleaned up.
+    fn dies(&mut self, life: &Life) {
+        let id = life.id.as_str();
+        let exited = self.store.process_exited(id, life.incarnation, "signal 9", "test");
+        assert!(self.runtime.block_on(exited).unwrap());
+        // Of an agent whose record is gone the silence has to say it.
+        let over = (self.client.now_ms().unwrap() - 700_000).to_string();
+        self.redis(&["ZADD", "agents:leases", "XX", &over, id]);
+        self.redis(&["DEL", &self.store.keys().heartbeat(id)]);
+    }
+
+    /// One pass; what it said when it failed.
+    fn sweeps(&self) -> Result<(), String> {
+        let mut pass = Role::command("sweeper")
+            .unwrap()
+            .args(["sweep"])
+            .env("LIFECYCLE_REDIS__URL", self.server.url())
+            .env("LIFECYCLE_SWEEP__GRACE", "1ms")
+            .spawn()
+            .unwrap();
+        match pass.wait(SOON).unwrap().code() {
+            Some(0) => Ok(()),
+            _ => Err(pass.stderr()),
+        }
+    }
+
+    /// Removes a life that stands in a store where `planted` was planted. An index is put right first, as the error says
+    /// that it has to be.
+    fn removes(&mut self, life: &Life, way: Way, planted: &str) {
+        let id = life.id.as_str();
+        if way == Way::Released {
+            let released = self.runtime.block_on(self.store.release(life, StopCause::Done)).unwrap();
+            let is_readable = planted != self.store.keys().state(id);
+            assert_eq!(released.is_some(), is_readable, "{planted}: {released:?}");
+            if is_readable {
+                return;
+            }
+        }
+        if self.is_index(planted) {
+            let said = self.sweeps().unwrap_err();
+            let way_out = format!("{planted} holds a string, not a ");
+            assert!(said.contains(&way_out) && said.lines().count() == 1, "{planted}: {said}");
+            self.redis(&["RENAME", planted, "planted.old"]);
+        }
+        for _ in 0..3 {
+            self.sweeps().unwrap_or_else(|said| panic!("{planted}: {said}"));
+            if self.traces(id, planted).is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// What is left of an agent: keys with its name but for the planted one, and its name in anything of others.
+    fn traces(&mut self, id: &str, planted: &str) -> Vec<String> {
+        let names = self.client.keys().unwrap();
+        let mut traces: Vec<String> =
+            names.iter().filter(|key| key.contains(id) && *key != planted).cloned().collect();
+        for key in names {
+            let listed = match self.client.text(&["TYPE", &key]).unwrap().as_deref() {
+                Some("set") => self.client.int(&["SISMEMBER", &key, id]).unwrap() == 1,
+                Some("zset") => self.client.text(&["ZSCORE", &key, id]).unwrap().is_some(),
+                _ => false,
+            };
+            if listed {
+                traces.push(format!("{key} ({id})"));
+            }
+        }
+        traces
+    }
+
+    /// The keys that `verify` names.
+    fn residue(&self) -> Vec<String> {
+        let found = self.runtime.block_on(async {
+            let (keys, _) = self.store.product_keys().await.unwrap();
+            let seen = self.store.inventory(&keys).await.unwrap();
+            residue::find(self.store.keys(), &seen)
+        });
+        found.into_iter().map(|found| found.key).collect()
+    }
+
+    /// Nothing but the planted key is named, and that one is, if it is still there.
+    fn is_clean_but_for(&mut self, planted: &str, context: &str) {
+        let named = self.residue();
+        let others: Vec<&String> = named.iter().filter(|key| *key != planted).collect();
+        assert!(others.is_empty(), "{context}, {planted}: verify names {named:?}");
+        let schema = self.store.keys().clone();
+        // A living agent without a readable record speaks the plain protocol, whose records may be of any type.
+        let is_open = [schema.state(BOSS), schema.state(CODER)].contains(&planted.to_string());
+        let stands = self.stands(planted) && !is_open;
+        assert_eq!(!named.is_empty(), stands, "{context}, {planted}: verify names {named:?}");
+    }
+
+    /// Whether the key that was planted is still there, and nobody has put one of the right type in its place.
+    fn stands(&mut self, planted: &str) -> bool {
+        let holds = self.client.text(&["TYPE", planted]).unwrap().unwrap();
+        let holds = holds.parse::<KeyType>().ok();
+        holds.is_some() && holds != self.store.keys().holds(planted)
+    }
+
+    /// Somebody else registers: only what all depend on may keep it from that, and then the error says so.
+    fn others_register(&mut self, registration: &Registration, planted: &str) {
+        let stands = self.stands(planted);
+        let schema = self.store.keys();
+        let is_needed = self.is_index(planted) || planted == schema.generation();
+        match self.registers(registration) {
+            Err(StoreError::WrongType { key, .. }) => {
+                assert!(is_needed && key == planted, "{planted}: {key}");
+            }
+            Ok(Registered::NoParent) => {
+                assert!(registration.parent.is_some() && planted == schema.state(BOSS), "{planted}");
+            }
+            Ok(Registered::Ok(_)) => assert!(!(is_needed && stands), "{planted}"),
+            other => panic!("{planted}: {other:?}"),
+        }
+    }
+}
+
+fn a_child_is_removed_whole(way: Way) {
+    let mut site = Site::start();
+    for (planted, right) in site.every_key() {
+        let fleet = site.fleet();
+        let is_written_over = planted == site.store.keys().state(CODER);
+        if way == Way::Reaped || is_written_over {
+            site.dies(&fleet.coder);
+        }
+        site.plants(&planted, right);
+        site.removes(&fleet.coder, way, &planted);
+        assert_eq!(site.traces(CODER, &planted), [""; 0], "{way:?}, {planted}");
+        let list = site.store.keys().keys(CODER);
+        assert!(planted == list || !site.client.exists(CACHE).unwrap(), "{way:?}, {planted}");
+        site.is_clean_but_for(&planted, "removed");
+        site.others_register(&child_of_the_boss("shop.coder-2"), &planted);
+        site.is_clean_but_for(&planted, "registered");
+    }
+}
+
+fn a_coordinator_is_removed_whole(way: Way) {
+    let mut site = Site::start();
+    for (planted, right) in site.every_key() {
+        let fleet = site.fleet();
+        if way == Way::Reaped || planted == site.store.keys().state(BOSS) {
+            site.dies(&fleet.boss);
+        }
+        site.plants(&planted, right);
+        site.removes(&fleet.boss, way, &planted);
+        // Its child is there, and was told to stop if anybody can tell that it is its child.
+        let told = site.runtime.block_on(site.store.pending_order(CODER)).unwrap().unwrap_or_default();
+        let untold = [site.store.keys().state(CODER), site.store.keys().leases(), site.store.keys().active()];
+        assert!(
+            untold.contains(&planted) || told == "terminate coordinator_lost",
+            "{way:?}, {planted}: {told}"
+        );
+        let traces = site.traces(BOSS, &planted);
+        assert_eq!(traces, [""; 0], "{way:?}, {planted}");
+        for key in ["sprint:state:api", "sprint:agents:api", "sprint:tasks:api", "epic:sprints:shop"] {
+            assert!(!site.client.exists(key).unwrap(), "{way:?}, {planted}: {key}");
+        }
+        site.is_clean_but_for(&planted, "removed");
+        site.others_register(&registration("shop.coder-2"), &planted);
+        site.is_clean_but_for(&planted, "registered");
+    }
+}
+
+#[test]
+fn a_child_leaves_nothing_behind_whatever_type_stands_under_any_name() {
+    a_child_is_removed_whole(Way::Released);
+}
+
+#[test]
+fn a_dead_child_is_cleaned_up_whatever_type_stands_under_any_name() {
+    a_child_is_removed_whole(Way::Reaped);
+}
+
+#[test]
+fn a_coordinator_leaves_nothing_behind_whatever_type_stands_under_any_name() {
+    a_coordinator_is_removed_whole(Way::Released);
+}
+
+#[test]
+fn a_dead_coordinator_is_cleaned_up_whatever_type_stands_under_any_name() {
+    a_coordinator_is_removed_whole(Way::Reaped);
+}

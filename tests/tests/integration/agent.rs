@@ -28,6 +28,37 @@ fn the_exit_code_is_the_commands_and_no_key_is_left() {
 }
 
 #[test]
+fn an_agent_says_nothing_around_its_command_unless_it_is_asked_to() {
+    let fleet = Fleet::new();
+    let mut agent = fleet.agent("coder-1", "echo out; echo err >&2").spawn().unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(0));
+    assert_eq!((agent.stdout().as_str(), agent.stderr().as_str()), ("out", "err"));
+    let mut agent = fleet.agent("coder-1", "true").env("LIFECYCLE_LOG__LEVEL", "info").spawn().unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(0));
+    assert!(
+        agent.stderr().contains("registered") && agent.stderr().contains("released"),
+        "{}",
+        agent.stderr()
+    );
+}
+
+/// Without a store there is nobody to register with, so whoever asks for one first does not end with 127.
+#[test]
+fn a_program_that_is_not_there_is_found_before_the_agent_registers() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("notes"), "not a program").unwrap();
+    for (command, code) in [("no-such-program", 127), ("/no/such/program", 127), ("./notes", 126)] {
+        for more in [&[][..], &["--sprint", "api"]] {
+            let role = Role::command("agent").unwrap().args(["run", "--id", "a"]).args(more.iter().copied());
+            let role = role.args(["--", command]).in_folder(folder.path());
+            let mut agent = role.env("LIFECYCLE_REDIS__URL", "redis://127.0.0.1:1").spawn().unwrap();
+            assert_eq!(agent.wait(SOON).unwrap().code(), Some(code), "{command}: {}", agent.stderr());
+            assert!(agent.stderr().contains(&format!("cannot start \"{command}\"")), "{}", agent.stderr());
+        }
+    }
+}
+
+#[test]
 fn an_id_outside_the_grammar_is_refused_at_registration_naming_the_character() {
     let mut fleet = Fleet::new();
     let long = "a".repeat(129);
@@ -86,7 +117,7 @@ fn a_signal_is_passed_on_and_the_command_may_finish_its_way() {
 
 #[test]
 fn a_second_signal_hurries_a_command_that_ignores_the_first() {
-    let mut fleet = Fleet::new();
+    let mut fleet = Fleet::new().set("LIFECYCLE_LOG__LEVEL", "info");
     let mut agent =
         fleet.agent("coder-1", "trap '' TERM; echo up; while :; do sleep 0.05; done").spawn().unwrap();
     agent.wait_for_line(|line| line == "up", SOON).unwrap();
@@ -194,8 +225,8 @@ fn a_terminate_order_ends_the_work_at_once() {
 }
 
 #[test]
-fn a_tree_over_its_memory_limit_is_ended_and_an_alert_says_so() {
-    let fleet = Fleet::new();
+fn a_tree_over_its_memory_limit_is_ended_and_the_alert_and_the_log_say_so() {
+    let mut fleet = Fleet::new();
     let mut alerts = fleet.server.client().unwrap().subscribe(&["system:alerts"]).unwrap();
     // tail holds 200 MB for as long as nobody reads what it would write.
     let script = "head -c 200000000 /dev/zero | tail -c 200000000 | sleep 600";
@@ -209,6 +240,9 @@ fn a_tree_over_its_memory_limit_is_ended_and_an_alert_says_so() {
     let alert: lifecycle_core::event::Event = lifecycle_core::codec::decode(&alert).unwrap();
     assert_eq!(alert.kind, lifecycle_core::event::EventKind::MemoryLimitExceeded);
     assert_eq!((alert.limit, alert.reason.as_deref()), (Some(64 << 20), Some("hard")));
+    let events = fleet.role("lifecyclectl").args(["events"]).spawn().unwrap();
+    let released = events.wait_for_line(|line| line.contains("hungry"), SOON).unwrap();
+    assert!(released.contains("release") && released.contains("reason=memory_limit"), "{released}");
     no_process_left(&agent);
 }
 

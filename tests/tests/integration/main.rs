@@ -15,6 +15,7 @@ mod health;
 mod operator;
 mod outage;
 mod process;
+mod refusals;
 mod sdk;
 mod server;
 mod sprint;

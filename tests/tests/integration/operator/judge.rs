@@ -172,3 +172,28 @@ fn a_million_samples_are_judged_while_one_waits() {
     assert_eq!(alerts(&trace), Vec::<Value>::new());
     assert!(begin.elapsed() < SOON, "{:?}, and this is without optimisation", begin.elapsed());
 }
+
+#[test]
+fn with_output_table_the_alerts_are_a_table_and_else_lines_of_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace.csv");
+    fs::write(&path, three_agents(QUIET_MINUTES + 180)).unwrap();
+    let path = path.to_str().unwrap();
+    let judged = |more: &[&str]| {
+        let Ended { code, stdout, stderr } = ended(
+            Role::command("lifecyclectl").unwrap().args(["memory", "judge", path]).args(more.iter().copied()),
+        );
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        stdout
+    };
+    let (lines, json, table) = (judged(&[]), judged(&["--output", "json"]), judged(&["--output", "table"]));
+    assert_eq!(lines, json);
+    let alerts: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows: Vec<&str> = table.lines().collect();
+    assert!(rows[0].starts_with("TIME ") && !table.contains('{'), "{table}");
+    assert_eq!(rows.len(), alerts.len() + 1, "{table}");
+    for (row, alert) in rows[1..].iter().zip(&alerts) {
+        assert!(row.contains(alert["agentId"].as_str().unwrap()), "{row}");
+        assert!(row.contains(alert["verdict"].as_str().unwrap()) && row.contains("/h"), "{row}");
+    }
+}

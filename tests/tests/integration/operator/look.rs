@@ -150,6 +150,53 @@ fn a_doctor_finds_a_store_that_evicts_and_a_fleet_that_nobody_sweeps() {
 }
 
 #[test]
+fn a_doctor_misses_a_sweeper_that_left_at_once_and_not_while_another_is_at_work() {
+    let mut site = Site::start();
+    let sweeper = |site: &Site| {
+        let command = lifecycle_tests::Role::command("sweeper").unwrap().arg("run");
+        let command = command.env("LIFECYCLE_REDIS__URL", site.server.url());
+        command.env("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0").spawn().unwrap()
+    };
+    let passes = |site: &mut Site, wanted: usize| {
+        lifecycle_tests::eventually(SOON, "a pass of each sweeper", || {
+            let fields = site.client.texts(&["HKEYS", "sweep:watermark"])?;
+            Ok((fields.iter().filter(|field| field.starts_with("pass:")).count() == wanted).then_some(()))
+        })
+        .unwrap();
+    };
+    let mut first = sweeper(&site);
+    passes(&mut site, 1);
+    let mut second = sweeper(&site);
+    passes(&mut site, 2);
+    assert_eq!(first.stop(SOON).unwrap().code(), Some(0));
+    assert!(site.ok(&["doctor"]).contains("all is well"));
+    assert_eq!(second.stop(SOON).unwrap().code(), Some(0));
+    let ended = site.run(&["doctor"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.contains("no sweeper is at work: the last one, "), "{}", ended.stdout);
+}
+
+#[test]
+fn json_escapes_what_a_terminal_would_act_on() {
+    let mut site = Site::start();
+    let hostile = "evil\u{9b}2J\u{202e}";
+    site.redis(&["SADD", "agents:active", hostile]);
+    let said = site.ok(&["ps", "--output", "json"]);
+    assert!(said.contains(r"evil\u009b2J\u202e"), "{said}");
+    let read: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(read["agents"][0]["agentId"], hostile);
+}
+
+#[test]
+fn a_mistyped_word_leads_to_no_command_that_ends_work() {
+    let site = Site::start();
+    let said = site.refused(&["top"], 2);
+    assert!(!said.contains("stop"), "{said}");
+    let said = site.refused(&["inspekt", "x"], 2);
+    assert!(said.contains("'inspect'"), "{said}");
+}
+
+#[test]
 fn a_doctor_finds_a_store_that_is_nearly_full_or_full() {
     let mut site = Site::start();
     let now = site.now().to_string();

@@ -95,6 +95,20 @@ fn verify_names_members_and_claimed_keys_whose_agent_is_gone() {
 }
 
 #[test]
+fn verify_names_a_key_of_another_type_and_says_what_it_holds() {
+    let mut site = Site::start();
+    site.coordinator();
+    site.redis(&["RPUSH", "agents:log", "somebody else's"]);
+    let ended = site.run(&["verify"]);
+    assert_eq!(ended.code, Some(1));
+    let line = ended.stdout.lines().find(|line| line.starts_with("agents:log")).unwrap();
+    assert!(line.contains("wrong_type") && line.contains("it holds a list, not a stream"), "{line}");
+    assert!(ended.stdout.contains("1 finding"), "{}", ended.stdout);
+    let events = site.refused(&["events"], 1);
+    assert!(events.contains("redis-cli RENAME agents:log agents:log.old"), "{events}");
+}
+
+#[test]
 fn verify_tells_an_orphan_that_waits_for_cleanup_from_what_nobody_owns() {
     let mut site = Site::start();
     let boss = site.coordinator();

@@ -226,7 +226,7 @@ fn a_terminate_order_ends_the_work_at_once() {
 
 #[test]
 fn a_tree_over_its_memory_limit_is_ended_and_the_alert_and_the_log_say_so() {
-    let mut fleet = Fleet::new();
+    let fleet = Fleet::new();
     let mut alerts = fleet.server.client().unwrap().subscribe(&["system:alerts"]).unwrap();
     // tail holds 200 MB for as long as nobody reads what it would write.
     let script = "head -c 200000000 /dev/zero | tail -c 200000000 | sleep 600";

@@ -80,11 +80,7 @@ fn finish(worked: anyhow::Result<u8>, released: Result<(), AgentError>) -> anyho
 }
 
 /// Without a sprint: the command once, and its exit code is ours.
-async fn run_once(
-    agent: &Agent,
-    arguments: &RunArguments,
-    departure: &mut Departure,
-) -> anyhow::Result<u8> {
+async fn run_once(agent: &Agent, arguments: &RunArguments, departure: &mut Departure) -> anyhow::Result<u8> {
     let line = CommandLine::once(&arguments.command, agent, arguments.lifeline);
     let budget = Budget { timeout: None, memory: arguments.memory() };
     let ended = supervise(agent, &line, None, budget).await.map_err(|error| start_failure(&error))?;

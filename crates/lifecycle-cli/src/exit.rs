@@ -167,10 +167,14 @@ mod tests {
     #[test]
     fn a_refusal_that_passes_by_itself_is_unavailability_and_one_that_does_not_is_a_failure() {
         let of = |refusal| of_store(&StoreError::Refused { refusal, said: String::new() });
-        for passing in [Refusal::Full, Refusal::Busy, Refusal::Loading, Refusal::ReadOnly, Refusal::CannotSave] {
+        for passing in
+            [Refusal::Full, Refusal::Busy, Refusal::Loading, Refusal::ReadOnly, Refusal::CannotSave]
+        {
             assert_eq!(of(passing), UNAVAILABLE, "{passing:?}");
         }
-        for lasting in [Refusal::NotPermitted, Refusal::PasswordWrong, Refusal::PasswordWanted, Refusal::Other] {
+        for lasting in
+            [Refusal::NotPermitted, Refusal::PasswordWrong, Refusal::PasswordWanted, Refusal::Other]
+        {
             assert_eq!(of(lasting), FAILED, "{lasting:?}");
         }
         let node = StoreError::Unsupported { url: String::new(), deployment: Deployment::ClusterNode };

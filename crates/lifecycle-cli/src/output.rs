@@ -356,15 +356,24 @@ mod tests {
     }
 
     fn fleet() -> Table {
-        let mut table = Table::new(["AGENT", "KIND", "PARENT", "LEASE", "PROGRESS"]).drop_first(&["PARENT", "KIND"]);
-        table.row(["checkout.coder-1", "coder", "checkout.coordinator", "in 1m 27s", "task login, attempt 1 of 3"]);
+        let mut table =
+            Table::new(["AGENT", "KIND", "PARENT", "LEASE", "PROGRESS"]).drop_first(&["PARENT", "KIND"]);
+        table.row([
+            "checkout.coder-1",
+            "coder",
+            "checkout.coordinator",
+            "in 1m 27s",
+            "task login, attempt 1 of 3",
+        ]);
         table.row(["a", "b", "c", "over by 3s", "-"]);
         table
     }
 
     #[test]
     fn a_narrow_terminal_leaves_columns_out_by_their_rank_and_says_so_with_an_ellipsis() {
-        let plain = |table: &Table, width| table.render(true, Some(width)).replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+        let plain = |table: &Table, width| {
+            table.render(true, Some(width)).replace("\u{1b}[1m", "").replace("\u{1b}[0m", "")
+        };
         let cut = plain(&fleet(), 80);
         assert!(cut.contains("checkout.coordinator") && cut.contains("task login, attempt…\n"), "{cut}");
         let shown = plain(&fleet(), 66);
@@ -377,7 +386,10 @@ mod tests {
             ]
         );
         let narrow = plain(&fleet(), 50);
-        assert!(narrow.starts_with("AGENT             LEASE       PROGRESS") && narrow.contains('…'), "{narrow}");
+        assert!(
+            narrow.starts_with("AGENT             LEASE       PROGRESS") && narrow.contains('…'),
+            "{narrow}"
+        );
         for (width, text) in [(80, cut), (66, shown), (50, narrow)] {
             assert!(text.lines().all(|line| line.width() <= width), "{text}");
             assert_eq!(text.lines().count(), 3, "one line for each agent");
@@ -387,7 +399,11 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_away_from_a_terminal_or_where_all_is_asked_for() {
-        for text in [fleet().render(false, None), fleet().render(false, Some(20)), fleet().wide().render(true, Some(20))] {
+        for text in [
+            fleet().render(false, None),
+            fleet().render(false, Some(20)),
+            fleet().wide().render(true, Some(20)),
+        ] {
             assert!(text.contains("checkout.coordinator") && text.contains("attempt 1 of 3"), "{text}");
             assert_eq!(text.lines().count(), 3);
         }

@@ -238,7 +238,12 @@ mod tests {
             now: NOW,
             leases: fleet,
             active: fleet,
-            watermark: good.map(|good| Watermark { at: good, good: Some(good), by: "s".into(), ..Watermark::default() }),
+            watermark: good.map(|good| Watermark {
+                at: good,
+                good: Some(good),
+                by: "s".into(),
+                ..Watermark::default()
+            }),
             ..Observation::default()
         }
     }

@@ -244,8 +244,7 @@ impl KeySchema {
     #[must_use]
     pub fn plain_owner<'k>(&self, key: &'k str) -> Option<&'k str> {
         let plain = key.strip_prefix(self.tag.as_str())?;
-        let is_left_behind =
-            [TASK, "agent:deps:", "agent:state:"].iter().any(|p| plain.starts_with(p));
+        let is_left_behind = [TASK, "agent:deps:", "agent:state:"].iter().any(|p| plain.starts_with(p));
         match self.parse(key) {
             Some(KeyOwner::Agent(agent)) if is_left_behind => Some(agent),
             _ => None,

@@ -184,7 +184,9 @@ impl Judge<'_> {
         let owner = self.keys.parse(key)?;
         let verdict = match owner {
             // A lock of another type does not expire either.
-            KeyOwner::Agent(id) if key == self.keys.cleanup_lock(id) => self.wrong_type(key).or_else(|| self.lock(key)),
+            KeyOwner::Agent(id) if key == self.keys.cleanup_lock(id) => {
+                self.wrong_type(key).or_else(|| self.lock(key))
+            }
             owner => self.owner(owner, key).or_else(|| self.wrong_type(key)),
         };
         let (why, detail) = verdict?;

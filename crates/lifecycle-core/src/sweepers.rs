@@ -83,16 +83,16 @@ mod tests {
         let silent = Absence::Silent { ago: 120_001, by: "a".into() };
         assert_eq!(absence(&seen(Some(mark(120_001))), MINUTE), Some(silent));
         let ahead = Watermark { at: NOW + 9, by: "a".into(), ..Watermark::default() };
-        assert_eq!(absence(&seen(Some(ahead)), MINUTE), None, "the clock was set back, or an older sweeper wrote it");
+        assert_eq!(
+            absence(&seen(Some(ahead)), MINUTE),
+            None,
+            "the clock was set back, or an older sweeper wrote it"
+        );
     }
 
     #[test]
     fn one_that_left_is_missed_at_once_unless_another_is_at_work() {
-        let left = Watermark {
-            passes: Vec::new(),
-            left: Some(("a".into(), NOW - 3_000)),
-            ..mark(5_000)
-        };
+        let left = Watermark { passes: Vec::new(), left: Some(("a".into(), NOW - 3_000)), ..mark(5_000) };
         assert_eq!(
             absence(&seen(Some(left.clone())), MINUTE),
             Some(Absence::Left { ago: 3_000, by: "a".into() })

@@ -16,12 +16,12 @@ impl Store {
         let found = match error.refusal() {
             Some(Refusal::WrongType) => self.mistyped(keys).await,
             // A cluster's node closes the connection of who asks for slots that nobody serves.
-            Some(
-                Refusal::ReadOnly | Refusal::NotHere | Refusal::ClusterDown | Refusal::PrimaryDown,
-            ) => match self.check_deployment().await {
-                Err(unsupported @ StoreError::Unsupported { .. }) => Some(unsupported),
-                _ => None,
-            },
+            Some(Refusal::ReadOnly | Refusal::NotHere | Refusal::ClusterDown | Refusal::PrimaryDown) => {
+                match self.check_deployment().await {
+                    Err(unsupported @ StoreError::Unsupported { .. }) => Some(unsupported),
+                    _ => None,
+                }
+            }
             _ => None,
         };
         found.unwrap_or(error)

@@ -79,10 +79,9 @@ impl StoreError {
             // A replica may be promoted.
             Self::Unsupported { deployment, .. } => deployment.passes(),
             Self::Refused { refusal, .. } => refusal.passes(),
-            Self::Configuration { .. }
-            | Self::WrongType { .. }
-            | Self::Invalid(_)
-            | Self::Unexpected(_) => false,
+            Self::Configuration { .. } | Self::WrongType { .. } | Self::Invalid(_) | Self::Unexpected(_) => {
+                false
+            }
         }
     }
 
@@ -143,7 +142,8 @@ mod tests {
         let refused = |reply: &str| {
             StoreError::from(fred::error::Error::new(fred::error::ErrorKind::Unknown, reply.to_string()))
         };
-        let full = refused("OOM command not allowed when used memory > 'maxmemory'. script: 97, on @user_script:1.");
+        let full =
+            refused("OOM command not allowed when used memory > 'maxmemory'. script: 97, on @user_script:1.");
         assert!(full.is_transient() && full.to_string().contains("raise maxmemory"), "{full}");
         assert!(!full.to_string().contains("user_script"), "{full}");
         let denied = refused("NOPERM this user has no permissions to run the 'hset' command");
@@ -153,11 +153,8 @@ mod tests {
 
     #[test]
     fn a_wrong_type_names_the_key_and_the_way_out() {
-        let error = StoreError::WrongType {
-            key: "agents:log".into(),
-            holds: KeyType::List,
-            wanted: KeyType::Stream,
-        };
+        let error =
+            StoreError::WrongType { key: "agents:log".into(), holds: KeyType::List, wanted: KeyType::Stream };
         assert_eq!(
             error.to_string(),
             "agents:log holds a list, not a stream: rename or delete it (redis-cli RENAME agents:log agents:log.old)"

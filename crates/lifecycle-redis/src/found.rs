@@ -45,12 +45,8 @@ impl Store {
             return Ok(Vec::new());
         }
         let epic = EpicId::new(text(epic)).ok().map(|epic| schema.epic_sprints(&epic));
-        let owned = [
-            state,
-            schema.sprint_agents(sprint),
-            schema.sprint_tasks(sprint),
-            schema.sprint_requeue(sprint),
-        ];
+        let owned =
+            [state, schema.sprint_agents(sprint), schema.sprint_tasks(sprint), schema.sprint_requeue(sprint)];
         Ok(owned.into_iter().chain(epic).collect())
     }
 
@@ -86,10 +82,8 @@ impl Store {
         let mut found: HashMap<String, Vec<String>> = HashMap::new();
         for list in lists {
             for chunk in ids.chunks(PIPELINED) {
-                let args: Vec<Value> = std::iter::once(list.as_str())
-                    .chain(chunk.iter().copied())
-                    .map(Value::from)
-                    .collect();
+                let args: Vec<Value> =
+                    std::iter::once(list.as_str()).chain(chunk.iter().copied()).map(Value::from).collect();
                 let reply = self.client.custom::<Value, Value>(fred::cmd!("SMISMEMBER"), args).await;
                 let members = value(&reply)?.map(Value::into_array).unwrap_or_default();
                 for (id, _) in chunk.iter().zip(&members).filter(|(_, is)| number(is) == Some(1)) {

@@ -108,8 +108,12 @@ impl Refusal {
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Self::Full => Some("the store is full: raise maxmemory, or remove keys of other programs"),
-            Self::PasswordWanted | Self::PasswordWrong => Some("set redis.password, or put it into redis.url"),
-            Self::NotPermitted => Some("grant the right to this user with ACL SETUSER, or name another user in redis.url"),
+            Self::PasswordWanted | Self::PasswordWrong => {
+                Some("set redis.password, or put it into redis.url")
+            }
+            Self::NotPermitted => {
+                Some("grant the right to this user with ACL SETUSER, or name another user in redis.url")
+            }
             Self::ReadOnly => Some("set redis.url to the primary"),
             _ => None,
         }
@@ -147,7 +151,10 @@ mod tests {
             Refusal::Busy,
         ),
         ("LOADING Redis is loading the dataset in memory", Refusal::Loading),
-        ("READONLY You can't write against a read only replica. script: 97, on @user_script:1.", Refusal::ReadOnly),
+        (
+            "READONLY You can't write against a read only replica. script: 97, on @user_script:1.",
+            Refusal::ReadOnly,
+        ),
         (
             "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             Refusal::PrimaryDown,

@@ -261,7 +261,11 @@ impl Listing {
                 row.lease.clone(),
                 shown(row.last_beat.map(|beat| age(self.now.saturating_sub(beat)))),
                 shown(row.rss.map(size)),
-                shown(row.progress.as_deref().map(|progress| if wide { progress.into() } else { cut(progress) })),
+                shown(
+                    row.progress
+                        .as_deref()
+                        .map(|progress| if wide { progress.into() } else { cut(progress) }),
+                ),
             ]);
         }
         let mut text = if self.agents.is_empty() { String::new() } else { table.to_string() };

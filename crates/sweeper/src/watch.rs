@@ -136,7 +136,8 @@ mod tests {
     use super::*;
 
     fn seen(now: u64, watermark: Option<u64>) -> Observation {
-        let watermark = watermark.map(|at| Watermark { at, good: Some(at), by: "other".into(), ..Watermark::default() });
+        let watermark =
+            watermark.map(|at| Watermark { at, good: Some(at), by: "other".into(), ..Watermark::default() });
         Observation { now, watermark, ..Observation::default() }
     }
 

@@ -35,7 +35,11 @@ fn an_agent_says_nothing_around_its_command_unless_it_is_asked_to() {
     assert_eq!((agent.stdout().as_str(), agent.stderr().as_str()), ("out", "err"));
     let mut agent = fleet.agent("coder-1", "true").env("LIFECYCLE_LOG__LEVEL", "info").spawn().unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(0));
-    assert!(agent.stderr().contains("registered") && agent.stderr().contains("released"), "{}", agent.stderr());
+    assert!(
+        agent.stderr().contains("registered") && agent.stderr().contains("released"),
+        "{}",
+        agent.stderr()
+    );
 }
 
 /// Without a store there is nobody to register with, so whoever asks for one first does not end with 127.
@@ -222,7 +226,7 @@ fn a_terminate_order_ends_the_work_at_once() {
 
 #[test]
 fn a_tree_over_its_memory_limit_is_ended_and_the_alert_and_the_log_say_so() {
-    let mut fleet = Fleet::new();
+    let fleet = Fleet::new();
     let mut alerts = fleet.server.client().unwrap().subscribe(&["system:alerts"]).unwrap();
     // tail holds 200 MB for as long as nobody reads what it would write.
     let script = "head -c 200000000 /dev/zero | tail -c 200000000 | sleep 600";
@@ -337,7 +341,8 @@ fn a_registration_over_a_key_of_another_type_fails_in_one_line_and_joins_no_inde
     let mut agent = fleet.agent("coder-1", "exit 0").spawn().unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(1));
     assert!(
-        agent.stderr().contains("agent:state:coder-1 holds a string, not a hash") && agent.stderr().lines().count() == 1,
+        agent.stderr().contains("agent:state:coder-1 holds a string, not a hash")
+            && agent.stderr().lines().count() == 1,
         "{}",
         agent.stderr()
     );

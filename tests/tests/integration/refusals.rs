@@ -83,7 +83,11 @@ fn a_right_that_is_missing_is_said_at_once_and_is_no_outage() {
     let mut fleet = Fleet::new();
     fleet.client.run(&["ACL", "SETUSER", "weak", "on", ">pass", "~*", "&*", "+@all", "-zadd"]).unwrap();
     let url = fleet.server.url().replace("redis://", "redis://weak:pass@");
-    let mut agent = fleet.role("agent").args(["run", "--id", "coder-1", "--redis-url", &url, "--", "true"]).spawn().unwrap();
+    let mut agent = fleet
+        .role("agent")
+        .args(["run", "--id", "coder-1", "--redis-url", &url, "--", "true"])
+        .spawn()
+        .unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(1));
     let said = agent.stderr();
     assert!(said.contains("ACL SETUSER") && said.lines().count() == 1, "{said}");
@@ -118,8 +122,18 @@ fn every_command_refuses(fleet: &Fleet, words: &str) {
     let writing: [&[&str]; 2] = [&["agent", "run", "--id", "a", "--", "true"], &["sweeper", "sweep"]];
     for line in READING.into_iter().chain(writing) {
         let mut role = fleet.role(line[0]).args(line[1..].iter().copied()).spawn().unwrap();
-        assert_eq!(role.wait(SOON).unwrap().code(), Some(69), "{line:?}: {} {}", role.stdout(), role.stderr());
-        assert!(role.stderr().contains(words) && role.stderr().lines().count() == 1, "{line:?}: {}", role.stderr());
+        assert_eq!(
+            role.wait(SOON).unwrap().code(),
+            Some(69),
+            "{line:?}: {} {}",
+            role.stdout(),
+            role.stderr()
+        );
+        assert!(
+            role.stderr().contains(words) && role.stderr().lines().count() == 1,
+            "{line:?}: {}",
+            role.stderr()
+        );
         assert_eq!(role.stdout(), "", "{line:?}");
     }
 }
@@ -132,7 +146,9 @@ fn a_replica_is_told_from_an_empty_store_and_serves_once_it_is_promoted() {
     fleet.client.run(&["REPLICAOF", "127.0.0.1", &port]).unwrap();
     every_command_refuses(&fleet, "is a replica (of 127.0.0.1:");
     let mut sweeper = fleet.role("sweeper").arg("run").spawn().unwrap();
-    sweeper.wait_for_line(|line| line.contains("no pass could be made") && line.contains("a replica"), SOON).unwrap();
+    sweeper
+        .wait_for_line(|line| line.contains("no pass could be made") && line.contains("a replica"), SOON)
+        .unwrap();
 
     fleet.client.run(&["REPLICAOF", "NO", "ONE"]).unwrap();
     sweeper.wait_for_line(|line| line.contains("the store answers again"), SOON).unwrap();
@@ -143,7 +159,8 @@ fn a_replica_is_told_from_an_empty_store_and_serves_once_it_is_promoted() {
 
 #[test]
 fn a_clusters_node_is_told_from_a_clean_store() {
-    let options = ServerOptions { args: vec!["--cluster-enabled".into(), "yes".into()], ..ServerOptions::default() };
+    let options =
+        ServerOptions { args: vec!["--cluster-enabled".into(), "yes".into()], ..ServerOptions::default() };
     let server = Server::start_with(options).unwrap();
     let mut client: PlainClient = server.client().unwrap();
     client.run(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).unwrap();
@@ -155,7 +172,9 @@ fn a_clusters_node_is_told_from_a_clean_store() {
     let fleet = Fleet::new().set("LIFECYCLE_REDIS__URL", &server.url());
     every_command_refuses(&fleet, "is a node of a Redis Cluster");
     let sweeper = fleet.role("sweeper").arg("run").spawn().unwrap();
-    sweeper.wait_for_line(|line| line.contains("no pass could be made") && line.contains("Redis Cluster"), SOON).unwrap();
+    sweeper
+        .wait_for_line(|line| line.contains("no pass could be made") && line.contains("Redis Cluster"), SOON)
+        .unwrap();
 }
 
 #[test]
@@ -172,9 +191,13 @@ fn whoever_waits_for_a_missing_store_says_so_after_a_second() {
     ];
     for line in commands {
         let role = Role::command(line[0]).unwrap().args(line[1..].iter().copied());
-        let role = role.env("LIFECYCLE_REDIS__URL", "redis://127.0.0.1:1").in_folder(folder.path()).spawn().unwrap();
+        let role =
+            role.env("LIFECYCLE_REDIS__URL", "redis://127.0.0.1:1").in_folder(folder.path()).spawn().unwrap();
         let said = role.wait_for_line(|line| line.contains("waiting for it"), SOON).unwrap();
-        assert!(said.contains("no store answers at redis://127.0.0.1:1 yet") && said.contains("up to 10s"), "{said}");
+        assert!(
+            said.contains("no store answers at redis://127.0.0.1:1 yet") && said.contains("up to 10s"),
+            "{said}"
+        );
         assert_eq!(role.stderr().lines().count(), 1, "{}", role.stderr());
     }
 }

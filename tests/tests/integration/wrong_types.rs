@@ -319,7 +319,10 @@ fn a_coordinator_is_removed_whole(way: Way) {
         // Its child is there, and was told to stop if anybody can tell that it is its child.
         let told = site.runtime.block_on(site.store.pending_order(CODER)).unwrap().unwrap_or_default();
         let untold = [site.store.keys().state(CODER), site.store.keys().leases(), site.store.keys().active()];
-        assert!(untold.contains(&planted) || told == "terminate coordinator_lost", "{way:?}, {planted}: {told}");
+        assert!(
+            untold.contains(&planted) || told == "terminate coordinator_lost",
+            "{way:?}, {planted}: {told}"
+        );
         let traces = site.traces(BOSS, &planted);
         assert_eq!(traces, [""; 0], "{way:?}, {planted}");
         for key in ["sprint:state:api", "sprint:agents:api", "sprint:tasks:api", "epic:sprints:shop"] {

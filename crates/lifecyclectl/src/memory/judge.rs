@@ -91,11 +91,7 @@ fn name(trace: &str) -> &str {
     if trace == "-" { "standard input" } else { trace }
 }
 
-fn judge(
-    mut trace: impl BufRead,
-    told: &mut Told,
-    refuse: impl Fn(String) -> Failure,
-) -> anyhow::Result<()> {
+fn judge(mut trace: impl BufRead, told: &mut Told, refuse: impl Fn(String) -> Failure) -> anyhow::Result<()> {
     let mut replay = Replay::default();
     let mut line = Vec::new();
     let mut number = 0_u64;

@@ -180,8 +180,9 @@ fn with_output_table_the_alerts_are_a_table_and_else_lines_of_json() {
     fs::write(&path, three_agents(QUIET_MINUTES + 180)).unwrap();
     let path = path.to_str().unwrap();
     let judged = |more: &[&str]| {
-        let Ended { code, stdout, stderr } =
-            ended(Role::command("lifecyclectl").unwrap().args(["memory", "judge", path]).args(more.iter().copied()));
+        let Ended { code, stdout, stderr } = ended(
+            Role::command("lifecyclectl").unwrap().args(["memory", "judge", path]).args(more.iter().copied()),
+        );
         assert_eq!((code, stderr.as_str()), (Some(0), ""));
         stdout
     };

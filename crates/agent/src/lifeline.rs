@@ -30,10 +30,14 @@ const VANISHING: Duration = Duration::from_secs(2);
 /// When there is no such line; nothing was started then.
 pub(crate) fn handed_over() -> Result<Vec<Override>, Failure> {
     let refuse = |problem: &str| {
-        Failure::new(exit::USAGE, format!("--lifeline: {problem}; it is for coordinators, leave it out otherwise"))
+        Failure::new(
+            exit::USAGE,
+            format!("--lifeline: {problem}; it is for coordinators, leave it out otherwise"),
+        )
     };
     let line = first_line().map_err(|error| refuse(&error.to_string()))?;
-    let handed = Handover::parse(&line).ok_or_else(|| refuse("the first line does not say how to reach the store"))?;
+    let handed =
+        Handover::parse(&line).ok_or_else(|| refuse("the first line does not say how to reach the store"))?;
     let setting = |setting, value| Override { flag: "--lifeline", setting, value };
     let password = handed.password.map(|password| setting("redis.password", password));
     Ok([setting("redis.url", handed.url)].into_iter().chain(password).collect())

@@ -23,7 +23,9 @@ pub(crate) struct LogLimit {
 impl LogLimit {
     /// Of `limit` bytes in all, of which there are some thousand at least.
     pub(crate) fn new(limit: bytesize::ByteSize) -> Self {
-        let mark = format!("\n--- the middle is missing here: a log is kept to {limit} (coordinator.log_limit) ---\n");
+        let mark = format!(
+            "\n--- the middle is missing here: a log is kept to {limit} (coordinator.log_limit) ---\n"
+        );
         let kept = limit.as_u64().saturating_sub(mark.len() as u64);
         Self { head: kept / 2, tail: kept - kept / 2, mark }
     }

@@ -32,7 +32,12 @@ impl TaskLog {
     ///
     /// # Errors
     /// When it cannot be written; names it and says why.
-    pub(crate) async fn open(folder: &Path, agent: &AgentId, task: &Assignment, limit: ByteSize) -> io::Result<Self> {
+    pub(crate) async fn open(
+        folder: &Path,
+        agent: &AgentId,
+        task: &Assignment,
+        limit: ByteSize,
+    ) -> io::Result<Self> {
         let path = folder.join(format!("{}.log", task.task));
         let again = (task.attempt > 1).then(|| format!("--- attempt {} by {agent} ---\n", task.attempt));
         let limit = LogLimit::new(limit);

@@ -71,7 +71,8 @@ impl Launcher {
     /// The same path without the links that may lead to `coordinator.runs_dir`: below it none is followed.
     fn resolved(&self, path: &Path) -> io::Result<PathBuf> {
         let runs = &self.settings.coordinator.runs_dir;
-        let real = DirBuilder::new().recursive(true).mode(0o700).create(runs).and_then(|()| runs.canonicalize());
+        let real =
+            DirBuilder::new().recursive(true).mode(0o700).create(runs).and_then(|()| runs.canonicalize());
         let real = real.map_err(|error| {
             io::Error::new(error.kind(), format!("coordinator.runs_dir {}: {error}", runs.display()))
         })?;
@@ -88,7 +89,9 @@ impl Launcher {
         let log = append(&self.resolved(&self.agent_log(sprint, &agent.id))?)?;
         let mut command = Command::new(&self.program);
         command.args(["run", "--id", agent.id.as_str(), "--kind", &agent.kind, "--sprint", sprint.as_str()]);
-        command.args(["--parent", self.parent.as_str(), "--lifeline", "--logs"]).arg(self.resolved(&self.logs(sprint))?);
+        command
+            .args(["--parent", self.parent.as_str(), "--lifeline", "--logs"])
+            .arg(self.resolved(&self.logs(sprint))?);
         if let Some(limit) = agent.memory_limit {
             command.arg("--memory-limit").arg(format!("{}B", limit.as_u64()));
         }

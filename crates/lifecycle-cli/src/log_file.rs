@@ -29,8 +29,11 @@ const ON_THE_WAY: OFlags = OFlags::PATH;
 const ON_THE_WAY: OFlags = OFlags::RDONLY;
 
 const FOLDER: OFlags = ON_THE_WAY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const LOG: OFlags =
-    OFlags::CREATE.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+const LOG: OFlags = OFlags::CREATE
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
 
 /// Opens the log at `path` for appending, for its owner alone (0600), and makes it and its folders (0700) where they are
 /// missing. Does not block, but for a file system that does.
@@ -86,7 +89,8 @@ fn folder_of(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
 
 /// The error in words; what the system says of a FIFO or a link tells nobody what is there.
 fn explained(folder: impl AsFd, name: &Path, path: &Path, error: Errno) -> io::Error {
-    let there = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    let there =
+        statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode));
     match (error, there) {
         (Errno::LOOP | Errno::NXIO | Errno::NOTDIR | Errno::ISDIR | Errno::NODEV, Ok(there)) => {
             refused(path, what_it_is(there))
@@ -131,7 +135,10 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "xx");
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(&top.join("epic")), mode(&top.join("epic/sprint"))), (0o600, 0o700, 0o700));
+        assert_eq!(
+            (mode(&path), mode(&top.join("epic")), mode(&top.join("epic/sprint"))),
+            (0o600, 0o700, 0o700)
+        );
     }
 
     #[test]
@@ -157,7 +164,10 @@ mod tests {
             ("one.log", "one.log", "another name"),
         ] {
             let error = open(&top.join(at)).unwrap_err().to_string();
-            assert!(error.contains(&format!("{} cannot be written", top.join(named).display())), "{at}: {error}");
+            assert!(
+                error.contains(&format!("{} cannot be written", top.join(named).display())),
+                "{at}: {error}"
+            );
             assert!(error.contains(problem), "{at}: {error}");
         }
         assert!(!top.join("nowhere").exists());

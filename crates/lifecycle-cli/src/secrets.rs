@@ -20,9 +20,10 @@ const SETTINGS: [&str; 2] = ["redis.url", "redis.password"];
 /// Whether the environment variable of this name sets something that is secret.
 #[must_use]
 pub fn is_secret(variable: &OsStr) -> bool {
-    variable.to_str().and_then(|name| name.strip_prefix(VARIABLE_PREFIX)).is_some_and(|name| {
-        SETTINGS.contains(&name.to_lowercase().replace(VARIABLE_SEPARATOR, ".").as_str())
-    })
+    variable
+        .to_str()
+        .and_then(|name| name.strip_prefix(VARIABLE_PREFIX))
+        .is_some_and(|name| SETTINGS.contains(&name.to_lowercase().replace(VARIABLE_SEPARATOR, ".").as_str()))
 }
 
 /// Hides the secrets of this process, given as variables or with `flag`. To be called while it has one thread.
@@ -51,7 +52,8 @@ fn overwrite(flag: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let blocks = Blocks::of(&stat).ok_or_else(|| io::Error::other("/proc/self/stat is not as proc(5) has it"))?;
+    let blocks =
+        Blocks::of(&stat).ok_or_else(|| io::Error::other("/proc/self/stat is not as proc(5) has it"))?;
     let memory = std::fs::File::options().read(true).write(true).open("/proc/self/mem")?;
     for (start, end, find, filling) in [
         (blocks.environment.0, blocks.environment.1, secret_variables as Find, 0),
@@ -79,7 +81,8 @@ struct Blocks {
 impl Blocks {
     /// proc(5): `pid (comm) state …`, with `arg_start arg_end env_start env_end` as fields 48 to 51; comm may hold anything.
     fn of(stat: &str) -> Option<Self> {
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(45).map_while(|field| field.trim().parse().ok());
+        let mut fields =
+            stat.rsplit_once(") ")?.1.split(' ').skip(45).map_while(|field| field.trim().parse().ok());
         let mut pair = || Some((fields.next()?, fields.next()?));
         Some(Self { arguments: pair()?, environment: pair()? })
     }
@@ -98,7 +101,8 @@ fn secret_variables(block: &[u8], _: &str) -> Vec<(usize, usize)> {
 fn secret_arguments(block: &[u8], flag: &str) -> Vec<(usize, usize)> {
     let holds_password = |value: &[u8]| {
         let url = String::from_utf8_lossy(value).into_owned();
-        lifecycle_core::settings::Redis { url: url.clone(), ..Default::default() }.url_without_password() != url
+        lifecycle_core::settings::Redis { url: url.clone(), ..Default::default() }.url_without_password()
+            != url
     };
     let mut found = Vec::new();
     let mut is_value = false;
@@ -129,14 +133,20 @@ mod tests {
     use super::*;
 
     fn hidden(find: Find, block: &str) -> Vec<&str> {
-        find(block.as_bytes(), "--redis-url").into_iter().map(|(at, length)| &block[at..at + length]).collect()
+        find(block.as_bytes(), "--redis-url")
+            .into_iter()
+            .map(|(at, length)| &block[at..at + length])
+            .collect()
     }
 
     #[test]
     fn every_spelling_of_a_secret_variable_is_found_and_no_other() {
         let block = "PATH=/bin\0LIFECYCLE_REDIS__URL=redis://x\0LIFECYCLE_redis__Password=a=b\0\
                      LIFECYCLE_REDIS__URL_OLD=x\0LIFECYCLE_SWEEP__GRACE=1s\0";
-        assert_eq!(hidden(secret_variables, block), ["LIFECYCLE_REDIS__URL=redis://x", "LIFECYCLE_redis__Password=a=b"]);
+        assert_eq!(
+            hidden(secret_variables, block),
+            ["LIFECYCLE_REDIS__URL=redis://x", "LIFECYCLE_redis__Password=a=b"]
+        );
     }
 
     #[test]

@@ -17,9 +17,9 @@ use lifecycle_core::settings::{Contradiction, Settings};
 
 use crate::layer::Layer;
 use crate::logging;
-pub use crate::mistake::{Mistake, Origin, SettingsError};
 pub use crate::mistake::VARIABLE_PREFIX;
 use crate::mistake::VARIABLE_SEPARATOR;
+pub use crate::mistake::{Mistake, Origin, SettingsError};
 
 /// The settings file that is read from the current folder when no other is named.
 pub const DEFAULT_FILE: &str = "lifecycle.toml";
@@ -129,9 +129,10 @@ impl Sources {
     /// The layers, weakest first.
     fn layers(&self) -> impl Iterator<Item = Result<Layer, Mistake>> {
         let variables = self.environment.iter().filter_map(|(name, value)| variable(name, value));
-        let flags = self.overrides.iter().map(|given| {
-            Ok(Layer::single(Origin::Flag(given.flag), given.setting, &given.value))
-        });
+        let flags = self
+            .overrides
+            .iter()
+            .map(|given| Ok(Layer::single(Origin::Flag(given.flag), given.setting, &given.value)));
         self.file().into_iter().chain(variables).chain(flags)
     }
 
@@ -170,11 +171,7 @@ fn variable(name: &OsStr, value: &OsStr) -> Option<Result<Layer, Mistake>> {
     let origin = Origin::Variable(name.to_owned());
     Some(match value.to_str() {
         Some(text) => Ok(Layer::single(origin, &setting, text)),
-        None => Err(Mistake::Setting {
-            setting,
-            origin,
-            problem: "the value is not UTF-8 text".into(),
-        }),
+        None => Err(Mistake::Setting { setting, origin, problem: "the value is not UTF-8 text".into() }),
     })
 }
 

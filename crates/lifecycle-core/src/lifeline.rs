@@ -35,7 +35,9 @@ impl Handover {
     pub fn line(&self) -> Result<String, String> {
         let line = serde_json::to_string(self).map_err(|error| error.to_string())? + "\n";
         if line.len() > MOST_BYTES {
-            return Err(format!("redis.url and redis.password are too long to be passed on: {MOST_BYTES} bytes at most"));
+            return Err(format!(
+                "redis.url and redis.password are too long to be passed on: {MOST_BYTES} bytes at most"
+            ));
         }
         Ok(line)
     }

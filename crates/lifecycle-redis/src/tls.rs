@@ -16,7 +16,8 @@ const SCHEMES: [(&str, &str); 2] = [("rediss://", "redis://"), ("valkeys://", "v
 pub(crate) fn config(redis: &Redis) -> Result<Config, String> {
     // The client's own TLS configuration gives up on a machine that has one bad certificate among its trusted ones, so it
     // gets the URL without TLS and a configuration of ours.
-    let bare = SCHEMES.iter().find_map(|(scheme, bare)| Some(format!("{bare}{}", redis.url.strip_prefix(scheme)?)));
+    let bare =
+        SCHEMES.iter().find_map(|(scheme, bare)| Some(format!("{bare}{}", redis.url.strip_prefix(scheme)?)));
     let mut config = Config::from_url(bare.as_deref().unwrap_or(&redis.url)).map_err(|error| {
         format!(
             "{}; write redis://host:port, redis://:password@host:port/db or redis+unix:///path",
@@ -26,7 +27,9 @@ pub(crate) fn config(redis: &Redis) -> Result<Config, String> {
     match (bare, &redis.tls.ca) {
         (Some(_), _) => encrypt(&mut config, redis)?,
         // Whoever names an authority believes the connection to be encrypted.
-        (None, Some(_)) => return Err("redis.tls.ca is set, but this URL asks for no TLS: write rediss://".into()),
+        (None, Some(_)) => {
+            return Err("redis.tls.ca is set, but this URL asks for no TLS: write rediss://".into());
+        }
         (None, None) => {}
     }
     Ok(config)
@@ -61,7 +64,8 @@ fn trusted(ca: Option<&std::path::Path>) -> Result<rustls::RootCertStore, String
     let mut roots = rustls::RootCertStore::empty();
     if let Some(path) = ca {
         let wrong = |problem: &dyn std::fmt::Display| format!("redis.tls.ca {}: {problem}", path.display());
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&pem_problem(&error)))?;
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|error| wrong(&pem_problem(&error)))?;
         for certificate in certificates {
             let certificate = certificate.map_err(|error| wrong(&pem_problem(&error)))?;
             roots.add(certificate).map_err(|error| wrong(&error))?;
@@ -86,5 +90,52 @@ fn pem_problem(error: &rustls::pki_types::pem::Error) -> String {
     match error {
         rustls::pki_types::pem::Error::Io(error) => error.to_string(),
         other => format!("this is no PEM file: {other:?}"),
+    }
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_with_tls_gets_it_and_one_without_does_not() {
+        for (url, tls) in
+            [("rediss://h", true), ("valkeys://h", true), ("redis://h", false), ("valkey://h", false)]
+        {
+            let redis = Redis { url: url.into(), ..Redis::default() };
+            assert_eq!(config(&redis).unwrap().uses_tls(), tls, "{url}");
+        }
+    }
+}
+
+// `cargo test -p lifecycle-redis --no-default-features`, as `cargo xtask ci` runs it: the workspace as a whole has TLS.
+#[cfg(all(test, not(feature = "tls")))]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use lifecycle_core::settings::Settings;
+
+    use super::*;
+    use crate::{Store, StoreError};
+
+    #[tokio::test]
+    async fn a_build_without_tls_refuses_its_schemes_and_sends_nothing() {
+        for scheme in ["rediss", "valkeys"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("{scheme}://:s3cret@{}", listener.local_addr().unwrap());
+            let start_timeout = Duration::from_millis(300);
+            let settings =
+                Settings { redis: Redis { url, start_timeout, ..Redis::default() }, ..Settings::default() };
+            let Err(error) = Store::connect(&settings).await else { panic!("{scheme} was taken") };
+            assert!(matches!(error, StoreError::Configuration { .. }), "{error}");
+            let said = error.to_string();
+            assert!(
+                said.contains("without TLS") && !said.contains("s3cret") && said.lines().count() == 1,
+                "{said}"
+            );
+            listener.set_nonblocking(true).unwrap();
+            assert!(listener.accept().is_err(), "nobody came");
+        }
     }
 }

@@ -12,10 +12,13 @@
 mod agent;
 mod fleet;
 mod health;
+mod logs;
 mod operator;
 mod outage;
 mod process;
 mod sdk;
+mod secrets;
 mod server;
 mod sprint;
 mod sweeping;
+mod tls;

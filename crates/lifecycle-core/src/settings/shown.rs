@@ -41,7 +41,9 @@ fn shown_place(place: &str) -> String {
 fn is_address(address: &str) -> bool {
     let bracketed = address.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (is_host, port) = match (bracketed, address.split_once(':')) {
-        (Some((host, port)), _) => (host.bytes().all(|b| b.is_ascii_hexdigit() || b".:%".contains(&b)), port.strip_prefix(':')),
+        (Some((host, port)), _) => {
+            (host.bytes().all(|b| b.is_ascii_hexdigit() || b".:%".contains(&b)), port.strip_prefix(':'))
+        }
         (None, Some((host, port))) => (is_word(host), Some(port)),
         (None, None) => (address.is_empty() || is_word(address), None),
     };

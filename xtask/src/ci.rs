@@ -39,6 +39,7 @@ const TRIALS: &[Step] = &[
     Step { name: "demo", run: || passes(demo::run(&demo::Options::default())) },
     Step { name: "monitoring", run: monitoring },
     Step { name: "containers", run: containers },
+    Step { name: "without TLS", run: || passes(without_tls()) },
     // Last, so that its summary ends the output.
     Step { name: "tests", run: || passes(test::run(&[])) },
 ];
@@ -124,6 +125,11 @@ fn vulnerabilities() -> Result<Outcome> {
 
 fn lints() -> Result<Outcome> {
     passes(run_command(cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))
+}
+
+/// The suite is built with everything; this is what the smaller build must refuse.
+fn without_tls() -> Result<()> {
+    run_command(cargo(["test", "-p", "lifecycle-redis", "--no-default-features", "tls"]))
 }
 
 /// Without Prometheus the files are checked all the same.

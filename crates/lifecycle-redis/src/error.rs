@@ -146,11 +146,12 @@ pub(crate) fn in_words(details: &str) -> String {
 /// What is wrong with the TLS connection, if that is what is wrong. The client passes on nothing but the debug text of
 /// rustls's errors.
 fn untrusted(details: &str) -> Option<String> {
-    const CERTIFICATE: [(&str, &str); 6] = [
-        (
-            "UnknownIssuer",
-            "is signed by nobody we trust: set redis.tls.ca to the store's certificate authority",
-        ),
+    const STRANGER: &str =
+        "is signed by nobody we trust: set redis.tls.ca to the store's certificate authority";
+    const CERTIFICATE: [(&str, &str); 7] = [
+        ("UnknownIssuer", STRANGER),
+        // By another authority of the same name.
+        ("BadSignature", STRANGER),
         ("CaUsedAsEndEntity", "is an authority's own: give the store one that is signed by it"),
         ("NotValidForName", "is for another name: redis.url must have a name that it is made out to"),
         ("Expired", "has expired"),
@@ -213,6 +214,30 @@ mod tests {
             "agents:log holds a list, not a stream: rename or delete it (redis-cli RENAME agents:log agents:log.old)"
         );
         assert!(!error.is_transient());
+    }
+
+    #[test]
+    fn what_is_wrong_with_tls_is_told_in_words_and_is_not_tried_again() {
+        for (details, words) in [
+            ("Custom { kind: InvalidData, error: InvalidCertificate(UnknownIssuer) }", "nobody we trust"),
+            (
+                "Custom { kind: InvalidData, error: InvalidCertificate(ExpiredContext { time: 1 }) }",
+                "has expired",
+            ),
+            ("InvalidCertificate(Other(OtherError(CaUsedAsEndEntity)))", "an authority's own"),
+            ("InvalidCertificate(UnhandledCriticalExtension)", "cannot be used (UnhandledCriticalExtension)"),
+            ("Custom { kind: InvalidData, error: InvalidMessage(InvalidContentType) }", "does not speak TLS"),
+            (
+                "Custom { kind: InvalidData, error: AlertReceived(CertificateRequired) }",
+                "tls-auth-clients no",
+            ),
+            ("AlertReceived(HandshakeFailure)", "(HandshakeFailure)"),
+        ] {
+            let error =
+                StoreError::from(fred::error::Error::new(fred::error::ErrorKind::IO, details.to_string()));
+            assert!(error.to_string().contains(words) && !error.is_transient(), "{details}: {error}");
+        }
+        assert_eq!(untrusted("Connection refused"), None);
     }
 
     #[test]

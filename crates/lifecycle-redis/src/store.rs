@@ -130,6 +130,12 @@ impl Store {
         self.builder.get_config().is_some_and(fred::types::config::Config::uses_tls)
     }
 
+    /// Whether the store is reached over a Unix socket.
+    #[must_use]
+    pub fn is_local_socket(&self) -> bool {
+        self.builder.get_config().is_some_and(|config| config.server.is_unix_socket())
+    }
+
     /// Whether a connection stands at this moment.
     #[must_use]
     pub fn is_connected(&self) -> bool {
@@ -224,7 +230,10 @@ fn builder(settings: &Settings) -> Result<Builder, StoreError> {
         // Default: none, so a store that accepts and never answers would hang everything for ever.
         unresponsive: UnresponsiveConfig {
             max_timeout: Some(Duration::from_secs(3)),
-            interval: Duration::from_secs(1),
+            // Each look wakes the process, and an idle agent has hardly anything else to wake up for. So it looks a few
+            // times a beat; fleets that beat often look more often.
+            interval: (settings.heartbeat.interval / 10)
+                .clamp(Duration::from_secs(1), Duration::from_secs(3)),
         },
         reconnect_on_auth_error: true,
         // Default: unlimited, so an outage would fill the memory.

@@ -92,3 +92,50 @@ fn pem_problem(error: &rustls::pki_types::pem::Error) -> String {
         other => format!("this is no PEM file: {other:?}"),
     }
 }
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_with_tls_gets_it_and_one_without_does_not() {
+        for (url, tls) in
+            [("rediss://h", true), ("valkeys://h", true), ("redis://h", false), ("valkey://h", false)]
+        {
+            let redis = Redis { url: url.into(), ..Redis::default() };
+            assert_eq!(config(&redis).unwrap().uses_tls(), tls, "{url}");
+        }
+    }
+}
+
+// `cargo test -p lifecycle-redis --no-default-features`, as `cargo xtask ci` runs it: the workspace as a whole has TLS.
+#[cfg(all(test, not(feature = "tls")))]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use lifecycle_core::settings::Settings;
+
+    use super::*;
+    use crate::{Store, StoreError};
+
+    #[tokio::test]
+    async fn a_build_without_tls_refuses_its_schemes_and_sends_nothing() {
+        for scheme in ["rediss", "valkeys"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("{scheme}://:s3cret@{}", listener.local_addr().unwrap());
+            let start_timeout = Duration::from_millis(300);
+            let settings =
+                Settings { redis: Redis { url, start_timeout, ..Redis::default() }, ..Settings::default() };
+            let Err(error) = Store::connect(&settings).await else { panic!("{scheme} was taken") };
+            assert!(matches!(error, StoreError::Configuration { .. }), "{error}");
+            let said = error.to_string();
+            assert!(
+                said.contains("without TLS") && !said.contains("s3cret") && said.lines().count() == 1,
+                "{said}"
+            );
+            listener.set_nonblocking(true).unwrap();
+            assert!(listener.accept().is_err(), "nobody came");
+        }
+    }
+}

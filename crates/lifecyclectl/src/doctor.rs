@@ -40,6 +40,7 @@ pub(crate) async fn run(_: &Arguments, store: &Store, output: Output) -> anyhow:
     let memory_info = store.server_info("memory").await?;
     let checks = vec![
         server(store).await?,
+        encryption(store),
         eviction(&memory_info),
         memory(&memory_info),
         latency(store).await?,
@@ -64,6 +65,21 @@ async fn server(store: &Store) -> Result<Check, StoreError> {
         (None, None) => "a server that does not say its version".into(),
     };
     Ok(Check { name: "store", ok: true, detail: format!("{version} at {}", store.url()) })
+}
+
+/// No judgement: who can listen to the network is known to nobody here.
+fn encryption(store: &Store) -> Check {
+    let detail = if store.is_encrypted() {
+        match &store.settings().redis.tls.ca {
+            Some(ca) => format!("TLS; the store's certificate is signed by {}", ca.display()),
+            None => "TLS; the store's certificate is signed by an authority that this machine trusts".into(),
+        }
+    } else if store.is_local_socket() {
+        "none, and none needed: a socket of this machine".into()
+    } else {
+        "none: whoever can listen to the network reads the password and all that is said".into()
+    };
+    Check { name: "encryption", ok: true, detail }
 }
 
 fn eviction(info: &HashMap<String, String>) -> Check {

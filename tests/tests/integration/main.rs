@@ -12,12 +12,15 @@
 mod agent;
 mod fleet;
 mod health;
+mod logs;
 mod operator;
 mod outage;
 mod process;
 mod refusals;
 mod sdk;
+mod secrets;
 mod server;
 mod sprint;
 mod sweeping;
+mod tls;
 mod wrong_types;

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lifecycle_core::fate::{Fate, ProcessFate};
 use lifecycle_core::ids::{AgentId, Incarnation, TaskId};
 use lifecycle_core::record::{AgentState, Order, Registration};
 use lifecycle_core::shutdown::{Stop, Urgency};
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use crate::error::AgentError;
-use crate::process::{Tree, end_tree, is_proven_gone, token};
+use crate::process::{Descent, Ender, Subreaper, Tree, is_proven_gone, token};
 use crate::settings::AgentSettings;
 use crate::{heartbeat, listener, signals};
 
@@ -36,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) life: Mutex<Life>,
     pub(crate) said: Mutex<Said>,
     pub(crate) in_flight: Mutex<BTreeMap<TaskId, Assignment>>,
+    /// What was proven of the processes that this life started.
+    pub(crate) proven: Mutex<ProcessFate>,
     pub(crate) stop: watch::Sender<Option<Stop>>,
     /// Counts beats that were answered; changes wake whoever looks at keys from time to time.
     pub(crate) beats: watch::Sender<u64>,
@@ -81,6 +84,7 @@ impl Agent {
                 life: Mutex::new(life),
                 said: Mutex::new(Said { state: AgentState::Starting, progress: None }),
                 in_flight: Mutex::default(),
+                proven: Mutex::new(ProcessFate::Unknown),
                 stop: watch::Sender::new(None),
                 beats: watch::Sender::new(0),
                 suspended: watch::Sender::new(false),
@@ -129,6 +133,12 @@ impl Agent {
     /// makes none is reported, never reaped.
     pub fn progress(&self, what: impl Into<String>) {
         self.inner.said().progress = Some(what.into().chars().take(200).collect());
+    }
+
+    /// Says what was proven of the processes that this agent started, so that the audit log does once it is released. An
+    /// agent that says nothing is written down as `unknown`: its own process, at least, still runs then.
+    pub fn prove(&self, process: ProcessFate) {
+        *lock(&self.inner.proven) = process;
     }
 
     /// Declares a Redis key as the agent's own: it is removed when the agent goes, however it goes. Call it *before*
@@ -302,9 +312,24 @@ async fn bears_witness(store: &Store, id: &str, incarnation: Incarnation) -> Res
     if !gone {
         return Ok(false);
     }
-    let stragglers = Tree { supervisor: None, token: Some(token(id, incarnation)) };
-    end_tree(&stragglers, store.settings().shutdown.kill_timeout).await;
+    let fate = end_stragglers(id, incarnation, store.settings().shutdown.kill_timeout).await;
+    if fate.process == ProcessFate::Left {
+        tracing::error!(agent = id, pids = ?fate.pids, "processes of the earlier life of this id could not be ended");
+        store.acknowledge(id, incarnation, &fate, id).await?;
+    }
     Ok(store.process_exited(id, incarnation, "gone", id).await?)
+}
+
+/// Ends whoever carries the token of a life. Nobody can tell that there was no other, so it never counts as proof.
+async fn end_stragglers(id: &str, incarnation: Incarnation, kill_after: Duration) -> Fate {
+    let stragglers = Tree { descent: Descent::Unknown, token: Some(token(id, incarnation)) };
+    match Ender::start(Subreaper::absent()) {
+        Ok(ender) => ender.end(stragglers, kill_after).await.fate(false),
+        Err(error) => {
+            tracing::warn!(agent = id, %error, "could not look for what the earlier life of this id left running");
+            Fate::UNKNOWN
+        }
+    }
 }
 
 /// Reaps the earlier life of our own id, so that its keys and tasks are handed on and not inherited. `false` if that
@@ -334,7 +359,7 @@ async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Resul
             force,
             token: None,
             by: id,
-            process: "unknown",
+            process: ProcessFate::Unknown,
         })
         .await?;
     Ok(outcome != ReapOutcome::Refuted)

@@ -1,6 +1,7 @@
 //! The story of `agent run`: register, work, release.
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Work};
+use anyhow::Context as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::task::Assignment;
@@ -15,7 +16,7 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
     if let Some(wrong) = arguments.memory().contradiction() {
         return Err(Failure::new(exit::USAGE, format!("--memory-soft-limit {wrong}")).into());
     }
-    containment::adopt_orphans();
+    containment::begin().context("cannot watch over the command's processes; nothing was started")?;
     let mut wanted =
         AgentSettings::new(arguments.id.as_str())?.settings(settings).takeover(arguments.takeover);
     if let Some(kind) = &arguments.kind {
@@ -38,6 +39,7 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
         None => run_once(&agent, &arguments).await,
     };
     let reason = agent.stop_requested().map_or_else(|| "done".to_string(), |stop| stop.reason);
+    containment::account(&agent).await;
     let released = agent.shutdown(&reason).await;
     agent.store().close().await;
     finish(worked, released.map(drop))

@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use lifecycle_cli::output;
 use lifecycle_cli::output::count;
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::{Incarnation, TaskId};
 use lifecycle_core::sprint::{Action, Exit, Process, SprintView, decide, seat_of};
 use lifecycle_core::sweep::Reason;
@@ -181,10 +182,10 @@ impl Sprint {
         Ok(())
     }
 
-    /// What is known of the processes of a life.
-    fn known_of(&self, id: &str, life: Incarnation) -> &'static str {
-        let buried = seat_of(&self.plan, id).and_then(|seat| self.posts[seat].buried);
-        buried.filter(|(buried, _)| *buried == life).map_or("unknown", |(_, process)| process)
+    /// What was proven of the processes of a life.
+    fn known_of(&self, id: &str, life: Incarnation) -> ProcessFate {
+        let buried = seat_of(&self.plan, id).and_then(|seat| self.posts[seat].buried.as_ref());
+        buried.filter(|buried| buried.life == life).map_or(ProcessFate::Unknown, |buried| buried.fate.process)
     }
 
     fn launch(&mut self, desk: &Desk, agent: usize) {

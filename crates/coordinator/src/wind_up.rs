@@ -52,7 +52,9 @@ impl Sprint {
         let records = desk.store().records(&ids).await?;
         for ((post, id), record) in self.posts.iter().zip(ids).zip(records) {
             let life = record.map(|record| record.incarnation);
-            if let Some(life) = life.filter(|life| post.buried.is_some_and(|(buried, _)| buried == *life)) {
+            if let Some(life) =
+                life.filter(|life| post.buried.as_ref().is_some_and(|buried| buried.life == *life))
+            {
                 self.reap(desk, id.as_str(), life, Reason::ProcessExited).await?;
             }
         }
@@ -110,8 +112,8 @@ impl Sprint {
 
     fn is_over(&self, id: &str, life: Incarnation) -> bool {
         seat_of(&self.plan, id)
-            .and_then(|seat| self.posts[seat].buried)
-            .is_some_and(|(buried, _)| buried == life)
+            .and_then(|seat| self.posts[seat].buried.as_ref())
+            .is_some_and(|buried| buried.life == life)
     }
 
     /// Whether something is due that nobody will tell us of: a pause that ends, a signal.

@@ -8,6 +8,7 @@ use fred::interfaces::KeysInterface;
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::event::EventKind;
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::keys::KeySchema;
 use lifecycle_core::record::{AgentRecord, Order, Role};
@@ -63,8 +64,8 @@ pub struct Target<'a> {
     pub token: Option<&'a str>,
     /// Who reaps, for the audit log.
     pub by: &'a str,
-    /// What is known of the process: `dead`, `killed` or `unknown`.
-    pub process: &'a str,
+    /// What was proven of its processes.
+    pub process: ProcessFate,
 }
 
 /// The heartbeat that a plain agent was judged by.
@@ -94,7 +95,7 @@ struct RemoveArguments<'a> {
     has_parent: bool,
     children_told: bool,
     log_length: u32,
-    process: &'a str,
+    process: ProcessFate,
     plain: bool,
     force: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,12 +105,17 @@ struct RemoveArguments<'a> {
 }
 
 impl Store {
-    /// A clean end: removes the life with everything it owns and hands its tasks back. `false` if somebody else
-    /// has removed it or is at it.
+    /// A clean end: removes the life with everything it owns and hands its tasks back; `process` is what was proven of
+    /// what it had started. `None` if somebody else has removed it or is at it.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot answer. Calling it again goes on where it stopped.
-    pub async fn release(&self, life: &Life, reason: &str) -> Result<Option<Removed>, StoreError> {
+    pub async fn release(
+        &self,
+        life: &Life,
+        reason: &str,
+        process: ProcessFate,
+    ) -> Result<Option<Removed>, StoreError> {
         let Some(record) = self.record(life.id.as_str()).await? else {
             // Reaped, or forgotten by a store that lost its memory: then there is nothing left to remove.
             let generation: Option<String> = self.client.get(self.keys().generation()).await?;
@@ -119,7 +125,7 @@ impl Store {
         let mut args = self.remove_arguments(life.id.as_str(), Some(&record), reason, "release");
         args.incarnation = life.incarnation.to_string();
         args.event = EventKind::AgentShutdown.as_str();
-        args.process = "ended";
+        args.process = process;
         args.by = life.id.as_str();
         let removal =
             Removal { store: self, script: &self.scripts.release, judged: Value::from(""), extra: &[] };
@@ -174,7 +180,7 @@ impl Store {
                 .is_some_and(|record| record.parent.as_deref().is_some_and(KeySchema::is_exact)),
             children_told: false,
             log_length: LOG_LENGTH,
-            process: "unknown",
+            process: ProcessFate::Unknown,
             plain: false,
             force: false,
             token: None,

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::{AgentId, Incarnation, TaskId};
 use lifecycle_core::record::{AgentState, Order, Registration};
 use lifecycle_core::shutdown::{Stop, StopCause, Urgency};
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) life: Mutex<Life>,
     pub(crate) said: Mutex<Said>,
     pub(crate) in_flight: Mutex<BTreeMap<TaskId, Assignment>>,
+    /// What was proven of the processes that this life started.
+    pub(crate) proven: Mutex<ProcessFate>,
     pub(crate) stop: watch::Sender<Option<Stop>>,
     /// Counts beats that were answered; changes wake whoever looks at keys from time to time.
     pub(crate) beats: watch::Sender<u64>,
@@ -81,6 +84,7 @@ impl Agent {
                 life: Mutex::new(life),
                 said: Mutex::new(Said { state: AgentState::Starting, progress: None }),
                 in_flight: Mutex::default(),
+                proven: Mutex::new(ProcessFate::Unknown),
                 stop: watch::Sender::new(None),
                 beats: watch::Sender::new(0),
                 suspended: watch::Sender::new(false),
@@ -129,6 +133,12 @@ impl Agent {
     /// makes none is reported, never reaped.
     pub fn progress(&self, what: impl Into<String>) {
         self.inner.said().progress = Some(what.into().chars().take(200).collect());
+    }
+
+    /// Says what was proven of the processes that this agent started, so that the audit log does once it is released. An
+    /// agent that says nothing is written down as `unknown`: its own process, at least, still runs then.
+    pub fn prove(&self, process: ProcessFate) {
+        *lock(&self.inner.proven) = process;
     }
 
     /// Declares a Redis key as the agent's own: it is removed when the agent goes, however it goes. Call it *before*
@@ -357,7 +367,7 @@ async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Resul
             force,
             token: None,
             by: id,
-            process: "unknown",
+            process: ProcessFate::Unknown,
         })
         .await?;
     Ok(outcome != ReapOutcome::Refuted)

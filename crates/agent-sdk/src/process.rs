@@ -3,14 +3,27 @@
 //! A pid is used again; a pid together with the moment its process started is not. Everything here reads `/proc`, so
 //! on systems without it processes cannot be proven dead and stragglers cannot be found: the answers then say
 //! "unknown", never "dead".
+//!
+//! ```text
+//!   subreaper   this process adopts whom its descendants leave behind
+//!   tree        which processes belong to a life: by descent, by token
+//!   ender       one thread that ends trees, and says what was proven
+//!   endings     what it knows of the processes it has told (no I/O)
+//!   memory      what processes use
+//! ```
 
-mod end;
+mod ender;
+mod endings;
 mod memory;
+mod signal;
+mod subreaper;
 mod tree;
 
-pub use end::{Ended, end_tree, signal_group};
-pub use memory::{Cgroup, Resident, descendants_of, own_cgroup, proportional, resident, tree_of};
-pub use tree::Tree;
+pub use ender::Ender;
+pub use memory::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
+pub use signal::signal_group;
+pub use subreaper::Subreaper;
+pub use tree::{Descent, Tree};
 
 use std::fs;
 
@@ -40,8 +53,7 @@ impl ProcessId {
     /// The process that has this pid now.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
-        let stat = Stat::read(pid)?;
-        Some(Self { pid, start: stat.start })
+        Some(Stat::read(pid)?.process(pid))
     }
 
     /// This process.
@@ -81,6 +93,8 @@ pub(crate) struct Stat {
     pub(crate) parent: u32,
     pub(crate) start: u64,
     pub(crate) is_zombie: bool,
+    /// Its first thread has ended, and maybe others run on.
+    pub(crate) first_ended: bool,
 }
 
 impl Stat {
@@ -88,13 +102,20 @@ impl Stat {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// proc(5): `pid (comm) state ppid … starttime`; comm may hold spaces and parentheses.
+    pub(crate) fn process(&self, pid: u32) -> ProcessId {
+        ProcessId { pid, start: self.start }
+    }
+
+    /// proc(5): `pid (comm) state ppid … num_threads itrealvalue starttime`; comm may hold spaces and parentheses.
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
-        let start = fields.nth(17)?.parse().ok()?;
-        Some(Self { parent, start, is_zombie: matches!(state, "Z" | "X") })
+        let threads: u32 = fields.nth(15)?.parse().ok()?;
+        let start = fields.nth(1)?.parse().ok()?;
+        // A process whose first thread has ended shows as a zombie while its other threads run on.
+        let first_ended = matches!(state, "Z" | "X");
+        Some(Self { parent, start, is_zombie: first_ended && threads <= 1, first_ended })
     }
 }
 
@@ -107,6 +128,10 @@ mod tests {
         let line = "42 (a) b (c)) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3";
         let stat = Stat::parse(line).unwrap();
         assert_eq!((stat.parent, stat.start, stat.is_zombie), (7, 98_765, false));
+        let zombie = |threads: &str| {
+            Stat::parse(&line.replace(") S", ") Z").replace("20 0 1 0", &format!("20 0 {threads} 0")))
+        };
+        assert_eq!([zombie("1"), zombie("3")].map(|stat| stat.unwrap().is_zombie), [true, false]);
         assert!(Stat::parse("42 (x").is_none());
     }
 

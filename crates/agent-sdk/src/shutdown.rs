@@ -9,7 +9,7 @@ use lifecycle_core::shutdown::{StopCause, Urgency};
 use lifecycle_redis::Removed;
 use tokio::time::{Instant, sleep};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, lock};
 use crate::error::AgentError;
 
 /// How long a store that is away is waited for before the agent leaves its cleanup to a sweeper.
@@ -64,8 +64,9 @@ impl Agent {
 
     async fn release(&self, cause: StopCause) -> Result<Removed, AgentError> {
         let begun = Instant::now();
+        let process = *lock(&self.inner.proven);
         loop {
-            match self.inner.store.release(&self.life(), cause).await {
+            match self.inner.store.release(&self.life(), cause, process).await {
                 Ok(Some(removed)) => {
                     tracing::info!(agent = %self.id(), keys = removed.keys_deleted, tasks = removed.tasks_requeued, "released");
                     return Ok(removed);

@@ -1,6 +1,7 @@
 //! The story of `agent run`: register, work, release.
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, StopCause, Work};
+use anyhow::Context as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_cli::program;
 use lifecycle_core::plan::depends_on_task;
@@ -18,7 +19,7 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
         return Err(Failure::new(exit::USAGE, format!("--memory-soft-limit {wrong}")).into());
     }
     program_is_there(&arguments)?;
-    containment::adopt_orphans();
+    containment::begin().context("cannot watch over the command's processes; nothing was started")?;
     let mut wanted =
         AgentSettings::new(arguments.id.as_str())?.settings(settings).takeover(arguments.takeover);
     if let Some(kind) = &arguments.kind {
@@ -41,6 +42,7 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
         Some(_) => work_through_tasks(&agent, &arguments).await,
         None => run_once(&agent, &arguments, &mut cause).await,
     };
+    containment::account(&agent).await;
     let released = agent.shutdown(cause).await;
     agent.store().close().await;
     finish(worked, released.map(drop))

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use agent_sdk::process::signal_group;
+use agent_sdk::process::{ProcessId, signal_group};
 use agent_sdk::{Agent, Stop, StopCause, Urgency};
 use lifecycle_cli::output;
 use lifecycle_core::budget::{Excess, MemoryBudget};
@@ -78,7 +78,7 @@ pub(crate) async fn supervise(
     log: Option<&TaskLog>,
     budget: Budget,
 ) -> Result<Ended, StartError> {
-    let mut child = line.start(log)?;
+    let (mut child, command) = containment::start(|| line.start(log))?;
     let (timeout, memory, ending) =
         (timed_out(budget.timeout), memory::exceeded(agent, budget.memory), must_end(agent));
     tokio::pin!(timeout, memory, ending);
@@ -97,25 +97,24 @@ pub(crate) async fn supervise(
         }
     };
     if let Ended::OverMemory(excess) = ended {
-        let (_, _) = tokio::join!(end(agent, &mut child, &ended), memory::tell(agent, excess));
+        let (_, _) = tokio::join!(end(agent, &mut child, command, &ended), memory::tell(agent, excess));
     } else {
-        end(agent, &mut child, &ended).await;
+        end(agent, &mut child, command, &ended).await;
     }
     Ok(ended)
 }
 
-/// Ends what is left of the tree. The command itself is our child and has to be waited for, or it would stay a zombie
-/// and its exit status be lost to `bury`.
-async fn end(agent: &Agent, child: &mut Child, ended: &Ended) {
+/// Ends what is left of the tree. The command itself is our child and has to be waited for, or it would stay a zombie.
+async fn end(agent: &Agent, child: &mut Child, command: Option<ProcessId>, ended: &Ended) {
     let settings = &agent.store().settings().shutdown;
     let urgency = agent.stop_requested().map_or(Urgency::Terminate, |stop| stop.urgency);
     let kill_after = urgency.kill_after(settings.kill_timeout);
     if ended.is_exit() {
-        containment::end_all(agent, kill_after).await;
+        containment::end_all(agent, command, kill_after).await;
         return;
     }
-    let (_, _) = tokio::join!(child.wait(), containment::end_tree_of(agent, kill_after));
-    containment::end_all(agent, Duration::ZERO).await;
+    let (_, ()) = tokio::join!(child.wait(), containment::end_tree_of(agent, kill_after));
+    containment::end_all(agent, command, Duration::ZERO).await;
 }
 
 /// Resolves when the work in hand must end: at once, or after the time to drain.

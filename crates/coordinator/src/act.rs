@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use lifecycle_cli::output;
 use lifecycle_cli::output::count;
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::{Incarnation, TaskId};
 use lifecycle_core::plan::SprintPlan;
 use lifecycle_core::record::AgentRecord;
@@ -232,8 +233,7 @@ impl Sprint {
                 Process::Running | Process::GivenUp { .. } => continue,
             };
             let Some(record) = &post.record else { continue };
-            let is_over =
-                record.ended.is_some() || post.buried.is_some_and(|(life, _)| life == record.incarnation);
+            let is_over = record.ended.is_some() || post.has_buried(record.incarnation);
             let is_news = post.told_held != Some(record.incarnation);
             if !is_over && is_news && now.saturating_sub(since) >= HELD_AFTER {
                 post.told_held = Some(record.incarnation);
@@ -254,10 +254,10 @@ impl Sprint {
         }
     }
 
-    /// What is known of the processes of a life.
-    fn known_of(&self, id: &str, life: Incarnation) -> &'static str {
-        let buried = seat_of(&self.plan, id).and_then(|seat| self.posts[seat].buried);
-        buried.filter(|(buried, _)| *buried == life).map_or("unknown", |(_, process)| process)
+    /// What was proven of the processes of a life.
+    fn known_of(&self, id: &str, life: Incarnation) -> ProcessFate {
+        let buried = seat_of(&self.plan, id).and_then(|seat| self.posts[seat].buried.as_ref());
+        buried.filter(|buried| buried.life == life).map_or(ProcessFate::Unknown, |buried| buried.fate.process)
     }
 
     fn launch(&mut self, desk: &Desk, agent: usize) {

@@ -1,12 +1,18 @@
-//! What follows the exit of a child: evidence first, so that its work is handed on at once; then an end to whatever it
-//! left running; then word to whoever cleans up, which goes into the audit log.
+//! What follows the exit of a child: evidence, so that its work is handed on at once; beside it an end to whatever it left
+//! running; then word to whoever cleans up, which goes into the audit log.
+//!
+//! Whatever a child left behind comes to this process, its subreaper, and is ended, whatever exit status the child had and
+//! whatever the store says: "gone" is also the answer of a store that lost its memory, and of one where a sweeper was
+//! quicker. Whoever carries the token of its life and went elsewhere is looked for after every end that was not clean.
 
 use std::time::Duration;
 
-use agent_sdk::process::{Tree, end_tree, token};
+use agent_sdk::process::{Descent, ProcessId, Tree, token};
 use lifecycle_core::event::EventKind;
+use lifecycle_core::fate::{Fate, Findings, ProcessFate};
 use lifecycle_core::ids::{AgentId, Incarnation};
 use lifecycle_core::record::AgentRecord;
+use lifecycle_core::sprint::Exit;
 use lifecycle_redis::StoreError;
 use tokio::time::sleep;
 
@@ -21,38 +27,86 @@ pub(crate) struct Burial {
     pub(crate) sprint: usize,
     pub(crate) agent: usize,
     pub(crate) id: AgentId,
-    pub(crate) pid: u32,
+    pub(crate) process: ProcessId,
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) status: String,
+    pub(crate) how: Exit,
     /// It did not end by itself.
     pub(crate) forced: bool,
 }
 
+/// A life that is over, and what was proven of its processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Buried {
+    pub(crate) life: Incarnation,
+    pub(crate) fate: Fate,
+}
+
 impl Burial {
     pub(crate) async fn perform(self, desk: Desk) {
-        let life = self.process(&desk).await;
+        let buried = self.process(&desk).await;
         // The loop has ended if nobody listens.
-        let _ = desk.news.send(News::Buried { sprint: self.sprint, agent: self.agent, life });
+        let _ = desk.news.send(News::Buried { sprint: self.sprint, agent: self.agent, buried });
     }
 
-    async fn process(&self, desk: &Desk) -> Option<(Incarnation, &'static str)> {
+    /// The store may be away for long: what was left running does not wait for it.
+    async fn process(&self, desk: &Desk) -> Option<Buried> {
+        let (reported, mut found) = tokio::join!(self.report(desk), self.end(desk, self.incarnation));
+        if let (Some((life, _)), None, false) = (reported, self.incarnation, self.is_clean()) {
+            // Only now its token is known.
+            found = found.and(self.end(desk, Some(life)).await);
+        }
+        let fate = found.fate(self.forced);
+        self.tell(&fate);
+        let (life, was_there) = reported?;
+        // After a clean release there is nothing to say.
+        if was_there || !self.is_clean() || fate.process != ProcessFate::Dead {
+            let by = desk.agent.id().as_str();
+            if let Err(error) = desk.store().acknowledge(self.id.as_str(), life, &fate, by).await {
+                tracing::debug!(%error, "could not acknowledge; the audit log will not know of the process");
+            }
+        }
+        Some(Buried { life, fate })
+    }
+
+    /// A supervisor that ends by itself has ended its tree before.
+    fn is_clean(&self) -> bool {
+        !matches!(self.how, Exit::Crashed | Exit::Fenced) && !self.forced
+    }
+
+    async fn end(&self, desk: &Desk, life: Option<Incarnation>) -> Findings {
+        let token = life.filter(|_| !self.is_clean()).map(|life| token(self.id.as_str(), life));
+        let tree = Tree { descent: Descent::LeftBy(self.process), token };
+        desk.launcher.ender.end(tree, desk.shutdown().kill_timeout).await
+    }
+
+    fn tell(&self, fate: &Fate) {
+        match fate.process {
+            ProcessFate::Left => {
+                tracing::error!(agent = %self.id, pids = ?fate.pids, "left: processes of the agent could not be ended");
+            }
+            ProcessFate::Unknown => {
+                tracing::warn!(agent = %self.id, pids = ?fate.pids, "unknown: whether anything of the agent still runs cannot be told");
+            }
+            ProcessFate::Killed | ProcessFate::Dead => {}
+        }
+    }
+
+    /// Says that the process ended. The life that did, and whether the store still knew of it; `None` if it never
+    /// registered, or nobody knows under which life.
+    async fn report(&self, desk: &Desk) -> Option<(Incarnation, bool)> {
         let life = self.life(desk).await?;
-        let unclean = self.report(desk, life).await;
-        if !unclean && !self.forced {
-            return Some((life, "dead"));
+        let (id, seen_by) = (self.id.as_str(), desk.agent.id().as_str());
+        loop {
+            match desk.store().process_exited(id, life, &self.status, seen_by).await {
+                Ok(was_there) => return Some((life, was_there)),
+                Err(error) if may_try_again(desk, &error).await => {}
+                Err(_) => return Some((life, true)),
+            }
         }
-        // Whatever left the process's tree still has its token.
-        let tree = Tree { supervisor: None, token: Some(token(self.id.as_str(), life)) };
-        let ended = end_tree(&tree, desk.shutdown().kill_timeout).await;
-        let process = if ended.told > 0 || self.forced { "killed" } else { "dead" };
-        let by = desk.agent.id().as_str();
-        if let Err(error) = desk.store().acknowledge(self.id.as_str(), life, process, by).await {
-            tracing::debug!(%error, "could not acknowledge; the audit log will not know of the process");
-        }
-        Some((life, process))
     }
 
-    /// The life that ended; none if it never registered.
+    /// The life that ended.
     async fn life(&self, desk: &Desk) -> Option<Incarnation> {
         if self.incarnation.is_some() {
             return self.incarnation;
@@ -61,23 +115,11 @@ impl Burial {
             match desk.store().record(self.id.as_str()).await {
                 Ok(record) => {
                     let own = |record: &AgentRecord| {
-                        record.pid == Some(self.pid) && record.host == agent_sdk::host()
+                        record.pid == Some(self.process.pid) && record.host == agent_sdk::host()
                     };
                     return record.filter(own).map(|record| record.incarnation);
                 }
                 Err(error) => may_try_again(desk, &error).await.then_some(())?,
-            }
-        }
-    }
-
-    /// Says that the process ended; `false` if it had released itself.
-    async fn report(&self, desk: &Desk, life: Incarnation) -> bool {
-        let (id, seen_by) = (self.id.as_str(), desk.agent.id().as_str());
-        loop {
-            match desk.store().process_exited(id, life, &self.status, seen_by).await {
-                Ok(was_there) => return was_there,
-                Err(error) if may_try_again(desk, &error).await => {}
-                Err(_) => return true,
             }
         }
     }
@@ -96,12 +138,13 @@ async fn may_try_again(desk: &Desk, error: &StoreError) -> bool {
     }
 }
 
-/// Tells a sweeper that asks what is known of the agent's processes.
-pub(crate) async fn acknowledge(desk: Desk, id: AgentId, life: Incarnation, process: &'static str) {
+/// Tells a sweeper that asks what was proven of the agent's processes.
+pub(crate) async fn acknowledge(desk: Desk, id: AgentId, buried: Buried) {
     let said = desk.store().announce(EventKind::CleanupAcknowledged, |event| {
         event.agent_id = Some(id.to_string());
-        event.incarnation = Some(life);
-        event.process = Some(process.into());
+        event.incarnation = Some(buried.life);
+        event.process = Some(buried.fate.process);
+        event.pids = buried.fate.pids;
     });
     if let Err(error) = said.await {
         tracing::debug!(%error, "could not acknowledge; the audit entry will not know of the process");

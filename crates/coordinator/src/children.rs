@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use agent_sdk::process::{Ender, ProcessId};
 use lifecycle_cli::log_file;
 use lifecycle_cli::secrets::is_secret;
 use lifecycle_core::ids::{AgentId, Incarnation};
@@ -35,12 +36,15 @@ pub(crate) struct Launcher {
     pub(crate) folder: PathBuf,
     /// The settings in effect.
     pub(crate) settings: Settings,
+    /// Ends what a child leaves behind.
+    pub(crate) ender: Ender,
 }
 
 /// A running child.
 #[derive(Debug)]
 pub(crate) struct Child {
     pub(crate) pid: u32,
+    pub(crate) process: ProcessId,
     /// Its life, once the store has shown it.
     pub(crate) incarnation: Option<Incarnation>,
     handle: Option<OwnedFd>,
@@ -116,12 +120,14 @@ impl Launcher {
         let (input, lifeline) = lifeline(&self.settings.redis)?;
         // A group of its own: Ctrl-C in a terminal reaches the coordinator alone, which then asks each child.
         command.process_group(0).stdin(input).stdout(log.try_clone()?).stderr(log);
-        let mut process = command.spawn()?;
-        let pid = process.id().ok_or_else(|| io::Error::other("it ended at once"))?;
+        let (mut child, process) =
+            self.ender.subreaper().start(|| command.spawn(), tokio::process::Child::id)?;
+        let process = process.ok_or_else(|| io::Error::other("it ended at once"))?;
+        let pid = process.pid;
         // While nobody has waited for it the pid is its own.
         let handle = handle(pid);
-        tokio::spawn(async move { exited(process.wait().await) });
-        Ok(Child { pid, incarnation: None, handle, _lifeline: lifeline, asked: None })
+        tokio::spawn(async move { exited(child.wait().await) });
+        Ok(Child { pid, process, incarnation: None, handle, _lifeline: lifeline, asked: None })
     }
 }
 

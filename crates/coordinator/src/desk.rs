@@ -4,13 +4,14 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use agent_sdk::{Agent, Urgency};
-use lifecycle_core::ids::{EpicId, Incarnation};
+use lifecycle_core::ids::EpicId;
 use lifecycle_core::restart::RestartPolicy;
 use lifecycle_core::settings::{Settings, Shutdown};
 use lifecycle_redis::{Fenced, Life, Store, StoreError};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use crate::burial::Buried;
 use crate::children::Launcher;
 use crate::progress::Progress;
 
@@ -31,7 +32,7 @@ pub(crate) enum News {
     /// A child's process has ended.
     Exited { sprint: usize, agent: usize, status: std::io::Result<ExitStatus> },
     /// Everything that follows an exit is done.
-    Buried { sprint: usize, agent: usize, life: Option<(Incarnation, &'static str)> },
+    Buried { sprint: usize, agent: usize, buried: Option<Buried> },
 }
 
 /// Why a step was cut short. The next one begins anew. Later ones go before earlier ones.

@@ -206,7 +206,7 @@ fn holder(post: &Post, record: &AgentRecord, coordinator: &AgentId) -> Holder {
     let life = record.incarnation;
     if post.life() == Some(life) {
         Holder::Own
-    } else if record.ended.is_some() || post.buried.is_some_and(|(buried, _)| buried == life) {
+    } else if record.ended.is_some() || post.has_buried(life) {
         Holder::Dead
     } else if record.parent.as_deref() != Some(coordinator.as_str()) {
         Holder::Stranger

@@ -79,7 +79,6 @@ fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
     };
     let config = global.config.clone();
     let order = Order { plan, settings, config, agent_program, takeover: arguments.takeover };
-    // More than cores: looking for what a dead agent left running reads /proc, which must not hold up the rest.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let (summary, code) = runtime.block_on(coordinator::run(order))?;
     summary.show(global.output())?;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agent_sdk::process::{Ender, Subreaper};
 use agent_sdk::{Agent, Stop, StopCause, Urgency};
+use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::epic::{Due, Phase, due};
@@ -51,18 +53,23 @@ pub struct Order {
 
 /// Runs an epic to its end and returns what came of it, with the exit code that stands for it.
 ///
+/// This process becomes a subreaper, and ends what its agents' supervisors leave behind. So it must start no other children
+/// meanwhile; those that are there already are left alone.
+///
 /// # Errors
 /// A [`Failure`] when nothing could be started, or (code 70) when this coordinator's own life was over before the end.
 pub async fn run(order: Order) -> anyhow::Result<(Summary, u8)> {
     let Order { plan, settings, config, agent_program, takeover } = order;
     let parent = plan.epic.coordinator()?;
     let folder = settings.coordinator.runs_dir.join(plan.epic.as_str());
+    let ender = Ender::start(Subreaper::begin()).and_then(|ender| ender.reap_from_now_on().map(|()| ender));
+    let ender = ender.context("cannot watch over the agents' processes; nothing was started")?;
     let agent = enrol(&plan.epic, &settings, takeover).await?;
     let bus = agent.store().subscribe()?;
     let (news, heard) = unbounded_channel();
     let progress = Progress::Lines;
     let epic = plan.epic.clone();
-    let launcher = Launcher { program: agent_program, parent, config, folder, settings };
+    let launcher = Launcher { program: agent_program, parent, config, folder, settings, ender };
     let mut desk = Desk { agent, epic, launcher, progress, news, begun: Instant::now() };
     first_screen::show(&desk, &plan).await;
     desk.progress = Progress::new(&plan);
@@ -261,7 +268,9 @@ impl Run {
             News::Exited { sprint, agent, status } => {
                 self.sprints[*sprint].exited(&self.desk, *agent, status)
             }
-            News::Buried { sprint, agent, life } => self.sprints[*sprint].buried(*agent, *life),
+            News::Buried { sprint, agent, buried } => {
+                self.sprints[*sprint].buried(*agent, buried.clone());
+            }
         }
     }
 

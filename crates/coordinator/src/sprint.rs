@@ -12,7 +12,7 @@ use lifecycle_core::sprint::{Exit, Process, seat_of};
 use lifecycle_core::task::{TaskRecord, TaskState};
 use lifecycle_redis::{SprintStarted, StoreError};
 
-use crate::burial::{Burial, acknowledge};
+use crate::burial::{Burial, Buried, acknowledge};
 use crate::children::{Child, words};
 use crate::desk::{Desk, Trouble, written};
 use crate::pressure::Manner;
@@ -69,8 +69,8 @@ pub(crate) struct Post {
     pub(crate) missing_since: Option<Duration>,
     /// The life that was seen to be reaped.
     pub(crate) reaped: Option<Incarnation>,
-    /// The last life whose process has ended, and what is known of its processes.
-    pub(crate) buried: Option<(Incarnation, &'static str)>,
+    /// The last life whose process has ended.
+    pub(crate) buried: Option<Buried>,
     /// Whether an exit is still being dealt with.
     pub(crate) burying: bool,
     /// The tasks it had in flight when it ended: what it left running may still be at them.
@@ -102,6 +102,11 @@ impl Post {
             told_held: None,
             reap_tried: None,
         }
+    }
+
+    /// Whether this is the last life of ours whose process has ended.
+    pub(crate) fn has_buried(&self, life: Incarnation) -> bool {
+        self.buried.as_ref().is_some_and(|buried| buried.life == life)
     }
 
     /// The life of the running process, once the store has shown it.
@@ -257,9 +262,10 @@ impl Sprint {
             sprint: self.number,
             agent,
             id: id.clone(),
-            pid: child.pid,
+            process: child.process,
             incarnation: child.incarnation,
             status: words(status),
+            how,
             forced: child.was_forced(),
         };
         let mine = |record: &TaskRecord| {
@@ -275,11 +281,11 @@ impl Sprint {
         tokio::spawn(burial.perform(desk.clone()));
     }
 
-    pub(crate) fn buried(&mut self, agent: usize, life: Option<(Incarnation, &'static str)>) {
+    pub(crate) fn buried(&mut self, agent: usize, buried: Option<Buried>) {
         let post = &mut self.posts[agent];
         post.burying = false;
         post.occupied.clear();
-        post.buried = life.or(post.buried);
+        post.buried = buried.or(post.buried.take());
     }
 
     /// Whether an event makes it worth looking at the keys now.
@@ -290,13 +296,8 @@ impl Sprint {
         match (event.kind, event.incarnation) {
             (EventKind::HeartbeatSent | EventKind::CleanupAcknowledged, _) => return false,
             (EventKind::CleanupStarted, Some(life)) if post.child.is_none() => {
-                if let Some((_, process)) = post.buried.filter(|(buried, _)| *buried == life) {
-                    tokio::spawn(acknowledge(
-                        desk.clone(),
-                        self.plan.agents[agent].id.clone(),
-                        life,
-                        process,
-                    ));
+                if let Some(buried) = post.buried.clone().filter(|buried| buried.life == life) {
+                    tokio::spawn(acknowledge(desk.clone(), self.plan.agents[agent].id.clone(), buried));
                 }
             }
             (EventKind::CleanupCompleted, Some(life)) => post.reaped = Some(life),

@@ -58,7 +58,7 @@ impl Sprint {
         let records = desk.store().records(&ids).await?;
         for ((post, id), record) in self.posts.iter().zip(ids).zip(records) {
             let life = record.map(|record| record.incarnation);
-            if let Some(life) = life.filter(|life| post.buried.is_some_and(|(buried, _)| buried == *life)) {
+            if let Some(life) = life.filter(|life| post.has_buried(*life)) {
                 self.reap(desk, id.as_str(), life, Reason::ProcessExited).await?;
             }
         }
@@ -129,9 +129,7 @@ impl Sprint {
     }
 
     fn is_over(&self, id: &str, life: Incarnation) -> bool {
-        seat_of(&self.plan, id)
-            .and_then(|seat| self.posts[seat].buried)
-            .is_some_and(|(buried, _)| buried == life)
+        seat_of(&self.plan, id).is_some_and(|seat| self.posts[seat].has_buried(life))
     }
 
     /// Whether something is due that nobody will tell us of: a pause that ends, a signal.

@@ -4,8 +4,9 @@
 //! and nothing is lost when one is dropped. That is why one flat record with optional fields is enough, and
 //! why a reader ignores what it does not know.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::fate::ProcessFate;
 use crate::growth::{Grown, MemoryStats};
 use crate::ids::Incarnation;
 
@@ -117,9 +118,12 @@ pub struct Event {
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What is known of the process: `dead`, `killed` or `unknown`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<String>,
+    /// What was proven of the agent's processes. A word that this build does not know says nothing.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "known_word")]
+    pub process: Option<ProcessFate>,
+    /// The processes that it concerns: those that would not go, or may be the agent's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pids: Vec<u32>,
     /// Exit status in words, such as `exit 1` or `signal 9`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
@@ -199,6 +203,11 @@ impl Event {
     }
 }
 
+/// Writers of other versions may have further words; an event is not lost for one of them.
+fn known_word<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<ProcessFate>, D::Error> {
+    Ok(Option::<String>::deserialize(reader)?.and_then(|word| word.parse().ok()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,5 +245,12 @@ mod tests {
         assert_eq!(decode::<Event>(seed).unwrap().kind, EventKind::HeartbeatSent);
         let newer = br#"{"v":9,"type":"agent_promoted","agentId":"a","timestamp":1,"novel":{"x":[1]}}"#;
         assert_eq!(decode::<Event>(newer).unwrap().kind, EventKind::Unknown);
+        let fate = |word: &str| {
+            let text =
+                format!(r#"{{"type":"cleanup_acknowledged","agentId":"a","process":{word},"pids":[7]}}"#);
+            decode::<Event>(text.as_bytes()).unwrap().process
+        };
+        assert_eq!(fate("\"left\""), Some(ProcessFate::Left));
+        assert_eq!([fate("\"ended\""), fate("null")], [None, None]);
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   names        ids · keys · event · metric · codec · settings · plan
-//!   what is      record · task · trace
+//!   what is      record · task · trace · fate
 //!   decisions    liveness · contact · brake · budget · sweep · sprint · restart · epic · growth · leak
 //! ```
 
@@ -16,6 +16,7 @@ pub mod codec;
 pub mod contact;
 pub mod epic;
 pub mod event;
+pub mod fate;
 pub mod growth;
 pub mod human;
 pub mod ids;

@@ -1,6 +1,7 @@
 //! What others do to an agent: give it an order, say that its process ended, say something about it.
 
 use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::fate::Fate;
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
 use lifecycle_core::record::Order;
@@ -56,8 +57,7 @@ impl Store {
         Ok(reply.word() == "ok")
     }
 
-    /// Says what was seen of the agent's processes on its own host (`dead`: nothing was left, `killed`: the rest was
-    /// ended), and writes it into the audit log.
+    /// Says what was proven of the agent's processes on its own host, and writes it into the audit log.
     ///
     /// # Errors
     /// As the store says.
@@ -65,16 +65,18 @@ impl Store {
         &self,
         id: &str,
         incarnation: Incarnation,
-        process: &str,
+        fate: &Fate,
         by: &str,
     ) -> Result<(), StoreError> {
+        let pids: Vec<String> = fate.pids.iter().map(u32::to_string).collect();
         let args = vec![
             id.into(),
             incarnation.to_string().into(),
-            process.into(),
+            fate.process.as_str().into(),
             by.into(),
             self.wire.as_str().into(),
             crate::agents::text(LOG_LENGTH.into()),
+            pids.join(" ").into(),
         ];
         self.run(&self.scripts.acknowledge, vec![self.keys().log()], args).await.map(drop)
     }

@@ -8,6 +8,7 @@ use fred::interfaces::KeysInterface;
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::event::EventKind;
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::keys::KeySchema;
 use lifecycle_core::record::{AgentRecord, Order, Role};
 use lifecycle_core::shutdown::StopCause;
@@ -65,8 +66,8 @@ pub struct Target<'a> {
     pub token: Option<&'a str>,
     /// Who reaps, for the audit log.
     pub by: &'a str,
-    /// What is known of the process: `dead`, `killed` or `unknown`.
-    pub process: &'a str,
+    /// What was proven of its processes.
+    pub process: ProcessFate,
 }
 
 /// The heartbeat that a plain agent was judged by.
@@ -97,7 +98,7 @@ struct RemoveArguments<'a> {
     children_told: bool,
     memberships: usize,
     log_length: u32,
-    process: &'a str,
+    process: ProcessFate,
     cost: &'static str,
     plain: bool,
     force: bool,
@@ -109,11 +110,17 @@ struct RemoveArguments<'a> {
 
 impl Store {
     /// A clean end: removes the life with everything it owns and hands its tasks back, at the cost of
-    /// [`StopCause::cost`]. `None` if somebody else has removed it or is at it.
+    /// [`StopCause::cost`]; `process` is what was proven of what it had started. `None` if somebody else has removed it
+    /// or is at it.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot answer. Calling it again goes on where it stopped.
-    pub async fn release(&self, life: &Life, cause: StopCause) -> Result<Option<Removed>, StoreError> {
+    pub async fn release(
+        &self,
+        life: &Life,
+        cause: StopCause,
+        process: ProcessFate,
+    ) -> Result<Option<Removed>, StoreError> {
         let Some(record) = self.record(life.id.as_str()).await? else {
             // Reaped, or forgotten by a store that lost its memory: then there is nothing left to remove.
             let key = self.keys().generation();
@@ -124,7 +131,7 @@ impl Store {
         let mut args = self.remove_arguments(life.id.as_str(), Some(&record), cause.as_str(), "release");
         args.incarnation = life.incarnation.to_string();
         args.event = EventKind::AgentShutdown.as_str();
-        args.process = "ended";
+        args.process = process;
         args.by = life.id.as_str();
         args.cost = cause.cost().as_str();
         let removal =
@@ -182,7 +189,7 @@ impl Store {
             children_told: false,
             memberships: 0,
             log_length: LOG_LENGTH,
-            process: "unknown",
+            process: ProcessFate::Unknown,
             cost: Cost::Nothing.as_str(),
             plain: false,
             force: false,

@@ -198,8 +198,13 @@ fn detail(value: &Value) -> String {
         Value::String(text) => text.clone(),
         // The orphans of a pass: their names say enough.
         Value::Array(items) => {
-            let names = items.iter().map(|item| item.get("agentId").and_then(Value::as_str).unwrap_or("?"));
-            names.collect::<Vec<_>>().join(",")
+            let name = |item: &Value| match item.get("agentId").and_then(Value::as_str) {
+                Some(id) => id.to_string(),
+                // Pids.
+                None if item.is_number() => item.to_string(),
+                None => "?".into(),
+            };
+            items.iter().map(name).collect::<Vec<_>>().join(",")
         }
         other => other.to_string(),
     }

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use lifecycle_cli::exit::{self, ExitWith as _};
-use lifecycle_redis::{Store, StoreError};
+use lifecycle_redis::{LogEntry, Store, StoreError};
 
 use crate::phrase;
 
@@ -26,6 +26,9 @@ pub(crate) async fn no_such_agent(store: &Store, id: &str) -> anyhow::Error {
 
 async fn last_word(store: &Store, id: &str) -> Result<Option<String>, StoreError> {
     let now = store.server_time().await?;
-    let entry = store.log(phrase::LOG_DEPTH).await?.into_iter().find(|entry| phrase::is_about(entry, id));
+    let log = store.log(phrase::LOG_DEPTH).await?;
+    // What was found of its processes is written behind the removal, and tells not how it went.
+    let is_removal = |entry: &LogEntry| entry.fields.get("type").is_none_or(|kind| kind != "acknowledge");
+    let entry = log.into_iter().find(|entry| phrase::is_about(entry, id) && is_removal(entry));
     Ok(entry.map(|entry| phrase::farewell(&entry, now)))
 }

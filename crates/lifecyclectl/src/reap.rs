@@ -5,6 +5,7 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::event::EventKind;
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::sweep::Reason;
 use lifecycle_redis::{AgentView, ReapOutcome, Removed, Store, Suspect, Target, is_usable};
 use serde::Serialize;
@@ -148,7 +149,7 @@ async fn remove(
         force: force || (record.is_some() && view.lease_end.is_none()),
         token: None,
         by: BY,
-        process: "unknown",
+        process: ProcessFate::Unknown,
     };
     Ok(store.reap(&target).await?)
 }

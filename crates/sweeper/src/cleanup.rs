@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use lifecycle_core::contact::Contact;
 use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::sweep::{OrphanOutcome, Reason};
 use lifecycle_redis::{ReapOutcome, StoreError, Suspect, Target};
 
@@ -167,7 +168,7 @@ impl Sweeper {
             token: Some(token),
             by: &self.id,
             // That a supervisor was seen to end says nothing of what it had started: only who looked knows.
-            process: process.unwrap_or("unknown"),
+            process: process.unwrap_or(ProcessFate::Unknown),
         };
         self.store.reap(&target).await
     }

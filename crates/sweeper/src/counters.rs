@@ -5,6 +5,7 @@ use std::time::Duration;
 use lifecycle_core::brake::HoldReason;
 use lifecycle_core::budget::Limit;
 use lifecycle_core::event::EventKind;
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::metric::{self, Kind};
 use lifecycle_redis::Missed;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -59,7 +60,9 @@ fn begin_at_zero() {
     zero(metric::REAP_OUTCOMES, "outcome", &["cleaned", "refuted", "elsewhere", "failed"]);
     zero(metric::SWEEP_PASSES, "outcome", &["ok", "held", "failed"]);
     zero(metric::SWEEP_HOLDS, "reason", &HoldReason::NAMES);
-    zero(metric::PROCESS_PROOFS, "outcome", &["dead", "killed", "unknown"]);
+    for fate in ProcessFate::ALL {
+        zero(metric::PROCESS_PROOFS, "outcome", &[fate.as_str()]);
+    }
     for limit in Limit::ALL {
         zero(metric::MEMORY_LIMITS, "limit", &[limit.as_str()]);
     }

@@ -2,6 +2,7 @@
 
 use lifecycle_core::budget::Limit;
 use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::metric;
 use lifecycle_redis::Hint;
 
@@ -25,7 +26,7 @@ fn count_meaning(event: &Event) {
         EventKind::AgentFenced => metrics::counter!(metric::FENCED_WRITES).increment(1),
         EventKind::CleanupAcknowledged | EventKind::CleanupCompleted => {
             if let Some(outcome) = proof(event) {
-                metrics::counter!(metric::PROCESS_PROOFS, "outcome" => outcome).increment(1);
+                metrics::counter!(metric::PROCESS_PROOFS, "outcome" => outcome.as_str()).increment(1);
             }
         }
         EventKind::MemoryLimitExceeded => {
@@ -37,13 +38,13 @@ fn count_meaning(event: &Event) {
     }
 }
 
-/// What was found of an agent's process. Who looked says `dead` or `killed`; the cleanup itself repeats that, so it
-/// counts only if nobody had looked.
-fn proof(event: &Event) -> Option<&'static str> {
-    match (event.kind, event.process.as_deref()) {
-        (EventKind::CleanupAcknowledged, Some("dead")) => Some("dead"),
-        (EventKind::CleanupAcknowledged, Some("killed")) => Some("killed"),
-        (EventKind::CleanupCompleted, Some("unknown")) => Some("unknown"),
+/// What was found of an agent's processes. Who looked says what was proven; the cleanup itself repeats that, so it counts
+/// only if nobody had looked.
+fn proof(event: &Event) -> Option<ProcessFate> {
+    let is_proven = |process: &ProcessFate| *process != ProcessFate::Unknown;
+    match event.kind {
+        EventKind::CleanupAcknowledged => event.process.filter(is_proven),
+        EventKind::CleanupCompleted => event.process.filter(|process| !is_proven(process)),
         _ => None,
     }
 }
@@ -54,15 +55,17 @@ mod tests {
 
     #[test]
     fn a_cleanup_counts_by_who_looked_or_as_unknown_and_never_by_both() {
-        let proof_of = |kind, process: &str| {
+        let proof_of = |kind, process| {
             let mut event = Event::new(kind, 1);
-            event.process = Some(process.into());
+            event.process = Some(process);
             proof(&event)
         };
-        assert_eq!(proof_of(EventKind::CleanupAcknowledged, "dead"), Some("dead"));
-        assert_eq!(proof_of(EventKind::CleanupCompleted, "dead"), None);
-        assert_eq!(proof_of(EventKind::CleanupCompleted, "unknown"), Some("unknown"));
-        assert_eq!(proof_of(EventKind::CleanupAcknowledged, "what?"), None);
+        for process in [ProcessFate::Dead, ProcessFate::Killed, ProcessFate::Left] {
+            assert_eq!(proof_of(EventKind::CleanupAcknowledged, process), Some(process));
+            assert_eq!(proof_of(EventKind::CleanupCompleted, process), None);
+        }
+        assert_eq!(proof_of(EventKind::CleanupCompleted, ProcessFate::Unknown), Some(ProcessFate::Unknown));
+        assert_eq!(proof_of(EventKind::CleanupAcknowledged, ProcessFate::Unknown), None);
         assert_eq!(EventKind::Unknown.as_str(), UNKNOWN);
     }
 }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::Incarnation;
 use lifecycle_redis::{Bus, Hint};
 use tokio::sync::Notify;
@@ -28,7 +29,7 @@ pub(crate) struct Acknowledgements(Mutex<HashMap<String, Answer>>);
 #[derive(Debug, Default)]
 struct Answer {
     incarnation: Option<Incarnation>,
-    process: Option<&'static str>,
+    process: Option<ProcessFate>,
 }
 
 impl Acknowledgements {
@@ -38,7 +39,7 @@ impl Acknowledgements {
     }
 
     /// What was answered, if anything; no further answer is of interest.
-    pub(crate) fn take(&self, id: &str) -> Option<&'static str> {
+    pub(crate) fn take(&self, id: &str) -> Option<ProcessFate> {
         self.lock().remove(id)?.process
     }
 
@@ -47,11 +48,9 @@ impl Acknowledgements {
         if let Some(answer) = self.lock().get_mut(id)
             && event.incarnation == answer.incarnation
         {
-            answer.process = match event.process.as_deref() {
-                Some("dead") => Some("dead"),
-                Some("killed") => Some("killed"),
-                _ => answer.process,
-            };
+            // Who could not tell takes nothing back from who could.
+            let proven = event.process.filter(|process| *process != ProcessFate::Unknown);
+            answer.process = proven.or(answer.process);
         }
     }
 
@@ -98,26 +97,26 @@ pub(crate) async fn listen(
 mod tests {
     use super::*;
 
-    fn acknowledged(id: &str, incarnation: u64, process: &str) -> Event {
+    fn acknowledged(id: &str, incarnation: u64, process: ProcessFate) -> Event {
         let mut event = Event::new(EventKind::CleanupAcknowledged, 1);
         event.agent_id = Some(id.into());
         event.incarnation = Some(Incarnation(incarnation));
-        event.process = Some(process.into());
+        event.process = Some(process);
         event
     }
 
     #[test]
     fn an_answer_counts_only_for_the_life_that_was_called_and_only_while_it_is_expected() {
         let answers = Acknowledgements::default();
-        answers.note(&acknowledged("a", 7, "dead"));
+        answers.note(&acknowledged("a", 7, ProcessFate::Dead));
         assert_eq!(answers.take("a"), None, "nobody asked");
         answers.expect("a", Some(Incarnation(7)));
-        answers.note(&acknowledged("a", 6, "dead"));
+        answers.note(&acknowledged("a", 6, ProcessFate::Dead));
         assert_eq!(answers.take("a"), None, "an earlier life");
         answers.expect("a", Some(Incarnation(7)));
-        answers.note(&acknowledged("a", 7, "killed"));
-        answers.note(&acknowledged("a", 7, "what?"));
-        assert_eq!(answers.take("a"), Some("killed"));
+        answers.note(&acknowledged("a", 7, ProcessFate::Killed));
+        answers.note(&acknowledged("a", 7, ProcessFate::Unknown));
+        assert_eq!(answers.take("a"), Some(ProcessFate::Killed));
         assert_eq!(answers.take("a"), None);
     }
 }

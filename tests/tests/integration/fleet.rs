@@ -1,5 +1,6 @@
 //! What the agent, sdk and outage tests share: a server of their own, roles on it, short leases.
 
+use std::path::Path;
 use std::time::Duration;
 
 use lifecycle_tests::process::RoleCommand;
@@ -42,7 +43,16 @@ impl Fleet {
     }
 
     pub(crate) fn role(&self, name: &str) -> RoleCommand {
-        let command = Role::command(name).unwrap().env("LIFECYCLE_REDIS__URL", self.server.url());
+        self.with_settings(Role::command(name).unwrap())
+    }
+
+    /// Any program, with the settings that roles of this fleet have.
+    pub(crate) fn program(&self, name: &str, program: &Path) -> RoleCommand {
+        self.with_settings(Role::program(name, program))
+    }
+
+    fn with_settings(&self, command: RoleCommand) -> RoleCommand {
+        let command = command.env("LIFECYCLE_REDIS__URL", self.server.url());
         self.settings.iter().fold(command, |command, (name, value)| command.env(name, value))
     }
 

@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod containment;
 mod fleet;
 mod health;
 mod logs;

@@ -85,7 +85,7 @@ async fn reap(by: &Agent, id: &str) -> ReapOutcome {
         force: true,
         token: None,
         by: "test",
-        process: "unknown",
+        process: lifecycle_core::fate::ProcessFate::Unknown,
     };
     by.store().reap(&target).await.unwrap()
 }

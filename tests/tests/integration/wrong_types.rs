@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
 use lifecycle_core::keys::KeyType;
 use lifecycle_core::record::{AgentState, Heartbeat, MemoryUsage, Order, Registration, Role as AgentRole};
@@ -204,7 +205,10 @@ impl Site {
     fn removes(&mut self, life: &Life, way: Way, planted: &str) {
         let id = life.id.as_str();
         if way == Way::Released {
-            let released = self.runtime.block_on(self.store.release(life, StopCause::Done)).unwrap();
+            let released = self
+                .runtime
+                .block_on(self.store.release(life, StopCause::Done, ProcessFate::Unknown))
+                .unwrap();
             let is_readable = planted != self.store.keys().state(id);
             assert_eq!(released.is_some(), is_readable, "{planted}: {released:?}");
             if is_readable {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::fate::ProcessFate;
 
 use crate::demo::cast::Cast;
 
@@ -97,7 +98,8 @@ impl Narrator {
                 self.say("restarted", agent, "a new life of the same id");
             }
             EventKind::CleanupAcknowledged if self.is_first_word(agent) => {
-                self.say("verified", agent, &format!("process tree: {}", text(event.process.as_ref())));
+                let fate = event.process.unwrap_or(ProcessFate::Unknown);
+                self.say("verified", agent, &format!("process tree: {fate}"));
             }
             EventKind::TaskCompleted if event.outcome.as_deref() == Some("completed") => {
                 *self.completed.entry(task.to_string()).or_default() += 1;

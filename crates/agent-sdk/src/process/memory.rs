@@ -49,14 +49,6 @@ pub fn tree_of(root: u32) -> Vec<u32> {
     tree.into_iter().collect()
 }
 
-/// All descendants of the process, each once, without itself.
-#[must_use]
-pub fn descendants_of(root: u32) -> Vec<u32> {
-    let mut tree = descendants(root);
-    tree.remove(&root);
-    tree.into_iter().collect()
-}
-
 /// What these processes use. Those that have ended meanwhile count nothing.
 #[must_use]
 pub fn resident(pids: &[u32]) -> Resident {

@@ -1,11 +1,19 @@
 -- Somebody on the agent's host looked at its processes: says so, and writes it down behind the cleanup it belongs to.
 --
 -- KEYS: 1 agents:log
--- ARGV: 1 id  2 incarnation  3 process: dead or killed  4 who looked  5 format  6 about how many entries the log keeps
+-- ARGV: 1 id  2 incarnation  3 process: dead, killed, left or unknown  4 who looked  5 format
+--       6 about how many entries the log keeps  7 pids of the processes that it concerns, with spaces between ('' for none)
 -- Returns: 1
 -- Atomic. Flagged allow-oom: it goes with a cleanup.
 
-unless_mistyped('XADD', KEYS[1], 'MAXLEN', '~', ARGV[6], '*', 'type', 'acknowledge', 'agentId', ARGV[1],
-  'incarnation', ARGV[2], 'process', ARGV[3], 'by', ARGV[4])
-publish(ARGV[5], EVENT.cleanup_acknowledged, {agentId = ARGV[1], incarnation = ARGV[2], process = ARGV[3]})
+local fields = {'type', 'acknowledge', 'agentId', ARGV[1], 'incarnation', ARGV[2], 'process', ARGV[3], 'by', ARGV[4]}
+local event = {agentId = ARGV[1], incarnation = ARGV[2], process = ARGV[3]}
+if ARGV[7] ~= '' then
+  fields[#fields + 1], fields[#fields + 2] = 'pids', ARGV[7]
+  event.pids = {}
+  for pid in string.gmatch(ARGV[7], '%d+') do event.pids[#event.pids + 1] = tonumber(pid) end
+end
+-- Many pids are still far fewer than unpack() takes: they are one field.
+unless_mistyped('XADD', KEYS[1], 'MAXLEN', '~', ARGV[6], '*', unpack(fields))
+publish(ARGV[5], EVENT.cleanup_acknowledged, event)
 return 1

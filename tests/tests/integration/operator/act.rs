@@ -1,5 +1,6 @@
 //! `reap`, `drain` and `stop` do what they say to whom they say, and refuse the rest.
 
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::record::{AgentState, Heartbeat, Order};
 use lifecycle_core::shutdown::StopCause;
 use lifecycle_redis::Fenced;
@@ -136,7 +137,7 @@ fn drain_with_wait_ends_when_the_agent_has_left_and_says_how() {
     let mut drain = site.spawn(&["drain", "coder-1", "--wait", "60s"]);
     let ordered = eventually(SOON, "the order", || Ok(site.beats(&life))).unwrap();
     assert_eq!(ordered.0, Order::Drain);
-    site.runtime.block_on(site.store.release(&life, StopCause::Done)).unwrap().unwrap();
+    site.runtime.block_on(site.store.release(&life, StopCause::Done, ProcessFate::Unknown)).unwrap().unwrap();
     assert_eq!(drain.wait(SOON).unwrap().code(), Some(0), "{}", drain.stderr());
     assert!(
         drain.stdout().contains("left by itself") && drain.stdout().contains("drained"),

@@ -1,5 +1,6 @@
 //! `ps`, `inspect`, `events`, `hold` and `doctor` show what is so, whatever others wrote into the store.
 
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::shutdown::StopCause;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -107,7 +108,10 @@ fn the_latest_log_entries_come_oldest_first() {
     let site = Site::start();
     for id in ["a", "b", "c"] {
         let life = site.registers(id, |_| {});
-        site.runtime.block_on(site.store.release(&life, StopCause::Done)).unwrap().unwrap();
+        site.runtime
+            .block_on(site.store.release(&life, StopCause::Done, ProcessFate::Unknown))
+            .unwrap()
+            .unwrap();
     }
     let said = site.ok(&["events", "--count", "2", "--output", "json"]);
     let agents: Vec<Value> =
@@ -123,7 +127,7 @@ fn events_are_followed_live_without_beats_until_interrupted() {
     let life = site.registers("coder-1", |_| {});
     site.beats(&life);
     site.redis(&["PUBLISH", "agent:lifecycle", "\u{1b}[2J no event"]);
-    site.runtime.block_on(site.store.release(&life, StopCause::Done)).unwrap().unwrap();
+    site.runtime.block_on(site.store.release(&life, StopCause::Done, ProcessFate::Unknown)).unwrap().unwrap();
     follow.wait_for_line(|line| line.contains("agent_shutdown"), SOON).unwrap();
     follow.signal(Signal::INT).unwrap();
     assert_eq!(follow.wait(SOON).unwrap().code(), Some(0));

@@ -1,5 +1,6 @@
 //! `verify` names what has no living owner, and nothing else.
 
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
 use lifecycle_core::keys::KeySchema;
 use lifecycle_core::record::AgentState;
@@ -148,7 +149,7 @@ fn verify_raises_no_false_alarm_while_agents_come_and_go() {
             let registered = store.register(&registration, AgentState::Running, None).await.unwrap();
             let Registered::Ok(worker) = registered else { panic!("{registered:?}") };
             store.own_keys(&worker, &[format!("cache:{number}")]).await.unwrap();
-            store.release(&worker, StopCause::Done).await.unwrap();
+            store.release(&worker, StopCause::Done, ProcessFate::Unknown).await.unwrap();
         }
     });
     for _ in 0..20 {

@@ -1,5 +1,6 @@
 //! What the pages of `sweeper run` say.
 
+use lifecycle_core::fate::ProcessFate;
 use std::time::Duration;
 
 use lifecycle_core::event::EventKind;
@@ -63,7 +64,7 @@ fn counters_begin_at_zero_for_every_value_of_their_label() {
     add(metric::ORPHAN_CLEANUP, "reason", &reasons);
     add(metric::BUS_EVENTS, "event", &events);
     add(metric::BUS_EVENTS, "event", &["unknown"]);
-    add(metric::PROCESS_PROOFS, "outcome", &["dead", "killed", "unknown"]);
+    add(metric::PROCESS_PROOFS, "outcome", &["dead", "killed", "left", "unknown"]);
     add(metric::SWEEP_PASSES, "outcome", &["held", "failed"]);
     add(metric::SWEEP_HOLDS, "reason", &["mass_silence", "unwatched"]);
     add(metric::REAP_OUTCOMES, "outcome", &["cleaned", "refuted", "elsewhere", "failed"]);
@@ -124,7 +125,10 @@ fn series_of_agents_that_are_gone_disappear_and_so_does_their_part_of_the_totals
     site.using("vanishes", usage(100, 0, 1));
     let daemon = site.daemon_with(&[OFTEN]);
     daemon.wait_for_metric("lifecycle_fleet_rss_bytes", 111.0);
-    site.runtime.block_on(site.store.release(&leaves, StopCause::Done)).unwrap().unwrap();
+    site.runtime
+        .block_on(site.store.release(&leaves, StopCause::Done, ProcessFate::Unknown))
+        .unwrap()
+        .unwrap();
     // As nobody of ours does it: no event, nothing but an entry that is not there any more.
     site.client.run(&["SREM", "agents:active", "vanishes"]).unwrap();
     site.client.run(&["ZREM", "agents:leases", "vanishes"]).unwrap();

@@ -1,6 +1,7 @@
 //! The seed's leak rule, corrected: compared with what was really there a window ago, told once.
 
 use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::growth::Turn;
 use lifecycle_core::record::MemoryUsage;
 use lifecycle_core::shutdown::StopCause;
@@ -89,7 +90,10 @@ fn two_sweepers_see_a_leak_and_one_alert_tells_of_it_and_of_the_next_one() {
     assert!(alert["current"]["redisMemory"].as_u64() > Some(0), "{alert}");
     assert_eq!(alert["agents"], json!([{"agentId": "leaky", "growth": 200 * MB}]));
 
-    site.runtime.block_on(site.store.release(&leaky, StopCause::Done)).unwrap().unwrap();
+    site.runtime
+        .block_on(site.store.release(&leaky, StopCause::Done, ProcessFate::Unknown))
+        .unwrap()
+        .unwrap();
     for daemon in &daemons {
         daemon.wait_for_metric(DETECTED, 0.0);
     }
@@ -141,7 +145,10 @@ fn the_counters_of_the_fleet_are_kept_true_by_registration_and_by_every_way_to_g
     site.register("stays");
     let agents = |site: &mut Site| site.client.text(&["HGET", "memory:stats", "agents"]).unwrap();
     assert_eq!(agents(&mut site).as_deref(), Some("3"));
-    site.runtime.block_on(site.store.release(&leaves, StopCause::Done)).unwrap().unwrap();
+    site.runtime
+        .block_on(site.store.release(&leaves, StopCause::Done, ProcessFate::Unknown))
+        .unwrap()
+        .unwrap();
     assert_eq!(agents(&mut site).as_deref(), Some("2"));
     site.plain("plain", super::LONG_AGO_MS);
     site.expire("dies");

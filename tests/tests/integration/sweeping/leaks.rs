@@ -2,6 +2,7 @@
 //! store. How good it is at its work is measured by `cargo xtask leak-eval`.
 
 use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::leak::{Finding, Trend};
 use lifecycle_core::record::MemoryUsage;
@@ -117,7 +118,7 @@ fn what_is_known_of_a_leak_goes_with_the_life_that_leaked() {
         leaky.plays(&mut site, &daemons, 300 * MB + n * 5_000 * MB);
     }
     daemons[0].wait_for_metric(LEAKING, 1.0);
-    site.runtime.block_on(site.store.release(&life, StopCause::Done)).unwrap().unwrap();
+    site.runtime.block_on(site.store.release(&life, StopCause::Done, ProcessFate::Unknown)).unwrap().unwrap();
     daemons[0].wait_for_metric(LEAKING, 0.0);
     let trend = site.runtime.block_on(site.store.trends(&["leaky"])).unwrap().remove(0);
     assert_eq!(trend, None, "no sweeper writes beside figures that are gone");

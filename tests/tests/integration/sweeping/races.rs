@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lifecycle_core::codec::decode;
 use lifecycle_core::event::{Event, EventKind};
+use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::sweep::Reason;
 use lifecycle_redis::{Fenced, ReapOutcome, Suspect, Target};
 use lifecycle_tests::plain::Subscription;
@@ -32,7 +33,7 @@ fn reap(site: &Site, suspect: &Suspect) -> ReapOutcome {
         force: false,
         token: None,
         by: "test",
-        process: "unknown",
+        process: ProcessFate::Unknown,
     };
     site.runtime.block_on(site.store.reap(&target)).unwrap()
 }
@@ -125,13 +126,13 @@ fn what_became_of_the_process_is_in_the_audit_entry_if_somebody_answers() {
     let answer = site.store.announce(EventKind::CleanupAcknowledged, |event| {
         event.agent_id = Some("hung".into());
         event.incarnation = Some(life.incarnation);
-        event.process = Some("killed".into());
+        event.process = Some(ProcessFate::Killed);
     });
     site.runtime.block_on(answer).unwrap();
     assert_eq!(count(&result(&mut sweep), "orphansCleaned"), 1);
     assert_eq!(site.log()[0]["process"], "killed");
     let completed = next(&mut heard, EventKind::CleanupCompleted);
-    assert_eq!(completed.process.as_deref(), Some("killed"));
+    assert_eq!(completed.process, Some(ProcessFate::Killed));
 }
 
 #[test]

@@ -1,0 +1,30 @@
+//! Signals, to exactly the process that is meant.
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+
+use super::ProcessId;
+
+/// Sends a signal to a whole process group, as a terminal does. Only for a group whose leader is a child that has not
+/// been waited for: any other number may be somebody else's by now.
+pub fn signal_group(leader: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        // The group may have ended by now.
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+/// A handle on this very process: it is taken first and the start time compared after, so a pid that was used again in
+/// between is never hit. `None` when it has ended.
+pub(super) fn handle(process: ProcessId) -> Option<OwnedFd> {
+    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw)?;
+    let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    (ProcessId::of(process.pid) == Some(process)).then_some(handle)
+}
+
+/// Signals the process of the handle.
+pub(super) fn send(handle: &OwnedFd, signal: Signal) {
+    // It may have ended between the look and the signal. One that may not be signalled is found to be left.
+    let _ = pidfd_send_signal(handle, signal);
+}

@@ -19,6 +19,8 @@ pub const USAGE: u8 = 2;
 pub const UNAVAILABLE: u8 = 69;
 /// This agent was reaped or replaced and had to stop (`EX_SOFTWARE` of sysexits.h).
 pub const FENCED: u8 = 70;
+/// A pass found orphans and held every one of them, because their silence proves nothing.
+pub const HELD: u8 = 73;
 /// It left of its own accord, cleanly, and a fresh one should take over (`EX_TEMPFAIL` of sysexits.h).
 pub const SPENT: u8 = 75;
 
@@ -159,6 +161,6 @@ mod tests {
 
     #[test]
     fn the_codes_are_the_documented_ones() {
-        assert_eq!([OK, FAILED, USAGE, UNAVAILABLE, FENCED], [0, 1, 2, 69, 70]);
+        assert_eq!([OK, FAILED, USAGE, UNAVAILABLE, FENCED, HELD], [0, 1, 2, 69, 70, 73]);
     }
 }

@@ -43,6 +43,6 @@ pub use plain::{Differences, is_usable};
 pub use removal::{Judged, ReapOutcome, Removed, Target};
 pub use sprints::{Assigned, SprintEnded, SprintStarted};
 pub use store::{Store, Troubles};
-pub use sweeping::{HoldChange, Suspect};
+pub use sweeping::{Grant, HoldChange, Shortened, Suspect};
 pub use tasks::TaskReply;
 pub use trends::TrendNote;

@@ -13,14 +13,13 @@ use fred::types::Value;
 use fred::types::config::{
     Config, ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
 };
-use fred::types::scripts::Script;
 use lifecycle_core::codec::Wire;
 use lifecycle_core::keys::{KeySchema, Layout};
 use lifecycle_core::settings::Settings;
 use serde::Serialize;
 
 use crate::error::StoreError;
-use crate::scripts::Scripts;
+use crate::scripts::{Script, Scripts};
 
 /// A connection to the store: cheap to clone, shared by all clones, reconnecting for ever.
 #[derive(Debug, Clone)]
@@ -126,10 +125,13 @@ impl Store {
     pub(crate) async fn run(
         &self,
         script: &Script,
-        keys: Vec<String>,
+        mut keys: Vec<String>,
         args: Vec<Value>,
     ) -> Result<Value, StoreError> {
-        Ok(script.evalsha_with_reload::<Value, _, _>(&self.client, keys, args).await?)
+        if script.is_fenced {
+            keys.push(self.keys.memory_stats());
+        }
+        Ok(script.source.evalsha_with_reload::<Value, _, _>(&self.client, keys, args).await?)
     }
 }
 

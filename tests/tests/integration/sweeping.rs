@@ -10,6 +10,7 @@ mod limited;
 mod neighbours;
 mod races;
 mod replicas;
+mod rollback;
 mod rubbish;
 mod seed;
 

@@ -340,6 +340,14 @@ async fn bears_witness(store: &Store, id: &str, incarnation: Incarnation) -> Res
     Ok(witness::bear(store, &record, id, id).await?)
 }
 
+/// Reaps a life of our own id that ours has replaced, and that a store which lost its memory still has.
+pub(crate) async fn replace_earlier(store: &Store, id: &str, earlier: Incarnation) -> Result<(), StoreError> {
+    if let Some(record) = store.record(id).await?.filter(|record| record.incarnation == earlier) {
+        store.reap_replaced(id, &record).await?;
+    }
+    Ok(())
+}
+
 /// Reaps the earlier life of our own id, so that its keys and tasks are handed on and not inherited. `false` if that
 /// life turned out to be alive.
 async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Result<bool, AgentError> {

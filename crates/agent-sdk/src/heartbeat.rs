@@ -26,6 +26,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut released = inner.released.subscribe();
     let mut rhythm = Rhythm::new(&inner);
     let mut tracker = MemoryTracker::new(inner.registration.role, inner.memory_limit);
+    // A store that lost its memory may go away again before it has heard of all of them.
+    let mut untold_tasks = false;
     loop {
         let sent = Instant::now();
         let memory = tracker.sample().await;
@@ -35,12 +37,18 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 if let Some((order, why)) = reply.order {
                     inner.obey(order, &why);
                 }
+                if untold_tasks {
+                    untold_tasks = restore_tasks(&inner).await.is_err();
+                }
                 jittered(inner.store.settings().heartbeat.interval)
             }
             // What is being released must not come back.
             Ok(Fenced::Unknown) if inner.releasing.load(Ordering::SeqCst) => return,
             Ok(Fenced::Unknown) => match register_again(&inner).await {
-                Ok(true) => Duration::ZERO,
+                Ok(true) => {
+                    untold_tasks = restore_tasks(&inner).await.is_err();
+                    Duration::ZERO
+                }
                 Ok(false) => return fenced(&inner).await,
                 Err(error) => rhythm.failed(&inner, &error),
             },
@@ -112,18 +120,33 @@ fn wall_clock_ms() -> Option<u64> {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok().map(millis)
 }
 
-/// The store lost its memory: the life is taken up again, with the tasks in hand. `false` if it is over.
+/// Tells a store that lost its memory of the tasks in hand.
+async fn restore_tasks(inner: &Inner) -> Result<(), StoreError> {
+    let life = inner.life();
+    let in_hand: Vec<_> = inner.in_flight().values().cloned().collect();
+    for task in in_hand {
+        inner.store.restore_task(&life, &task).await?;
+    }
+    Ok(())
+}
+
+/// The store lost its memory: the life is taken up again. `false` if it is over.
 async fn register_again(inner: &Inner) -> Result<bool, StoreError> {
     let life = inner.life();
     let state = inner.said().state;
     match inner.store.register(&inner.registration, state, Some(&life)).await? {
         Registered::Ok(again) => {
             tracing::warn!(agent = %life.id, "the store lost its memory; registered again under the same incarnation");
-            *crate::agent::lock(&inner.life) = again.clone();
-            let in_hand: Vec<_> = inner.in_flight().values().cloned().collect();
-            for task in in_hand {
-                inner.store.restore_task(&again, &task).await?;
-            }
+            *crate::agent::lock(&inner.life) = again;
+            Ok(true)
+        }
+        // It remembers only the life that this one has replaced. The next beat tries again.
+        Registered::Expired(Some(earlier)) => {
+            tracing::warn!(
+                agent = %life.id, %earlier,
+                "the store went back to before this life; cleaning up the earlier one that it still has"
+            );
+            crate::agent::replace_earlier(&inner.store, life.id.as_str(), earlier).await?;
             Ok(true)
         }
         _ => Ok(false),

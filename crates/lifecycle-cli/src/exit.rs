@@ -22,6 +22,8 @@ pub const UNAVAILABLE: u8 = 69;
 pub const FENCED: u8 = 70;
 /// The agent's id is held by a living agent (`EX_CANTCREAT` of sysexits.h).
 pub const HELD: u8 = 73;
+/// A pass found orphans and held every one of them, because their silence proves nothing.
+pub const ALL_HELD: u8 = 74;
 /// It left of its own accord, cleanly, and a fresh one should take over (`EX_TEMPFAIL` of sysexits.h).
 pub const SPENT: u8 = 75;
 
@@ -186,6 +188,9 @@ mod tests {
 
     #[test]
     fn the_codes_are_the_documented_ones() {
-        assert_eq!([OK, FAILED, USAGE, UNAVAILABLE, FENCED], [0, 1, 2, 69, 70]);
+        assert_eq!(
+            [OK, FAILED, USAGE, UNAVAILABLE, FENCED, HELD, ALL_HELD, SPENT],
+            [0, 1, 2, 69, 70, 73, 74, 75]
+        );
     }
 }

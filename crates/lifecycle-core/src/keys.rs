@@ -151,6 +151,9 @@ impl KeySchema {
         command = "agent:command:": String;
         /// String with TTL `sweep.lock_ttl`: token of the sweeper that cleans the agent up.
         cleanup_lock = "cleanup:lock:": String;
+        /// String that expires with the heartbeat: when a sweeper first saw a plain agent's beat whose clocks do not agree.
+        /// Written by sweepers.
+        first_look = "sweep:look:": String;
     }
 
     /// Hash: a task in flight. Owner: the agent.
@@ -251,11 +254,13 @@ impl KeySchema {
     }
 
     /// Whether `key` is one that an agent of the seed's plain protocol left behind: `agent:task:<id>`,
-    /// `agent:task:<id>:…`, `agent:deps:<id>`, `agent:deps:<id>:…` or `agent:state:<id>`, compared exactly.
+    /// `agent:task:<id>:…`, `agent:deps:<id>`, `agent:deps:<id>:…` or `agent:state:<id>`, or what a sweeper remembered of
+    /// it (`sweep:look:<id>`), compared exactly.
     #[must_use]
     pub fn plain_owner<'k>(&self, key: &'k str) -> Option<&'k str> {
         let plain = key.strip_prefix(self.tag.as_str())?;
-        let is_left_behind = [TASK, "agent:deps:", "agent:state:"].iter().any(|p| plain.starts_with(p));
+        let is_left_behind =
+            [TASK, "agent:deps:", "agent:state:", "sweep:look:"].iter().any(|p| plain.starts_with(p));
         match self.parse(key) {
             Some(KeyOwner::Agent(agent)) if is_left_behind => Some(agent),
             _ => None,
@@ -319,6 +324,7 @@ mod tests {
             keys.keys("coder-1"),
             keys.command("coder-1"),
             keys.cleanup_lock("coder-1"),
+            keys.first_look("coder-1"),
             keys.sprint_state(&sprint),
             keys.sprint_agents(&sprint),
             keys.sprint_tasks(&sprint),
@@ -346,6 +352,7 @@ mod tests {
                 "agent:keys:coder-1",
                 "agent:command:coder-1",
                 "cleanup:lock:coder-1",
+                "sweep:look:coder-1",
                 "sprint:state:api",
                 "sprint:agents:api",
                 "sprint:tasks:api",
@@ -407,6 +414,7 @@ mod tests {
         assert_eq!(keys.parse("agent:task:agent-10:t"), Some(KeyOwner::Agent("agent-10")));
         assert_eq!(keys.plain_owner("agent:task:agent-1"), Some("agent-1"));
         assert_eq!(keys.plain_owner("agent:deps:agent-1:x:y"), Some("agent-1"));
+        assert_eq!(keys.plain_owner("sweep:look:agent-1"), Some("agent-1"));
         assert_eq!(keys.plain_owner("agent:heartbeat:agent-1"), None);
         assert_eq!(keys.parse("session:agent:state:x"), None);
         assert!(keys.may_own("cache:coder-1"));

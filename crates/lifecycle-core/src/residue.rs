@@ -152,11 +152,16 @@ pub struct Residue {
 }
 
 impl Residue {
-    /// Whether two findings, of two readings, are about the same thing.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        (&self.key, &self.member, &self.owner) == (&other.key, &other.member, &other.owner)
+    /// What a finding is about: two of two readings may be about the same.
+    fn subject(&self) -> (&str, Option<&str>, &str) {
+        (&self.key, self.member.as_deref(), &self.owner)
     }
+}
+
+/// Keeps of the second reading's findings those that the first one had too.
+pub fn confirm(first: &[Residue], again: &mut Vec<Residue>) {
+    let known: HashSet<_> = first.iter().map(Residue::subject).collect();
+    again.retain(|finding| known.contains(&finding.subject()));
 }
 
 /// Everything that is left behind, by key.

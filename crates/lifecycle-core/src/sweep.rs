@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::brake::{self, Brake, Hold, HoldReason};
+use crate::brake::{self, Brake, Hold, Holding, Witness};
 use crate::contact::Contact;
 use crate::ids::Incarnation;
 use crate::record::{AgentRecord, Order};
@@ -84,6 +84,17 @@ pub struct Watermark {
     pub left: Option<(String, u64)>,
 }
 
+impl Watermark {
+    /// The watermark as it counts at `now` (ms of server time): what lies in the future was written before the store's
+    /// clock was set back, and counts as now.
+    #[must_use]
+    pub fn as_of(mut self, now: u64) -> Self {
+        self.at = self.at.min(now);
+        self.good = self.good.map(|good| good.min(now));
+        self
+    }
+}
+
 /// An agent whose lease is over, with all that is needed to judge it and to clean it up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
@@ -139,22 +150,31 @@ impl Candidate {
 pub struct SweepPlan {
     /// Positions of the candidates to reap, with the reason.
     pub reap: Vec<(usize, Reason)>,
-    /// Positions of the candidates that stay for now.
+    /// Positions of the candidates that stay for now, the longest silent first.
     pub held: Vec<usize>,
-    /// Why they stay.
-    pub hold: Option<HoldReason>,
+    /// Why they stay. Where it has a rate, [`SweepPlan::grant`] lets some of them go.
+    pub hold: Option<Holding>,
+}
+
+impl SweepPlan {
+    /// Lets the first `count` of the held go: what the store granted of the limited rate.
+    pub fn grant(&mut self, count: usize, candidates: &[Candidate]) {
+        let granted = self.held.drain(..count.min(self.held.len()));
+        self.reap.extend(granted.map(|index| (index, candidates[index].reason())));
+        self.reap.sort_unstable_by_key(|(index, _)| *index);
+    }
 }
 
 /// Decides whom to reap and whom to hold.
 ///
-/// `witnesses` are the times (ms of server time) at which other, living agents last beat: a beat that landed
-/// after the candidate had missed its own proves that the store was up.
+/// `witnesses` are other, living agents: beats that landed while the candidate missed its own prove that the store was
+/// up.
 #[must_use]
 pub fn plan(
     seen: &Observation,
     candidates: &[Candidate],
     contact: Contact,
-    witnesses: &[u64],
+    witnesses: &[Witness],
     brake: &Brake,
 ) -> SweepPlan {
     let (proven, silent): (Vec<usize>, Vec<usize>) =
@@ -163,7 +183,7 @@ pub fn plan(
     let mut reap: Vec<(usize, Reason)> =
         proven.into_iter().chain(verdict.believed).map(|index| (index, candidates[index].reason())).collect();
     reap.sort_unstable_by_key(|(index, _)| *index);
-    SweepPlan { reap, held: verdict.held, hold: verdict.reason }
+    SweepPlan { reap, held: verdict.held, hold: verdict.holding }
 }
 
 /// One orphan, in the seed's words.
@@ -262,5 +282,36 @@ impl OrphanCleanupResult {
             OrphanOutcome::Failed => self.failed += 1,
         }
         self.orphans.push(orphan);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_pass_in_the_future_counts_as_now() {
+        let mark = |at, good| Watermark { at, good, by: "s".into(), ..Watermark::default() };
+        assert_eq!(mark(9_000, Some(9_000)).as_of(5_000), mark(5_000, Some(5_000)));
+        assert_eq!(mark(4_000, None).as_of(5_000), mark(4_000, None));
+    }
+
+    #[test]
+    fn what_is_granted_goes_in_the_order_of_the_held_and_the_rest_stays() {
+        let candidate = |id: &str| Candidate {
+            id: id.into(),
+            lease_end: 0,
+            record: None,
+            last_seen: None,
+            has_heartbeat: true,
+            order: None,
+        };
+        let candidates = ["a", "b", "c"].map(candidate);
+        let mut plan = SweepPlan { held: vec![2, 0, 1], ..SweepPlan::default() };
+        plan.grant(2, &candidates);
+        assert_eq!(plan.reap, [(0, Reason::StaleHeartbeat), (2, Reason::StaleHeartbeat)]);
+        assert_eq!(plan.held, [1]);
+        plan.grant(9, &candidates);
+        assert_eq!(plan.held, [0; 0]);
     }
 }

@@ -147,7 +147,7 @@ impl Store {
             Some([]) => return Ok(PlainBeat::Missing),
             Some(bytes) => {
                 if let Ok(beat) = decode::<Heartbeat>(bytes) {
-                    return Ok(PlainBeat::Read(beat));
+                    return Ok(PlainBeat::Read { beat: Box::new(beat), expires_at: None });
                 }
             }
             None => {}
@@ -156,9 +156,9 @@ impl Store {
         Ok(PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) })
     }
 
+    /// By its timestamp alone. Where that is wrong, the lease that sweepers keep for it says more.
     fn vouches_until(&self, beat: &PlainBeat, now: u64) -> Option<u64> {
-        let threshold = self.settings().sweep.orphan_threshold;
-        (*beat != PlainBeat::Missing).then(|| plain_lease(beat, now, threshold).end)
+        (*beat != PlainBeat::Missing).then(|| plain_lease(beat, None, now, self.plain_rule()).end)
     }
 
     /// The further keys an agent declared as its own, tasks in flight among them.
@@ -242,7 +242,7 @@ impl Store {
 
 fn read_beat(beat: PlainBeat) -> Option<Heartbeat> {
     match beat {
-        PlainBeat::Read(beat) => Some(beat),
+        PlainBeat::Read { beat, .. } => Some(*beat),
         PlainBeat::Missing | PlainBeat::Unreadable { .. } => None,
     }
 }

@@ -50,6 +50,6 @@ pub use refusal::Refusal;
 pub use removal::{Judged, ReapOutcome, Removed, Target};
 pub use sprints::{Assigned, Incoming, SprintEnded, SprintStarted, TaskRecords};
 pub use store::{Store, Troubles};
-pub use sweeping::{HoldChange, Suspect};
+pub use sweeping::{Grant, HoldChange, Shortened, Suspect};
 pub use tasks::TaskReply;
 pub use trends::TrendNote;

@@ -16,7 +16,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::TryStreamExt as _;
 use lifecycle_core::codec::{self, MAX_DECODED_LEN};
 use lifecycle_core::keys::{KeyOwner, KeySchema};
-use lifecycle_core::liveness::{PlainBeat, plain_lease};
+use lifecycle_core::liveness::{FirstLook, PlainBeat, PlainLease, PlainRule, millis, plain_lease};
 use lifecycle_core::record::Heartbeat;
 use lifecycle_core::sweep::Candidate;
 
@@ -25,7 +25,7 @@ use crate::error::{StoreError, is_wrong_type};
 use crate::found::is_list_of_agents;
 use crate::reply::{self, number};
 use crate::store::Store;
-use crate::sweeping::{IN_FLIGHT, PIPELINED, RawBeat, Suspect};
+use crate::sweeping::{IN_FLIGHT, PIPELINED, RawBeat, Suspect, value};
 
 /// Where the two indexes, `agents:active` and `agents:leases`, do not agree.
 #[derive(Debug, Clone, Default)]
@@ -152,7 +152,7 @@ impl Store {
         let adopted: Vec<bool> = futures_util::stream::iter(suspects)
             .map(|suspect| async move {
                 match suspect.plain {
-                    Some(lease) => self.set_lease(&suspect.candidate.id, lease.end, None).await,
+                    Some(lease) => self.set_lease(&suspect.candidate.id, lease, None).await,
                     None => self.restore(&suspect.candidate.id).await,
                 }
             })
@@ -168,15 +168,32 @@ impl Store {
     /// As the store says.
     pub async fn renew_plain(&self, suspect: &Suspect, judged_end: u64) -> Result<bool, StoreError> {
         match suspect.plain {
-            Some(lease) => self.set_lease(&suspect.candidate.id, lease.end, Some(judged_end)).await,
+            Some(lease) => self.set_lease(&suspect.candidate.id, lease, Some(judged_end)).await,
             None => Ok(false),
         }
     }
 
-    async fn set_lease(&self, id: &str, end: u64, judged: Option<u64>) -> Result<bool, StoreError> {
-        let names = vec![self.keys().active(), self.keys().leases(), self.keys().state(id)];
-        let args = vec![id.into(), text(end), judged.map_or_else(|| Value::from(""), text)];
+    async fn set_lease(&self, id: &str, lease: PlainLease, judged: Option<u64>) -> Result<bool, StoreError> {
+        let keys = self.keys();
+        let names = vec![keys.active(), keys.leases(), keys.state(id), keys.first_look(id)];
+        let threshold = self.settings().sweep.orphan_threshold;
+        let look = lease.first_look.map(|look| (look.to_string(), look.kept_until(threshold)));
+        let (look, kept_until) = look.unwrap_or_default();
+        let args = vec![
+            id.into(),
+            text(lease.end),
+            judged.map_or_else(|| Value::from(""), text),
+            look.into(),
+            text(kept_until),
+            text(millis(threshold)),
+        ];
         Ok(number(&self.run(&self.scripts.adopt, names, args).await?) == Some(1))
+    }
+
+    /// What this fleet's settings say of plain beats.
+    pub(crate) fn plain_rule(&self) -> PlainRule {
+        let settings = self.settings();
+        PlainRule { threshold: settings.sweep.orphan_threshold, lifetime: settings.heartbeat.ttl }
     }
 
     async fn restore(&self, id: &str) -> Result<bool, StoreError> {
@@ -195,7 +212,11 @@ impl Store {
             return Ok(Suspect { candidate, plain: None, listed, beat: RawBeat::Missing });
         }
         let (beat, raw) = self.plain_beat(&candidate.id, length).await?;
-        let lease = plain_lease(&beat, now, self.settings().sweep.orphan_threshold);
+        let mut lease = plain_lease(&beat, None, now, self.plain_rule());
+        if lease.first_look.is_some() {
+            let earlier = self.first_look(&candidate.id).await?;
+            lease = plain_lease(&beat, earlier, now, self.plain_rule());
+        }
         candidate.last_seen = lease.last_seen;
         // Without a heartbeat nothing is known but when that was found first.
         if beat != PlainBeat::Missing {
@@ -204,25 +225,36 @@ impl Store {
         Ok(Suspect { candidate, plain: Some(lease), listed, beat: raw })
     }
 
+    /// What was remembered of the heartbeat at an earlier look.
+    async fn first_look(&self, id: &str) -> Result<Option<FirstLook>, StoreError> {
+        let found = value(&self.client.get::<Value, _>(self.keys().first_look(id)).await)?;
+        Ok(found.and_then(|look| look.as_string()).and_then(|look| look.parse().ok()))
+    }
+
     async fn plain_beat(&self, id: &str, length: u64) -> Result<(PlainBeat, RawBeat), StoreError> {
         let key = self.keys().heartbeat(id);
         if length == 0 {
             return Ok((PlainBeat::Missing, RawBeat::Missing));
         }
+        // Before the beat is read: one that comes in between has a new timestamp and an old expiry, which is doubt and no
+        // proof of death.
+        let expires_at = number(&self.client.pexpire_time::<Value, _>(key.as_str()).await?);
         let raw = if length > MAX_DECODED_LEN as u64 {
             RawBeat::Length(length)
         } else {
             match self.client.get::<Value, _>(key.as_str()).await {
-                Ok(value) => value.into_owned_bytes().map_or(RawBeat::Missing, RawBeat::Bytes),
+                Ok(value) => value
+                    .into_owned_bytes()
+                    .map_or(RawBeat::Missing, |bytes| RawBeat::Bytes { bytes, expires_at }),
                 Err(error) if is_wrong_type(&error) => RawBeat::Missing,
                 Err(error) => return Err(error.into()),
             }
         };
-        if let RawBeat::Bytes(bytes) = &raw
+        if let RawBeat::Bytes { bytes, .. } = &raw
             && let Ok(beat) = codec::decode::<Heartbeat>(bytes)
             && beat.timestamp.is_some()
         {
-            return Ok((PlainBeat::Read(beat), raw));
+            return Ok((PlainBeat::Read { beat: Box::new(beat), expires_at }, raw));
         }
         let left: i64 = self.client.pttl(key.as_str()).await?;
         tracing::debug!(agent = ?id, bytes = length, "a heartbeat cannot be read; it counts until its key expires");

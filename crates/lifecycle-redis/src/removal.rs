@@ -77,7 +77,12 @@ pub enum Judged<'a> {
     #[default]
     Missing,
     /// These bytes.
-    Bytes(&'a [u8]),
+    Bytes {
+        /// As they were read.
+        bytes: &'a [u8],
+        /// When their key expires, in ms of server time; `None` if it never does.
+        expires_at: Option<u64>,
+    },
     /// Something too long to carry around, of this length.
     Length(u64),
 }
@@ -106,6 +111,8 @@ struct RemoveArguments<'a> {
     token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     judged: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judged_expiry: Option<u64>,
 }
 
 impl Store {
@@ -157,7 +164,10 @@ impl Store {
         args.token = target.token;
         let judged = match target.judged {
             Judged::Missing => Value::from(""),
-            Judged::Bytes(bytes) => Value::Bytes(bytes.to_vec().into()),
+            Judged::Bytes { bytes, expires_at } => {
+                args.judged_expiry = expires_at;
+                Value::Bytes(bytes.to_vec().into())
+            }
             Judged::Length(length) => {
                 args.judged = Some(length);
                 Value::from("")
@@ -165,6 +175,21 @@ impl Store {
         };
         let removal = Removal { store: self, script: &self.scripts.reap, judged, extra: target.left_behind };
         removal.run(args, target.record).await
+    }
+
+    /// Removes a life that a later one of the same id has replaced, and that a store which lost its memory still has. Its
+    /// tasks are handed back; children are not ordered to stop, because they may be the later life's.
+    ///
+    /// # Errors
+    /// As [`Store::reap`].
+    pub async fn reap_replaced(&self, id: &str, earlier: &AgentRecord) -> Result<ReapOutcome, StoreError> {
+        let mut args = self.remove_arguments(id, Some(earlier), Reason::StaleHeartbeat.as_str(), "cleanup");
+        args.by = id;
+        args.force = true;
+        args.children_told = true;
+        let removal =
+            Removal { store: self, script: &self.scripts.reap, judged: Value::from(""), extra: &[] };
+        removal.run(args, Some(earlier)).await
     }
 
     fn remove_arguments<'a>(
@@ -195,6 +220,7 @@ impl Store {
             force: false,
             token: None,
             judged: None,
+            judged_expiry: None,
         }
     }
 
@@ -256,7 +282,7 @@ impl Store {
 
 struct Removal<'a> {
     store: &'a Store,
-    script: &'a fred::types::scripts::Script,
+    script: &'a crate::scripts::Script,
     judged: Value,
     extra: &'a [String],
 }

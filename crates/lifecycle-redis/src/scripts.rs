@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use fred::types::scripts::Script;
+use fred::types::scripts::Script as Source;
 use lifecycle_core::event::{EVENT_VERSION, EventKind};
 use lifecycle_core::keys::{AGENT_CHANNEL_PREFIX, ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_core::sweep::Reason;
@@ -33,17 +33,28 @@ macro_rules! scripts {
         impl Scripts {
             pub(crate) fn new() -> Self {
                 let prelude = prelude();
-                Self { $($name: Script::from_lua([
-                    concat!("", $(flags!($flags))?), prelude.as_str(), WIRE, $($lib,)*
-                    include_str!(concat!("scripts/", stringify!($name), ".lua")),
-                ].concat()),)* }
+                Self { $($name: Script {
+                    source: Source::from_lua([
+                        concat!("", $(flags!($flags))?), prelude.as_str(), WIRE, $($lib,)*
+                        include_str!(concat!("scripts/", stringify!($name), ".lua")),
+                    ].concat()),
+                    is_fenced: [WIRE, $($lib,)*].contains(&FENCE),
+                },)* }
             }
         }
     };
 }
 
+/// A script, and what has to be passed to it besides what its header says.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) source: Source,
+    /// It has `lib/fence.lua`, which wants one more key, the last.
+    pub(crate) is_fenced: bool,
+}
+
 scripts! {
-    register: [],
+    register: [FENCE],
     beat: allow_oom [FENCE],
     declare: [FENCE],
     release: allow_oom [REMOVE],
@@ -52,6 +63,8 @@ scripts! {
     acknowledge: allow_oom [],
     order: [],
     observe: [],
+    shorten: allow_oom [],
+    grant: allow_oom [],
     adopt: [],
     restore: [],
     forget: allow_oom [],
@@ -110,12 +123,12 @@ mod tests {
     #[test]
     fn cleaning_up_and_beating_go_on_in_a_full_store_and_the_others_do_not_claim_to() {
         let scripts = Scripts::new();
-        assert!(scripts.reap.lua().unwrap().starts_with(flags!(allow_oom)));
+        assert!(scripts.reap.source.lua().unwrap().starts_with(flags!(allow_oom)));
         assert!(
-            scripts.beat.lua().unwrap().starts_with(flags!(allow_oom)),
+            scripts.beat.source.lua().unwrap().starts_with(flags!(allow_oom)),
             "a living agent must not fall silent"
         );
-        assert!(scripts.register.lua().unwrap().starts_with("local CHANNEL"));
+        assert!(scripts.register.source.lua().unwrap().starts_with("local CHANNEL"));
     }
 
     #[test]

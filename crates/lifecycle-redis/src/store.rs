@@ -13,14 +13,13 @@ use fred::types::Value;
 use fred::types::config::{
     ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
 };
-use fred::types::scripts::Script;
 use lifecycle_core::codec::Wire;
 use lifecycle_core::keys::{KeySchema, Layout};
 use lifecycle_core::settings::Settings;
 use serde::Serialize;
 
 use crate::error::StoreError;
-use crate::scripts::Scripts;
+use crate::scripts::{Script, Scripts};
 use crate::tls;
 
 /// How long a store that does not answer is waited for in silence.
@@ -160,10 +159,13 @@ impl Store {
     pub(crate) async fn run(
         &self,
         script: &Script,
-        keys: Vec<String>,
+        mut keys: Vec<String>,
         args: Vec<Value>,
     ) -> Result<Value, StoreError> {
-        match script.evalsha_with_reload::<Value, _, _>(&self.client, keys.clone(), args).await {
+        if script.is_fenced {
+            keys.push(self.keys.memory_stats());
+        }
+        match script.source.evalsha_with_reload::<Value, _, _>(&self.client, keys.clone(), args).await {
             Ok(reply) => Ok(reply),
             Err(error) => Err(self.blame(error, &keys).await),
         }

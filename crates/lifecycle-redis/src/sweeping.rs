@@ -8,9 +8,9 @@ use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface, SortedSets
 use fred::types::Value;
 use futures_util::StreamExt as _;
 use futures_util::stream::TryStreamExt as _;
-use lifecycle_core::brake::{Hold, HoldReason, is_overdue};
+use lifecycle_core::brake::{Hold, Holding, Witness, is_overdue};
 use lifecycle_core::codec::{self, MAX_DECODED_LEN};
-use lifecycle_core::liveness::{PlainLease, millis, plain_witness};
+use lifecycle_core::liveness::{PlainLease, millis, plain_last_beat, plain_witness};
 use lifecycle_core::record::{AgentRecord, Heartbeat};
 use lifecycle_core::sweep::{Candidate, Observation, Watermark};
 
@@ -36,7 +36,10 @@ pub struct Suspect {
 pub(crate) enum RawBeat {
     #[default]
     Missing,
-    Bytes(Vec<u8>),
+    Bytes {
+        bytes: Vec<u8>,
+        expires_at: Option<u64>,
+    },
     Length(u64),
 }
 
@@ -53,10 +56,39 @@ impl Suspect {
     pub fn judged(&self) -> Judged<'_> {
         match &self.beat {
             RawBeat::Missing => Judged::Missing,
-            RawBeat::Bytes(bytes) => Judged::Bytes(bytes),
+            RawBeat::Bytes { bytes, expires_at } => Judged::Bytes { bytes, expires_at: *expires_at },
             RawBeat::Length(length) => Judged::Length(*length),
         }
     }
+}
+
+/// What is known of one agent's beats.
+#[derive(Debug, Default)]
+struct Beats {
+    /// Length of its lease; `None` for a plain agent.
+    lease_ms: Option<u64>,
+    steady_since: Option<u64>,
+    plain: Option<Heartbeat>,
+    /// When its heartbeat expires.
+    expires_at: Option<u64>,
+}
+
+/// What [`Store::shorten_leases`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shortened {
+    /// How many leases it shortened.
+    pub leases: u64,
+    /// The longest lease that there is among those it looked at, in ms.
+    pub longest_ms: u64,
+}
+
+/// What the store granted of the limited rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Grant {
+    /// How many agents may be reaped.
+    pub agents: u64,
+    /// When there will be more; zero if nothing was refused, or the hold is over.
+    pub more_in: Duration,
 }
 
 /// What the end of a pass changed about the hold.
@@ -85,15 +117,16 @@ impl Store {
             return Err(StoreError::Unexpected("the observation has another number of parts".into()));
         };
         let count = |value: &Value| number(value).unwrap_or(0);
+        let now = count(&now);
         Ok(Observation {
-            now: count(&now),
+            now,
             generation: generation.as_string().filter(|marker| !marker.is_empty()),
             active: count(&active),
             leases: count(&leases),
             expired: count(&expired),
             batch: scores(due),
-            watermark: read_watermark(&fields(watermark)),
-            hold: read_hold(&fields(hold)),
+            watermark: read_watermark(&fields(watermark)).map(|mark| mark.as_of(now)),
+            hold: read_hold(&fields(hold), now),
             next_expiry: number(&next),
             // Asked for separately, by who has somebody to judge.
             overdue: 0,
@@ -179,7 +212,7 @@ impl Store {
     /// As the store says.
     pub async fn overdue(&self, now: u64, longest_ms: u64, limit: i64) -> Result<u64, StoreError> {
         let late = self.running(now, Some(now + longest_ms), limit).await?;
-        let lengths = self.with_lease_lengths(late).await?;
+        let lengths = self.with_lease_lengths(late, now).await?;
         Ok(lengths.iter().filter(|(end, lease)| is_overdue(end.saturating_sub(now), *lease)).count() as u64)
     }
 
@@ -198,54 +231,115 @@ impl Store {
     }
 
     /// Ends and lengths of these leases, as of the last beat.
-    async fn with_lease_lengths(&self, leases: Vec<(String, u64)>) -> Result<Vec<(u64, u64)>, StoreError> {
-        if leases.is_empty() {
-            return Ok(Vec::new());
-        }
-        let pipeline = self.client.pipeline();
-        for (id, _) in &leases {
-            let () = pipeline.hget(self.keys().state(id), "leaseMs").await?;
-            let () = pipeline.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
-        }
-        let replies = all(pipeline.try_all::<Value>().await, leases.len() * 2)?;
+    async fn with_lease_lengths(
+        &self,
+        leases: Vec<(String, u64)>,
+        now: u64,
+    ) -> Result<Vec<(u64, u64)>, StoreError> {
         let plain = millis(self.settings().sweep.orphan_threshold);
-        let ends = leases.iter().zip(replies.chunks(2)).filter_map(|((_, end), replies)| {
-            let [length, beat] = replies else { return None };
-            if let Some(length) = length.as_ref().ok().and_then(number) {
+        let lifetime = self.settings().heartbeat.ttl;
+        let beats = self.beats_of(&leases).await?;
+        let ends = leases.iter().zip(beats).filter_map(|((_, end), beat)| {
+            if let Some(length) = beat.lease_ms {
                 return Some((*end, length));
             }
-            let beat: Heartbeat = codec::decode(beat.as_ref().ok()?.as_bytes()?).ok()?;
-            Some((beat.timestamp? + plain, plain))
+            Some((plain_last_beat(beat.plain?.timestamp?, beat.expires_at, now, lifetime) + plain, plain))
         });
         Ok(ends.collect())
     }
 
-    /// When up to `limit` living agents last beat, in ms of server time: the witnesses of a plan.
+    /// What up to twice `limit` living agents' beats show: the witnesses of a plan. Those whose leases end first, because
+    /// their last beats are the oldest, and those whose leases end last, because they certainly live.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn witnesses(&self, now: u64, limit: i64) -> Result<Vec<u64>, StoreError> {
-        let living = self.running(now, None, limit).await?;
-        if living.is_empty() {
+    pub async fn witnesses(&self, now: u64, limit: i64) -> Result<Vec<Witness>, StoreError> {
+        let mut living = self.running(now, None, limit).await?;
+        let (first, page) = (i64::try_from(now + 1).unwrap_or(i64::MAX), Some((0, limit)));
+        let latest: Value =
+            self.client.zrevrangebyscore(self.keys().leases(), i64::MAX, first, true, page).await?;
+        living.extend(scores(flat(latest)));
+        living.sort_unstable();
+        living.dedup();
+        let lifetime = self.settings().heartbeat.ttl;
+        let beats = self.beats_of(&living).await?;
+        let witnesses = living.iter().zip(beats).filter_map(|((_, end), beat)| {
+            if let Some(length) = beat.lease_ms {
+                let last = end.saturating_sub(length);
+                return Some(Witness { since: beat.steady_since.unwrap_or(last), last, gap: length / 2 });
+            }
+            let last = plain_witness(beat.plain?.timestamp?, beat.expires_at?, now, lifetime)?;
+            Some(Witness::of_one_beat(last))
+        });
+        Ok(witnesses.collect())
+    }
+
+    /// What is known of these agents' beats, in the same order.
+    async fn beats_of(&self, leases: &[(String, u64)]) -> Result<Vec<Beats>, StoreError> {
+        if leases.is_empty() {
             return Ok(Vec::new());
         }
         let pipeline = self.client.pipeline();
-        for (id, _) in &living {
-            let () = pipeline.hget(self.keys().state(id), "leaseMs").await?;
+        for (id, _) in leases {
+            let () = pipeline.hmget(self.keys().state(id), vec!["leaseMs", "steadySince"]).await?;
+            let () = pipeline.pexpire_time(self.keys().heartbeat(id)).await?;
             let () = pipeline.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
-            let () = pipeline.pttl(self.keys().heartbeat(id)).await?;
         }
-        let replies = all(pipeline.try_all::<Value>().await, living.len() * 3)?;
-        let ttl = self.settings().heartbeat.ttl;
-        let beats = living.iter().zip(replies.chunks(3)).filter_map(|((_, end), replies)| {
-            let [length, beat, left] = replies else { return None };
-            if let Some(length) = length.as_ref().ok().and_then(number) {
-                return Some(end.saturating_sub(length));
+        let replies = all(pipeline.try_all::<Value>().await, leases.len() * 3)?;
+        let beats = replies.chunks(3).map(|replies| {
+            let [record, expires_at, beat] = replies else { return Beats::default() };
+            let record = record.as_ref().map(|record| record.clone().into_array()).unwrap_or_default();
+            Beats {
+                lease_ms: record.first().and_then(number),
+                steady_since: record.get(1).and_then(number),
+                plain: beat.as_ref().ok().and_then(|beat| codec::decode(beat.as_bytes()?).ok()),
+                expires_at: expires_at.as_ref().ok().and_then(number),
             }
-            let beat = codec::decode(beat.as_ref().ok()?.as_bytes()?).ok()?;
-            plain_witness(&beat, Duration::from_millis(number(left.as_ref().ok()?)?), ttl, now)
         });
         Ok(beats.collect())
+    }
+
+    /// Shortens leases that end later than their own length from now, of agents whose lease ends more than `beyond_ms` from
+    /// `now`: what was written before the store's clock was set back. Looks at up to `limit` of them, the last to end first.
+    ///
+    /// # Errors
+    /// As the store says. What was shortened until then is shortened.
+    pub async fn shorten_leases(
+        &self,
+        now: u64,
+        beyond_ms: u64,
+        limit: i64,
+    ) -> Result<Shortened, StoreError> {
+        let first = i64::try_from(now.saturating_add(beyond_ms).saturating_add(1)).unwrap_or(i64::MAX);
+        let page = Some((0, limit));
+        let far: Value =
+            self.client.zrevrangebyscore(self.keys().leases(), i64::MAX, first, true, page).await?;
+        let far: Vec<(String, u64)> = scores(flat(far));
+        let mut done = Shortened::default();
+        for chunk in far.chunks(SHORTENED_AT_ONCE) {
+            let mut names = vec![self.keys().leases()];
+            let mut args = vec![text(millis(self.settings().sweep.orphan_threshold))];
+            for (id, _) in chunk {
+                names.push(self.keys().state(id));
+                args.push(id.as_str().into());
+            }
+            let reply = self.run(&self.scripts.shorten, names, args).await?.into_array();
+            let [shortened, longest] = reply.as_slice() else { continue };
+            done.leases += number(shortened).unwrap_or(0);
+            done.longest_ms = done.longest_ms.max(number(longest).unwrap_or(0));
+        }
+        Ok(done)
+    }
+
+    /// Asks for a part of the limited rate at which reaping goes on after a hold; with `only_ask` none is taken.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn grant(&self, wanted: u64, a_minute: u64, only_ask: bool) -> Result<Grant, StoreError> {
+        let args = vec![text(wanted), text(a_minute), if only_ask { "1" } else { "" }.into()];
+        let reply = self.run(&self.scripts.grant, vec![self.keys().hold()], args).await?.into_array();
+        let part = |at: usize| reply.get(at).and_then(number).unwrap_or(0);
+        Ok(Grant { agents: part(0), more_in: Duration::from_millis(part(1)) })
     }
 
     /// Takes the cleanup locks of these agents; one answer each.
@@ -294,14 +388,15 @@ impl Store {
         &self,
         by: &str,
         looked_at: u64,
-        hold: Option<(&HoldReason, u64)>,
+        hold: Option<(&Holding, u64)>,
     ) -> Result<HoldChange, StoreError> {
         let names = vec![self.keys().watermark(), self.keys().hold(), self.keys().generation()];
         let (why, held, name) = match hold {
-            Some((reason, held)) => (reason.to_string(), held, reason.name()),
+            Some((holding, held)) => (holding.to_string(), held, holding.reason.kind().as_str()),
             None => (String::new(), 0, ""),
         };
         let forgotten = millis(self.settings().sweep.interval).saturating_mul(10);
+        let fleet = hold.map_or(0, |(holding, _)| holding.fleet);
         let args = vec![
             by.into(),
             why.into(),
@@ -310,6 +405,7 @@ impl Store {
             self.wire.as_str().into(),
             text(looked_at),
             text(forgotten),
+            text(fleet),
         ];
         let reply = self.run(&self.scripts.watermark, names, args).await?.into_array();
         Ok(match reply.get(1).and_then(Value::as_string).as_deref() {
@@ -342,6 +438,8 @@ impl Store {
 pub(crate) const IN_FLIGHT: usize = 256;
 /// How many cleanup locks one script call takes: well under 1 ms.
 const LOCKED_AT_ONCE: usize = 100;
+/// How many leases one script call shortens: well under 1 ms.
+const SHORTENED_AT_ONCE: usize = 200;
 /// How many agents are asked for in one pipeline.
 pub(crate) const PIPELINED: usize = 500;
 
@@ -393,10 +491,14 @@ fn read_watermark(fields: &HashMap<String, String>) -> Option<Watermark> {
     Some(mark)
 }
 
-fn read_hold(fields: &HashMap<String, String>) -> Option<Hold> {
-    Some(Hold {
-        since: fields.get("since")?.parse().ok()?,
+fn read_hold(fields: &HashMap<String, String>, now: u64) -> Option<Hold> {
+    let number = |name: &str| fields.get(name).and_then(|number| number.parse().ok());
+    let hold = Hold {
+        since: number("since")?,
+        kind: fields.get("kind").and_then(|kind| kind.parse().ok()),
         reason: fields.get("reason").cloned().unwrap_or_default(),
-        released_until: fields.get("releasedUntil").and_then(|until| until.parse().ok()),
-    })
+        fleet: number("fleet"),
+        released_until: number("releasedUntil"),
+    };
+    Some(hold.as_of(now, number("releasedFor")))
 }

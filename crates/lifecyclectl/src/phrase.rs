@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn a_released_hold_holds_nobody() {
-        let hold = |released_until| Hold { since: 1, reason: "why".into(), released_until };
+        let hold =
+            |released_until| Hold { since: 1, reason: "why".into(), released_until, ..Hold::default() };
         let seen = |hold| Observation { now: 10, hold: Some(hold), ..Observation::default() };
         assert!(held(&seen(hold(None))).is_some());
         assert!(held(&seen(hold(Some(11)))).is_none());

@@ -63,7 +63,7 @@ async fn confirmed(
 ) -> Result<Vec<Residue>, StoreError> {
     let again = store.inventory(&to_read_again(store, first, suspected)).await?;
     let mut found = residue::find(store.keys(), &again);
-    found.retain(|finding| suspected.iter().any(|suspect| suspect.is_same(finding)));
+    residue::confirm(suspected, &mut found);
     Ok(found)
 }
 

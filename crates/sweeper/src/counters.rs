@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lifecycle_core::brake::HoldReason;
+use lifecycle_core::brake::HoldKind;
 use lifecycle_core::budget::Limit;
 use lifecycle_core::event::EventKind;
 use lifecycle_core::fate::ProcessFate;
@@ -59,7 +59,9 @@ fn begin_at_zero() {
     };
     zero(metric::REAP_OUTCOMES, "outcome", &["cleaned", "refuted", "elsewhere", "failed"]);
     zero(metric::SWEEP_PASSES, "outcome", &["ok", "held", "failed"]);
-    zero(metric::SWEEP_HOLDS, "reason", &HoldReason::NAMES);
+    for kind in HoldKind::ALL {
+        zero(metric::SWEEP_HOLDS, "reason", &[kind.as_str()]);
+    }
     for fate in ProcessFate::ALL {
         zero(metric::PROCESS_PROOFS, "outcome", &[fate.as_str()]);
     }

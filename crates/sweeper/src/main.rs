@@ -21,7 +21,8 @@ const EXAMPLES: &str = "Examples:
   sweeper sweep --dry-run                       who would be cleaned up, touching nothing
   sweeper sweep --output json | jq .orphans     one pass, for scripts
 
-Exit codes: 0 done, 1 failed, 2 wrong command line or settings, 69 the store could not be reached";
+Exit codes: 0 done, 1 failed, 2 wrong command line or settings, 69 the store could not be reached,
+74 the pass found orphans and held every one of them: it may be an outage";
 
 #[derive(Subcommand)]
 enum Command {
@@ -32,7 +33,10 @@ enum Command {
     #[command(after_help = "Example:\n  sweeper ready && echo at work")]
     Ready(Ready),
     /// Make one pass and print what it did
-    #[command(after_help = "Example:\n  sweeper sweep --dry-run --output json")]
+    #[command(
+        after_help = "Example:\n  sweeper sweep --dry-run --output json\n\nExits 74 if it found orphans and held \
+                            every one of them, because their silence may be an outage's."
+    )]
     Sweep(Sweep),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sweeper completions bash > /etc/bash_completion.d/sweeper")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_cli::output::Output;
 use lifecycle_core::settings::Settings;
+use lifecycle_core::sweep::OrphanCleanupResult;
 use lifecycle_redis::{Bus, Hint, Store, StoreError};
 
 use crate::figures::Figures;
@@ -25,7 +26,7 @@ pub struct Sweep {
     pub reconcile: bool,
 }
 
-/// Makes one pass and prints what it did.
+/// Makes one pass and prints what it did. Returns 73 if it found orphans and held every one of them, else 0.
 ///
 /// # Errors
 /// With exit code 69 when the store could not be reached, 2 when its URL cannot be used, else 1.
@@ -55,7 +56,9 @@ pub async fn sweep(settings: &Settings, how: Sweep, output: Output) -> anyhow::R
     let passed = passed.map_err(|error| unusable(&error))?;
     show(output, &passed.result)?;
     store.close().await;
-    Ok(exit::OK)
+    let OrphanCleanupResult { orphans_detected, held, .. } = passed.result;
+    let held_all = !dry_run && held > 0 && held == orphans_detected;
+    Ok(if held_all { exit::ALL_HELD } else { exit::OK })
 }
 
 async fn subscribed(store: &Store) -> Result<Bus, StoreError> {

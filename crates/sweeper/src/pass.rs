@@ -12,13 +12,14 @@
 //! together; only announcing and reaping go batch by batch.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use lifecycle_core::brake::HoldReason;
+use lifecycle_core::brake::{Holding, Witness};
 use lifecycle_core::contact::Contact;
 use lifecycle_core::liveness::millis;
-use lifecycle_core::sweep::{self, Candidate, Observation, OrphanCleanupResult, OrphanOutcome};
+use lifecycle_core::sweep::{self, Candidate, Observation, OrphanCleanupResult, OrphanOutcome, SweepPlan};
 use lifecycle_redis::{Differences, StoreError, Suspect};
 
 use crate::cleanup::Doomed;
@@ -33,8 +34,10 @@ const MOST: usize = 50_000;
 const RENEWALS: usize = 64;
 /// Most leases that are looked at for having missed a beat.
 const OVERDUE: i64 = 5_000;
-/// How many beats of living agents are asked for as witnesses of the store having been up.
+/// How many living agents are asked for as witnesses of the store having been up, from either end of the leases.
 const WITNESSES: i64 = 64;
+/// Most leases that are looked at in one pass for ending too late.
+const TOO_LATE: i64 = 5_000;
 
 /// What kind of pass to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,7 +54,9 @@ pub struct Passed {
     /// What it did.
     pub result: OrphanCleanupResult,
     /// Why some were held, if any were.
-    pub hold: Option<HoldReason>,
+    pub hold: Option<Holding>,
+    /// When more of them may go at the limited rate; `None` while there is none.
+    pub more_may_go_in: Option<Duration>,
     /// Server time in ms at the last look.
     pub now: u64,
     /// End of the next lease, in ms of server time.
@@ -84,7 +89,8 @@ impl Sweeper {
         let candidates: Vec<Candidate> = seen.dead.iter().map(|suspect| suspect.candidate.clone()).collect();
         let witnesses = self.witnesses(&seen, &candidates).await?;
         self.count_overdue(&mut seen, &candidates).await?;
-        let plan = sweep::plan(&seen.observation, &candidates, seen.contact, &witnesses, &self.brake());
+        let mut plan = sweep::plan(&seen.observation, &candidates, seen.contact, &witnesses, &self.brake());
+        let more_may_go_in = self.let_some_go(&mut plan, &candidates, how).await?;
 
         let now = seen.observation.now;
         let mut tally = Tally::new(now, seen.healthy, seen.forgotten, how.dry_run);
@@ -101,7 +107,22 @@ impl Sweeper {
         }
         let more = seen.observation.expired as usize > MOST;
         let result = self.report(tally, plan.hold, started.elapsed()).await?;
-        Ok(Passed { result, hold: plan.hold, now, next_expiry: seen.observation.next_expiry, more })
+        let next_expiry = seen.observation.next_expiry;
+        Ok(Passed { result, hold: plan.hold, more_may_go_in, now, next_expiry, more })
+    }
+
+    /// Where a hold has lasted long enough, moves as many of the held among those to be reaped as the store grants.
+    /// Returns when it will grant more.
+    async fn let_some_go(
+        &self,
+        plan: &mut SweepPlan,
+        candidates: &[Candidate],
+        how: How,
+    ) -> Result<Option<Duration>, StoreError> {
+        let Some(a_minute) = plan.hold.and_then(|hold| hold.a_minute) else { return Ok(None) };
+        let grant = self.store.grant(plan.held.len() as u64, a_minute, how.dry_run).await?;
+        plan.grant(usize::try_from(grant.agents).unwrap_or(usize::MAX), candidates);
+        Ok(Some(grant.more_in))
     }
 
     fn only_name(&self, doomed: Vec<Doomed<'_>>, tally: &mut Tally) {
@@ -113,6 +134,9 @@ impl Sweeper {
     /// Looks at everything a plan needs.
     async fn observe(&self, how: How) -> Result<Seen, StoreError> {
         let (mut seen, mut contact) = self.look().await?;
+        if !how.dry_run && self.shorten_leases(&seen, how).await? > 0 {
+            (seen, contact) = self.look().await?;
+        }
         let Differences { unleased, left, .. } = self.differences(&seen, how).await?;
         let mut forgotten = 0;
         if how.dry_run {
@@ -154,6 +178,22 @@ impl Sweeper {
         self.health.turned();
         let contact = self.watch.observed(&seen);
         Ok((seen, contact))
+    }
+
+    /// Shortens leases that the store's clock left in the future. Nobody's lease ends later than the longest one there is,
+    /// so usually nothing has to be looked at; when the indexes are compared, everybody beyond the usual length is.
+    async fn shorten_leases(&self, seen: &Observation, how: How) -> Result<u64, StoreError> {
+        let usual = millis(self.settings().sweep.orphan_threshold);
+        let longest = if how.compare { usual } else { self.longest_lease.load(Ordering::Relaxed).max(usual) };
+        let done = self.store.shorten_leases(seen.now, longest, TOO_LATE).await?;
+        self.longest_lease.store(done.longest_ms.max(longest), Ordering::Relaxed);
+        if done.leases > 0 {
+            tracing::warn!(
+                leases = done.leases,
+                "leases ended later than their length allows, as when the store's clock is set back: they end in time now"
+            );
+        }
+        Ok(done.leases)
     }
 
     /// Every lease that is over, of ids that can be cleaned up. Those that cannot are left out of the counts too.
@@ -199,7 +239,7 @@ impl Sweeper {
     }
 
     /// Beats of living agents, where the plan may need them: after a break in watching.
-    async fn witnesses(&self, seen: &Seen, candidates: &[Candidate]) -> Result<Vec<u64>, StoreError> {
+    async fn witnesses(&self, seen: &Seen, candidates: &[Candidate]) -> Result<Vec<Witness>, StoreError> {
         if seen.contact.gap() == 0 || candidates.iter().all(Candidate::is_proven) {
             return Ok(Vec::new());
         }

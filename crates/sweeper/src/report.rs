@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lifecycle_cli::output::count;
-use lifecycle_core::brake::HoldReason;
+use lifecycle_core::brake::Holding;
 use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::ids::MAX_NAME_LEN;
 use lifecycle_core::metric;
@@ -73,15 +73,15 @@ impl Sweeper {
     pub(crate) async fn report(
         &self,
         tally: Tally,
-        hold: Option<HoldReason>,
+        hold: Option<Holding>,
         took: Duration,
     ) -> Result<OrphanCleanupResult, StoreError> {
         let Tally { now, mut result } = tally;
-        result.hold = hold.map(|reason| reason.to_string());
+        result.hold = hold.map(|hold| hold.to_string());
         if result.dry_run {
             return Ok(result);
         }
-        self.store.end_pass(&self.id, now, hold.as_ref().map(|reason| (reason, result.held))).await?;
+        self.store.end_pass(&self.id, now, hold.as_ref().map(|hold| (hold, result.held))).await?;
         let began = self.note_hold(hold, &result);
         log(&result);
         if began || result.orphans_detected > result.held + result.elsewhere {
@@ -96,10 +96,20 @@ impl Sweeper {
     }
 
     /// Logs the beginning and the end of a hold. Returns whether it begins.
-    fn note_hold(&self, hold: Option<HoldReason>, result: &OrphanCleanupResult) -> bool {
+    fn note_hold(&self, hold: Option<Holding>, result: &OrphanCleanupResult) -> bool {
         let was = self.holding.swap(hold.is_some(), Ordering::Relaxed);
         if let Some(hold) = hold.filter(|_| !was) {
-            metrics::counter!(metric::SWEEP_HOLDS, "reason" => hold.name()).increment(1);
+            metrics::counter!(metric::SWEEP_HOLDS, "reason" => hold.reason.kind().as_str()).increment(1);
+        }
+        let is_limiting = hold.is_some_and(|hold| hold.a_minute.is_some());
+        if !self.limiting.swap(is_limiting, Ordering::Relaxed)
+            && let Some(hold) = hold.filter(|_| is_limiting)
+        {
+            tracing::warn!(
+                held = result.held,
+                cleaned = result.orphans_cleaned,
+                "reaping goes on slowly: {hold}"
+            );
         }
         match (&result.hold, was) {
             (Some(reason), false) => {

@@ -21,7 +21,7 @@ impl Sweeper {
         // A plain agent's beat and membership, say, are not written at once: it gets as long as a last call.
         tokio::time::sleep(self.settings().sweep.grace).await;
         let mut again = self.left_behind_of(&suspects).await?;
-        again.retain(|finding| first.iter().any(|earlier| earlier.is_same(finding)));
+        residue::confirm(&first, &mut again);
         if let Some(finding) = again.first() {
             tracing::debug!(key = finding.key, detail = finding.detail, "a key is left behind");
         }

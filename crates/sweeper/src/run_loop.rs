@@ -6,7 +6,7 @@
 //! - after `sweep.interval` at the latest,
 //! - at once when a process was seen to end, or when an event may have been missed,
 //! - soon when somebody registered, whose lease may be the next to end,
-//! - often while reaping is held, and soon when another sweeper was at work or the store refused.
+//! - often while reaping is held, and when more is granted of the limited rate; soon when another sweeper was at work or the store refused.
 //!
 //! An error never ends the loop.
 
@@ -117,10 +117,17 @@ impl RunLoop {
         if let Some(end) = passed.next_expiry {
             wait = wait.min(Duration::from_millis(end.saturating_sub(passed.now)) + AFTER_EXPIRY);
         }
-        if passed.hold.is_some() || passed.result.elsewhere > 0 || passed.result.failed > 0 {
+        // While reaping goes on at the limited rate there is nothing to do before more is granted.
+        let granted_next = passed.more_may_go_in.map(|more_in| more_in + AFTER_EXPIRY);
+        if passed.hold.is_some() {
+            wait = granted_next
+                .map_or(wait.min(self.soon()), |more_in| sweep.interval.min(more_in.max(self.soon())));
+        }
+        if passed.result.elsewhere > 0 || passed.result.failed > 0 {
             wait = wait.min(self.soon());
         }
-        if passed.more { Duration::ZERO } else { wait }
+        // What is held stays in front of all that a pass looks at.
+        if passed.more && passed.hold.is_none() { Duration::ZERO } else { wait }
     }
 
     /// Soon, measured by how long leases are.

@@ -1,7 +1,7 @@
 //! One sweeper: its name, its connection, and what it remembers between passes.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifecycle_core::brake::Brake;
@@ -29,8 +29,12 @@ pub struct Sweeper {
     pub(crate) board: Arc<Board>,
     /// By how much the counts of the indexes differed after they had been compared last.
     pub(crate) accepted: AtomicI64,
+    /// The longest lease that was seen, in ms.
+    pub(crate) longest_lease: AtomicU64,
     /// Whether the last pass held anybody.
     pub(crate) holding: AtomicBool,
+    /// Whether the last pass let some of them go at the limited rate.
+    pub(crate) limiting: AtomicBool,
     /// Keys without a living owner, as of the last look; -1 before the first.
     residue: AtomicI64,
     strange: Mutex<HashSet<String>>,
@@ -49,7 +53,9 @@ impl Sweeper {
             health: Arc::default(),
             board: Arc::default(),
             accepted: AtomicI64::new(0),
+            longest_lease: AtomicU64::new(0),
             holding: AtomicBool::new(false),
+            limiting: AtomicBool::new(false),
             residue: AtomicI64::new(-1),
             strange: Mutex::default(),
         }

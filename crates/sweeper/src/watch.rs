@@ -102,6 +102,8 @@ impl Watch {
                     tracing::debug!(?length, "the store was not watched for a while");
                 }
                 Some(Break::ClockJump { millis }) => {
+                    // By the new clock it may seem to have gone back, and it has not.
+                    known.watermark = None;
                     tracing::warn!(millis, "the store's clock was set: silence proves nothing for now");
                 }
                 None => {}

@@ -102,9 +102,13 @@ impl Site {
     }
 
     /// An agent on the seed's plain protocol, with a heartbeat of this age in ms.
+    /// Its beat is as old by the server's clock as by its own; of one as old as its lifetime only the timestamp tells.
     fn plain(&mut self, id: &str, age: i64) {
-        let beat = format!(r#"{{"agentId":"{id}","timestamp":{},"pid":77}}"#, self.now() - age);
-        self.redis(&["SETEX", &format!("agent:heartbeat:{id}"), "180", &beat]);
+        let written = self.now() - age;
+        let beat = format!(r#"{{"agentId":"{id}","timestamp":{written},"pid":77}}"#);
+        let (key, expires_at) = (format!("agent:heartbeat:{id}"), (written + 180_000).to_string());
+        let lifetime: &[&str] = if age < 180_000 { &["PXAT", &expires_at] } else { &[] };
+        self.redis(&[&["SET", &key, &beat], lifetime].concat());
         self.redis(&["SADD", "agents:active", id]);
     }
 

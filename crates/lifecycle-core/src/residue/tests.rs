@@ -145,3 +145,15 @@ fn a_cleanup_lock_is_work_in_progress_only_while_it_expires() {
     seen.expiring_locks.insert("cleanup:lock:a".into());
     assert_eq!(found(&seen), []);
 }
+
+#[test]
+fn only_what_both_readings_found_is_left_behind_whatever_the_second_says_of_why() {
+    let finding = |key: &str, why| residue(key, None, KeyOwner::Agent("a"), why, String::new());
+    let first = [finding("k1", Why::NoOwner), finding("k2", Why::Orphan)];
+    let mut again = vec![finding("k2", Why::NoOwner), finding("k3", Why::NoOwner)];
+    confirm(&first, &mut again);
+    assert_eq!(again, [finding("k2", Why::NoOwner)]);
+    let mut member = vec![residue("k1", Some("m"), KeyOwner::Agent("a"), Why::Dangling, String::new())];
+    confirm(&first, &mut member);
+    assert_eq!(member, [], "the key was found, its member was not");
+}

@@ -1,7 +1,8 @@
 -- Gives a plain agent (a member of agents:active with no lease) the lease its heartbeat amounts to, or renews it.
 --
--- KEYS: 1 agents:active  2 agents:leases  3 agent:state:<id>
--- ARGV: 1 id  2 end of the lease in ms  3 end of the lease it was judged by, or ''
+-- KEYS: 1 agents:active  2 agents:leases  3 agent:state:<id>  4 sweep:look:<id>
+-- ARGV: 1 id  2 end of the lease in ms  3 end of the lease it was judged by, or ''  4 what to remember of its heartbeat, or
+--       ''  5 until when, in ms  6 longest that a lease may run, in ms
 -- Returns: 1 (set) or 0 (it registered, left, or was judged anew meanwhile)
 -- Atomic.
 
@@ -10,5 +11,10 @@ if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 0 then return 0 end
 local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if lease and ARGV[3] ~= '' and tonumber(lease) ~= tonumber(ARGV[3]) then return 0 end
 if lease and ARGV[3] == '' then return 0 end
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[2], math.min(tonumber(ARGV[2]), server_ms() + ARGV[6]), ARGV[1])
+if ARGV[4] ~= '' then
+  redis.call('SET', KEYS[4], ARGV[4], 'PXAT', ARGV[5])
+else
+  redis.call('UNLINK', KEYS[4])
+end
 return 1

@@ -13,6 +13,10 @@ local verdict = fence(KEYS[3], KEYS[4], ARGV[2], ARGV[3])
 if verdict ~= 'ok' then return {verdict} end
 
 local now = server_ms()
+-- How long it has beaten without a gap, at least every half lease: proof for others that the store was up.
+local lease = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)
+local pause = now - (lease - ARGV[4])
+if pause < 0 or pause > ARGV[4] / 2 then redis.call('HSET', KEYS[3], 'steadySince', now) end
 -- The index first: where another type stands under its name, nothing but this fails.
 redis.call('ZADD', KEYS[1], now + ARGV[4], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[7], 'EX', ARGV[5])

@@ -8,7 +8,7 @@
 local reason = redis.call('HGET', KEYS[1], 'reason')
 if not reason then return {'none'} end
 local until_ms = server_ms() + ARGV[1]
-redis.call('HSET', KEYS[1], 'releasedUntil', until_ms)
+redis.call('HSET', KEYS[1], 'releasedUntil', until_ms, 'releasedFor', ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], until_ms)
 publish(ARGV[2], EVENT.sweep_released, {reason = reason})
 return {'ok', reason}

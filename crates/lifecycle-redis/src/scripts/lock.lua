@@ -9,6 +9,8 @@
 local function take(key)
   if redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
   local left = redis.call('PTTL', key)
+  -- More than the lifetime is left: the clock was set back since. It counts as taken now.
+  if left > tonumber(ARGV[2]) then redis.call('PEXPIRE', key, ARGV[2]) end
   if left >= 0 and left > ARGV[2] - ARGV[3] then return 0 end
   redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
   return 1

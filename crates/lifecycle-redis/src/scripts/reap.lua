@@ -2,7 +2,8 @@
 --
 -- KEYS: as in lib/remove.lua
 -- ARGV: 1 MessagePack map {agentId, incarnation ('' for a plain agent), plain, force, reason, by, token, format,
---         entry, event, taskPrefix, hasSprint, hasParent, childrenTold, memberships, logLength, process, judged}
+--         entry, event, taskPrefix, hasSprint, hasParent, childrenTold, memberships, logLength, process, judged,
+--         judgedExpiry (when the key of the heartbeat expires, in ms; nil if that was not asked)}
 --       2 the heartbeat that a plain agent was judged by ('' for none); for one too long to pass on, args.judged
 --         is its length
 -- Returns: {'removed', keys deleted, tasks requeued}
@@ -28,6 +29,10 @@ if args.plain then
       same = redis.call('STRLEN', KEYS[REMOVE.heartbeat]) == args.judged
     else
       same = redis.call('GET', KEYS[REMOVE.heartbeat]) == ARGV[2]
+    end
+    -- A client whose clock stands still writes the same bytes again, and moves the expiry.
+    if same and args.judgedExpiry then
+      same = redis.call('PEXPIRETIME', KEYS[REMOVE.heartbeat]) == args.judgedExpiry
     end
     if not same then return {'refuted'} end
     if lease and tonumber(lease) > server_ms() then return {'refuted'} end

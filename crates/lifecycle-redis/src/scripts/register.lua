@@ -8,11 +8,43 @@
 --         again (nil, or {incarnation, generation} of the life to take up)}
 -- Returns: {'ok', incarnation, generation, now}
 --          {'held', incarnation, host, pid, lease end, now}   the id is alive (incarnation '' : a plain agent)
---          {'expired', incarnation}                           an older life must be reaped first ('' : plain)
+--          {'expired', incarnation}                           an older life must be reaped first ('' : plain); a store
+--                                                             that was rolled back can have one of a life to take up
 --          {'fenced'}                                         the life to take up was reaped or replaced
 --          {'no_parent'} {'no_sprint'}                        the owner of the membership is not there
 -- Atomic; refuses before it writes. Another type under the name of an index or of the generation is refused too: without
 -- them nobody can tell who lives. Under any other name it costs what would have been written there and nothing else.
+
+-- Hands out the number of a life, or takes in the one of a life that is taken up. Returns it and the generation.
+--
+-- The numbers go up with time. A server that was started since the last registration may have lost the end of what it
+-- was told, and lives with it: the numbers between the last one it remembers and now are a gap of which it knows nothing.
+-- The gap is written down, with a new generation, because the registrations that follow would hide it. The same if somebody
+-- brings a number that was never handed out, and in a store that has nothing at all.
+local function begin(args, stats_key, generation_key, generation)
+  local function whole(number) return string.format('%.0f', number) end
+  local stats = fields_of(stats_key, 'lastIncarnation', 'server', 'gaps')
+  local last, time = tonumber(stats[1]) or 0, redis.call('TIME')
+  local again = args.again and tonumber(args.again.incarnation)
+  local next_number = math.max(time[1] * 1000000 + time[2], last + 1, (again or 0) + 1)
+  local info = redis.pcall('INFO', 'server')
+  local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+  local was_started = server ~= '' and server ~= stats[2]
+  if not generation or (last > 0 and (was_started or (again or 0) > last)) then
+    local gaps = {}
+    for gap in string.gmatch(stats[3] or '', '%S+') do gaps[#gaps + 1] = gap end
+    gaps[#gaps + 1] = whole(generation and last or 0) .. '-' .. whole(next_number) .. '-' .. args.generation
+    generation = args.generation
+    redis.call('SET', generation_key, generation)
+    redis.pcall('HSET', stats_key, 'gaps', table.concat(gaps, ' ', math.max(1, #gaps - GAPS_KEPT + 1)))
+    last = next_number - 1
+  end
+  local incarnation = again and args.again.incarnation or whole(next_number)
+  redis.pcall('HSET', stats_key, 'lastIncarnation', whole(math.max(tonumber(incarnation), last)))
+  -- Whoever may not ask the server for its name leaves what others found.
+  if server ~= '' then redis.pcall('HSET', stats_key, 'server', server) end
+  return incarnation, generation
+end
 
 local args = cmsgpack.unpack(ARGV[1])
 local now = server_ms()
@@ -22,11 +54,22 @@ redis.call('SCARD', KEYS[1])
 local generation = redis.call('GET', KEYS[4])
 
 if args.again then
-  local same = record[1] == args.again.incarnation and not record[4]
-  if not same and (record[1] or generation == args.again.generation) then return {'fenced'} end
+  local own = args.again.incarnation
+  if record[1] == own then
+    if record[4] then return {'fenced'} end
+  else
+    local is_older = record[1] and tonumber(record[1]) and tonumber(record[1]) < tonumber(own)
+    if record[1] and not is_older then return {'fenced'} end
+    if not is_forgotten(KEYS[5], KEYS[4], own, args.again.generation) then return {'fenced'} end
+    -- Its tasks and keys are handed on and not inherited.
+    if record[1] then return {'expired', record[1]} end
+  end
 elseif record[1] or lease or redis.call('SISMEMBER', KEYS[1], args.agentId) == 1 then
   if lease and tonumber(lease) > now and not record[4] then
-    return {'held', record[1] or '', record[2] or '', record[3] or '', lease, tostring(now)}
+    -- A lease that ends later than its length allows was written before the clock was set back.
+    local length = tonumber(redis.call('HGET', KEYS[3], 'leaseMs') or '') or args.leaseMs
+    local lease_end = string.format('%.0f', math.min(tonumber(lease), now + length))
+    return {'held', record[1] or '', record[2] or '', record[3] or '', lease_end, tostring(now)}
   end
   return {'expired', record[1] or ''}
 end
@@ -42,22 +85,13 @@ if not args.again then
 end
 
 local incarnation
-if args.again then
-  incarnation = args.again.incarnation
-else
-  local time = redis.call('TIME')
-  local last = tonumber(fields_of(KEYS[5], 'lastIncarnation')[1] or 0) or 0
-  incarnation = string.format('%.0f', math.max(time[1] * 1000000 + time[2], last + 1))
-end
-unless_mistyped('HSET', KEYS[5], 'lastIncarnation', incarnation)
-if not generation then
-  generation = args.generation
-  redis.call('SET', KEYS[4], generation)
-end
+incarnation, generation = begin(args, KEYS[5], KEYS[4], generation)
 
 -- The record first: where somebody else has put another type under its name, nothing but this fails.
-redis.call('HSET', KEYS[3], 'incarnation', incarnation, 'registeredAt', now, 'generation', generation)
+redis.call('HSET', KEYS[3], 'incarnation', incarnation, 'registeredAt', now, 'steadySince', now,
+  'generation', generation)
 for name, value in pairs(args.fields) do redis.call('HSET', KEYS[3], name, value) end
+-- Another type under the name of the counters must not keep anybody from registering.
 if not record[1] then redis.pcall('HINCRBY', KEYS[5], 'agents', 1) end
 redis.call('SADD', KEYS[1], args.agentId)
 redis.call('ZADD', KEYS[2], now + args.leaseMs, args.agentId)

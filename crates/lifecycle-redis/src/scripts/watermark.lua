@@ -2,7 +2,8 @@
 --
 -- KEYS: 1 sweep:watermark  2 sweep:hold  3 lifecycle:generation
 -- ARGV: 1 who  2 '' if nothing is held, else why in words  3 how many are held  4 short name of why  5 format
---       6 when the pass looked, in ms  7 after how many ms without a pass a sweeper is forgotten
+--       6 when the pass looked, in ms  7 after how many ms without a pass a sweeper is forgotten  8 how many agents the
+--       fleet has
 -- Returns: {now, 'held' or 'released' if that has just begun, else ''}
 -- Atomic. Where another type stands under one of the names, that is not recorded, and the pass counts all the same.
 
@@ -26,9 +27,19 @@ if ARGV[2] == '' then
   end
 else
   if unless_mistyped('HSETNX', KEYS[2], 'since', now) == 1 then
+    -- Fixed for the length of the hold: the limited rate must not slow down as the fleet shrinks.
+    unless_mistyped('HSET', KEYS[2], 'fleet', ARGV[8])
     publish(ARGV[5], EVENT.sweep_held, {reason = ARGV[2], count = tonumber(ARGV[3]), state = ARGV[4]})
     change = 'held'
   end
-  unless_mistyped('HSET', KEYS[2], 'reason', ARGV[2], 'agents', ARGV[3])
+  unless_mistyped('HSET', KEYS[2], 'reason', ARGV[2], 'agents', ARGV[3], 'kind', ARGV[4])
+end
+
+-- A time in the future was written before the server's clock was set back. It counts as now, and from here on it is.
+local times = fields_of(KEYS[2], 'since', 'releasedUntil', 'releasedFor')
+if times[1] and tonumber(times[1]) > now then redis.call('HSET', KEYS[2], 'since', now) end
+if times[2] and times[3] and tonumber(times[2]) > now + times[3] then
+  redis.call('HSET', KEYS[2], 'releasedUntil', now + times[3])
+  redis.call('PEXPIREAT', KEYS[2], now + times[3])
 end
 return {tostring(now), change}

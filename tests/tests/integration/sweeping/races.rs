@@ -61,6 +61,17 @@ fn a_plain_heartbeat_between_observe_and_reap_saves_the_agent() {
 }
 
 #[test]
+fn a_plain_heartbeat_that_says_the_same_again_saves_the_agent_too() {
+    let mut site = Site::start();
+    site.plain("stuck-clock", 150_000);
+    let suspect = suspect(&site);
+    let same = site.client.text(&["GET", "agent:heartbeat:stuck-clock"]).unwrap().unwrap();
+    site.client.run(&["SETEX", "agent:heartbeat:stuck-clock", "180", &same]).unwrap();
+    assert_eq!(reap(&site, &suspect), ReapOutcome::Refuted);
+    assert_eq!(site.active(), ["stuck-clock"]);
+}
+
+#[test]
 fn a_beat_after_the_reap_is_fenced_and_creates_no_key() {
     let mut site = Site::start();
     let life = site.register("dead");

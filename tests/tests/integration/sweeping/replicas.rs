@@ -1,8 +1,10 @@
 //! Several sweepers on one store.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use lifecycle_core::record::AgentState;
+use lifecycle_redis::{Fenced, Life};
 
 use super::{LONG_AGO_MS, SOON, Site, count, registration, result};
 
@@ -100,17 +102,11 @@ fn forget_to_sweep(site: &mut Site) {
     site.client.run(&["HSET", "sweep:watermark", "at", &long_ago, "good", &long_ago]).unwrap();
 }
 
-/// A plain agent that beat `ago_s` seconds ago by its own clock and by the server's.
-fn beat_ago(site: &mut Site, id: &str, ago_s: i64) {
-    site.plain(id, ago_s * 1_000);
-    site.client.run(&["EXPIRE", &format!("agent:heartbeat:{id}"), &(180 - ago_s).to_string()]).unwrap();
-}
-
 #[test]
 fn a_pass_from_cron_works_because_other_agents_beats_show_that_the_store_was_up() {
     let mut site = Site::start();
     forget_to_sweep(&mut site);
-    beat_ago(&mut site, "alive", 20);
+    site.plain("alive", 20_000);
     site.plain("gone", 180_000);
     let result = site.sweep();
     assert_eq!((count(&result, "orphansCleaned"), count(&result, "held")), (1, 0), "{result}");
@@ -120,7 +116,7 @@ fn a_pass_from_cron_works_because_other_agents_beats_show_that_the_store_was_up(
 fn a_pass_from_cron_right_after_an_outage_holds_and_says_why() {
     let mut site = Site::start();
     forget_to_sweep(&mut site);
-    beat_ago(&mut site, "back-already", 1);
+    site.plain("back-already", 1_000);
     site.plain("not-yet", 180_000);
     let result = site.sweep();
     assert_eq!((count(&result, "orphansCleaned"), count(&result, "held")), (0, 1), "{result}");
@@ -128,6 +124,64 @@ fn a_pass_from_cron_right_after_an_outage_holds_and_says_why() {
     assert_eq!(site.active(), ["back-already", "not-yet"]);
     let again = site.sweep();
     assert_eq!(count(&again, "held"), 1, "a second look a moment later is no proof either: {again}");
+}
+
+/// A registered agent that has beaten at least every half lease for so long, and does so now.
+fn beats_since(site: &mut Site, id: &str, ms: i64) -> Life {
+    let life = site.register(id);
+    let since = (site.client.now_ms().unwrap() - ms).to_string();
+    site.client.run(&["HSET", &format!("agent:state:{id}"), "steadySince", &since]).unwrap();
+    assert!(matches!(site.beat(&life), Fenced::Ok(_)));
+    life
+}
+
+#[test]
+fn a_peer_whose_last_beat_is_always_fresh_shows_a_pass_from_cron_that_the_store_was_up() {
+    let mut site = Site::start();
+    forget_to_sweep(&mut site);
+    site.register("gone");
+    site.expire("gone");
+    beats_since(&mut site, "alive", 3 * LONG_AGO_MS);
+    let result = site.sweep();
+    assert_eq!((count(&result, "orphansCleaned"), count(&result, "held")), (1, 0), "{result}");
+}
+
+#[test]
+fn a_peer_that_was_away_itself_until_a_moment_ago_shows_nothing_and_the_exit_code_says_so() {
+    let mut site = Site::start();
+    forget_to_sweep(&mut site);
+    site.register("gone");
+    site.expire("gone");
+    let back = beats_since(&mut site, "back", 3 * LONG_AGO_MS);
+    site.expire("back");
+    assert!(matches!(site.beat(&back), Fenced::Ok(_)));
+    let mut sweep = site.role(&["sweep"]).spawn().unwrap();
+    assert_eq!(sweep.wait(SOON).unwrap().code(), Some(74), "{} {}", sweep.stdout(), sweep.stderr());
+    assert!(sweep.stdout().contains("was not watched"), "{}", sweep.stdout());
+    assert_eq!(site.active(), ["back", "gone"]);
+}
+
+#[test]
+fn one_shot_sweeps_clean_up_after_an_agent_while_another_beats_five_times_a_lease() {
+    let mut fleet = crate::fleet::Fleet::with_lease(Duration::from_secs(2));
+    let _peer = fleet.agent("peer", "sleep 600").spawn().unwrap();
+    fleet.wait_for_beat("peer");
+    let mut victim = fleet.agent("dies", "sleep 600").spawn().unwrap();
+    fleet.wait_for_beat("dies");
+    let swept = fleet.role("sweeper").arg("sweep").spawn().unwrap().wait(SOON).unwrap();
+    assert_eq!(swept.code(), Some(0));
+    victim.kill().unwrap();
+    // As if that pass had been an hour ago.
+    let long_ago = (fleet.client.now_ms().unwrap() - 3_600_000).to_string();
+    fleet.client.run(&["HSET", "sweep:watermark", "at", &long_ago, "good", &long_ago]).unwrap();
+    fleet.wait_until("the lease to end", |client| {
+        let end = client.text(&["ZSCORE", "agents:leases", "dies"]).unwrap().unwrap();
+        end.parse::<i64>().unwrap() < client.now_ms().unwrap()
+    });
+    let mut sweep = fleet.role("sweeper").args(["sweep", "--output", "json"]).spawn().unwrap();
+    assert_eq!(sweep.wait(SOON).unwrap().code(), Some(0), "{} {}", sweep.stdout(), sweep.stderr());
+    assert!(!fleet.client.exists("agent:state:dies").unwrap(), "{}", sweep.stdout());
+    assert!(fleet.client.exists("agent:state:peer").unwrap());
 }
 
 #[test]

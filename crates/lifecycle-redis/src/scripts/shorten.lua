@@ -1,0 +1,20 @@
+-- Ends leases no later than their own length from now. Only a lease that was written before the server's clock was set
+-- back can end later, and its agent would stay alive for as long as the clock was ahead.
+--
+-- KEYS: 1 agents:leases  2… agent:state:<id>
+-- ARGV: 1 lease ms of agents that have no record  2… id, in the order of the keys
+-- Returns: {how many were shortened, longest length there is among them in ms}
+-- Atomic. Lengthens no lease and creates none. One that is over by evidence, or whose cleanup has begun, is over now.
+
+local now, shortened, longest = server_ms(), 0, 0
+for i = 2, #KEYS do
+  local record = fields_of(KEYS[i], 'leaseMs', 'ended')
+  local length = record[2] and 0 or tonumber(record[1] or '') or tonumber(ARGV[1])
+  local lease = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  if lease and tonumber(lease) > now + length then
+    redis.call('ZADD', KEYS[1], 'XX', now + length, ARGV[i])
+    shortened = shortened + 1
+  end
+  longest = math.max(longest, length)
+end
+return {shortened, longest}

@@ -1,0 +1,104 @@
+//! What happens once a hold has lasted long enough: a limited rate that all sweepers share.
+
+use super::{LONG_AGO_MS, Site, count, result};
+
+impl Site {
+    /// So many agents fell silent since the last good pass, and a pass holds them.
+    pub(super) fn hold_a_mass(&mut self, agents: usize) {
+        self.sweep();
+        let before = (self.client.now_ms().unwrap() - 2 * LONG_AGO_MS).to_string();
+        self.client.run(&["HSET", "sweep:watermark", "good", &before]).unwrap();
+        for n in 0..agents {
+            let id = format!("silent-{n}");
+            self.register(&id);
+            self.expire(&id);
+        }
+        assert_eq!(count(&self.sweep(), "held"), agents as u64);
+    }
+
+    /// As if the hold had begun so long ago that it is over.
+    fn end_hold(&mut self) {
+        let since = (self.client.now_ms().unwrap() - LONG_AGO_MS).to_string();
+        self.client.run(&["HSET", "sweep:hold", "since", &since]).unwrap();
+    }
+
+    /// As if what was granted had been granted a minute ago.
+    fn a_minute_later(&mut self) {
+        let granted = self.client.text(&["HGET", "sweep:hold", "granted"]).unwrap().unwrap();
+        let earlier: Vec<String> = granted
+            .split(' ')
+            .map(|grant| {
+                let (at, agents) = grant.split_once(':').unwrap();
+                format!("{}:{agents}", at.parse::<i64>().unwrap() - 60_000)
+            })
+            .collect();
+        self.client.run(&["HSET", "sweep:hold", "granted", &earlier.join(" ")]).unwrap();
+    }
+
+    fn cleaned_by(&self, sweepers: usize) -> u64 {
+        let mut sweeps: Vec<_> = (0..sweepers).map(|_| self.sweep_command().spawn().unwrap()).collect();
+        sweeps.iter_mut().map(|sweep| count(&result(sweep), "orphansCleaned")).sum()
+    }
+}
+
+#[test]
+fn after_a_hold_a_tenth_of_the_fleet_goes_in_a_minute_however_many_sweepers_there_are() {
+    let mut site = Site::start();
+    for n in 0..20 {
+        site.register(&format!("alive-{n}"));
+    }
+    site.hold_a_mass(20);
+    site.end_hold();
+    assert_eq!(site.cleaned_by(4), 4, "a tenth of 40");
+    assert_eq!(site.cleaned_by(2), 0, "within the same minute");
+    let reason = site.client.text(&["HGET", "sweep:hold", "reason"]).unwrap().unwrap();
+    assert!(reason.contains("4 a minute of a fleet of 40"), "{reason}");
+
+    // The mass is soon far below the fraction that begins a hold, and the fleet is smaller with each minute.
+    for _ in 0..4 {
+        site.a_minute_later();
+        assert_eq!(site.cleaned_by(2), 4);
+    }
+    assert_eq!(count(&site.sweep(), "healthyAgents"), 20);
+    assert!(!site.client.exists("sweep:hold").unwrap(), "nobody of the mass is left");
+    site.register("dead");
+    site.expire("dead");
+    assert_eq!(site.cleaned_by(1), 1, "everything is as usual again");
+}
+
+#[test]
+fn of_a_small_fleet_one_goes_in_a_minute_and_all_at_once_when_an_operator_releases_the_hold() {
+    let mut site = Site::start();
+    site.hold_a_mass(6);
+    site.end_hold();
+    assert_eq!(site.cleaned_by(2), 1);
+    let released = site.store.release_hold(std::time::Duration::from_secs(60));
+    assert!(site.runtime.block_on(released).unwrap().is_some());
+    assert_eq!(site.cleaned_by(1), 5);
+}
+
+#[test]
+fn a_dry_run_says_how_many_would_go_and_takes_nothing_of_the_rate() {
+    let mut site = Site::start();
+    site.hold_a_mass(20);
+    site.end_hold();
+    for _ in 0..2 {
+        let mut dry = site.role(&["sweep", "--dry-run", "--output", "json"]).spawn().unwrap();
+        assert_eq!(dry.wait(super::SOON).unwrap().code(), Some(0), "{}", dry.stderr());
+        let told: serde_json::Value = serde_json::from_str(&dry.stdout()).unwrap();
+        assert_eq!((count(&told, "orphansDetected"), count(&told, "held")), (20, 18), "{told}");
+    }
+    assert_eq!(site.cleaned_by(1), 2);
+}
+
+#[test]
+fn a_grant_of_the_future_counts_as_one_of_now() {
+    let mut site = Site::start();
+    site.hold_a_mass(20);
+    site.end_hold();
+    let granted = format!("{}:2", site.client.now_ms().unwrap() + 3_600_000);
+    site.client.run(&["HSET", "sweep:hold", "granted", &granted]).unwrap();
+    assert_eq!(site.cleaned_by(1), 0);
+    site.a_minute_later();
+    assert_eq!(site.cleaned_by(1), 2);
+}

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_sdk::process::is_proven_gone;
+use lifecycle_cli::output::count;
 use lifecycle_core::ids::{AgentId, TaskId};
 use lifecycle_core::plan::TaskPlan;
 use lifecycle_core::record::AgentRecord;
 use lifecycle_core::sprint::{Exit, Grip, Holder, Process, Seat, SeenLife, seat_of};
-use lifecycle_core::task::{Cost, Requeued, SprintMessage, TaskState};
+use lifecycle_core::task::{Cost, Requeued, SprintMessage, TaskRecord, TaskState};
 use lifecycle_redis::SprintStarted;
 
 use crate::desk::{Desk, Trouble, written};
@@ -55,6 +56,7 @@ impl Sprint {
                 }
             }
         }
+        self.put_forward(desk, &records.readable).await?;
         self.adopt(desk, &records.readable);
         self.mend(desk, &records.unreadable).await?;
         incoming.returned.iter().for_each(|entry| self.tell_returned(desk, entry));
@@ -70,6 +72,26 @@ impl Sprint {
         if is_news {
             self.warn(desk, "the store lost its memory; writing the sprint's records again");
         }
+    }
+
+    /// A store that went back in time forgot how far tasks had come. What was read from it before is put there again, or
+    /// work that was done would be done twice.
+    async fn put_forward(&self, desk: &Desk, seen: &BTreeMap<String, TaskRecord>) -> Result<(), Trouble> {
+        let mut forwarded = 0;
+        for (task, known) in &self.records {
+            let Some(seen) = seen.get(task.as_str()).filter(|seen| seen.is_behind(known)) else { continue };
+            let (store, life) = (desk.store(), desk.life());
+            let reply = store.forward_task(&life, &self.plan.id, task, (seen, known)).await?;
+            forwarded += u64::from(written(reply)?);
+        }
+        if forwarded > 0 {
+            let tasks = count(forwarded, "task");
+            self.warn(
+                desk,
+                &format!("the store went back in time; what had become of {tasks} is put there again"),
+            );
+        }
+        Ok(())
     }
 
     /// Writes records anew that cannot be read: whatever somebody put there, what the task was is known here.

@@ -327,7 +327,8 @@ impl Sprint {
     pub(crate) fn adopt(&mut self, desk: &Desk, seen: &BTreeMap<String, TaskRecord>) {
         let mut told = Vec::new();
         for (task, record) in &mut self.records {
-            let Some(seen) = seen.get(task.as_str()).filter(|seen| *seen != record) else { continue };
+            let news = |seen: &&TaskRecord| *seen != record && !seen.is_behind(record);
+            let Some(seen) = seen.get(task.as_str()).filter(news) else { continue };
             let was_settled = record.state.is_settled();
             record.clone_from(seen);
             if !was_settled && record.state.is_settled() {

@@ -103,6 +103,25 @@ fn default_max_crashes() -> u32 {
     crate::plan::DEFAULT_MAX_CRASHES
 }
 
+impl TaskRecord {
+    /// Whether this is an earlier record of the task than another one. A task only goes forward: from run to run, and
+    /// within a run from in flight over handed back to settled. So a store whose record is behind what was read from it
+    /// before has gone back in time.
+    #[must_use]
+    pub fn is_behind(&self, other: &Self) -> bool {
+        self.stage() < other.stage()
+    }
+
+    fn stage(&self) -> (u32, u8) {
+        let state = match self.state {
+            TaskState::Assigned => 0,
+            TaskState::Pending => 1,
+            TaskState::Completed | TaskState::Failed => 2,
+        };
+        (self.run, state)
+    }
+}
+
 words! {
     /// How one attempt ended.
     Outcome, "outcome" {
@@ -189,6 +208,29 @@ impl SprintMessage {
         match self {
             Self::Retire { agent_id } => (agent_id, "retire"),
             Self::Restart { agent_id } => (agent_id, "restart"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_only_goes_forward_and_a_record_that_went_back_shows() {
+        let at = |state, run| TaskRecord { state, run, ..TaskRecord::pending(3, 3) };
+        let way = [
+            at(TaskState::Pending, 0),
+            at(TaskState::Assigned, 1),
+            at(TaskState::Pending, 1),
+            at(TaskState::Assigned, 2),
+            at(TaskState::Completed, 2),
+        ];
+        for (index, earlier) in way.iter().enumerate() {
+            assert!(!earlier.is_behind(earlier));
+            for later in &way[index + 1..] {
+                assert!(earlier.is_behind(later) && !later.is_behind(earlier), "{earlier:?} {later:?}");
+            }
         }
     }
 }

@@ -84,6 +84,7 @@ scripts! {
     task_take: allow_oom [FENCE TASK],
     task_recall: allow_oom [FENCE TASK],
     task_mend: allow_oom [FENCE],
+    task_forward: allow_oom [FENCE TASK],
     task_settle: allow_oom [FENCE TASK],
     inbox_put: [TASK],
 }

@@ -357,6 +357,25 @@ impl Store {
         changed(&Reply::read(self.run(&self.scripts.task_mend, names, args).await?)?)
     }
 
+    /// Puts a record forward again that the store has lost the end of: `seen` is there, `known` was there before. `false`
+    /// if it has changed since.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn forward_task(
+        &self,
+        life: &Life,
+        sprint: &SprintId,
+        task: &TaskId,
+        (seen, known): (&TaskRecord, &TaskRecord),
+    ) -> Result<Fenced<bool>, StoreError> {
+        let names = self.coordinators_keys(life, sprint);
+        let mut args = fence_arguments(life);
+        args.extend([task.as_str().into(), seen.state.as_str().into(), text(seen.run.into())]);
+        args.push(Value::Bytes(self.wire.encode(known)?.into()));
+        changed(&Reply::read(self.run(&self.scripts.task_forward, names, args).await?)?)
+    }
+
     /// Leaves word for whoever coordinates the sprint. `false` if there is no such sprint.
     ///
     /// # Errors

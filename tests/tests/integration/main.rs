@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod bus;
 mod fleet;
 mod health;
 mod logs;

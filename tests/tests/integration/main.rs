@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod bus;
 mod containment;
 mod fleet;
 mod health;

@@ -21,7 +21,8 @@ const EXAMPLES: &str = "Examples:
   sweeper sweep --dry-run                       who would be cleaned up, touching nothing
   sweeper sweep --output json | jq .orphans     one pass, for scripts
 
-Exit codes: 0 done, 1 failed, 2 wrong command line or settings, 69 the store could not be reached";
+Exit codes: 0 done, 1 failed, 2 wrong command line or settings, 69 the store could not be reached (or is
+full, busy, loading, a replica, or a cluster's node)";
 
 #[derive(Subcommand)]
 enum Command {

@@ -47,7 +47,8 @@ Examples:
 
 Exit codes: the command's own (128 + n if signal n ended it); with --sprint, 0 after a clean drain;
 75 after a drain because of its soft memory limit (start a fresh one);
-70 if this life was fenced, 69 if no store could be reached at start, 2 for usage.";
+70 if this life was fenced; 69 if no store could be reached at start, or it stayed full, busy or loading; 126, 127 if
+the command cannot be run, which is found before the agent registers; 2 for usage.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

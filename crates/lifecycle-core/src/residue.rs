@@ -11,9 +11,10 @@
 //! ```
 //!
 //! An owner whose lease is over and who was not cleaned up yet is told apart ([`Why::Orphan`]): the next pass
-//! sees to it, but until then something dead is there. A key that holds another type than the product keeps under its name
-//! is somebody else's doing ([`Why::WrongType`]); what only it could have told is not judged while it stands there. The opposite direction is checked as well, because an
-//! index that names nobody keeps a sprint from ending: index entries and members without an agent.
+//! sees to it, but until then something dead is there. A key that holds another type than the product keeps under
+//! its name is somebody else's doing ([`Why::WrongType`]); what only it could have told is not judged while it
+//! stands there. The opposite direction is checked as well, because an index that names nobody keeps a sprint from
+//! ending: index entries and members without an agent.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;

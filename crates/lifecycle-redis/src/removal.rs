@@ -238,9 +238,13 @@ impl Store {
 
     /// Says that a coordinator was lost and orders its children to stop. An order is fenced by the child being
     /// this coordinator's, so a child that somebody else has adopted goes on.
-    async fn tell_children(&self, id: &str, record: Option<&AgentRecord>) -> Result<(), StoreError> {
-        let children = self.children_to_tell(id).await?;
-        for child in &children {
+    async fn tell_children(
+        &self,
+        id: &str,
+        record: Option<&AgentRecord>,
+        children: &[String],
+    ) -> Result<(), StoreError> {
+        for child in children {
             let theirs = self.record(child).await?;
             if let Some(theirs) = theirs.filter(|theirs| theirs.parent.as_deref() == Some(id)) {
                 self.order(
@@ -261,6 +265,16 @@ impl Store {
             .await?;
         }
         Ok(())
+    }
+
+    /// The same for a parent that is gone. Nobody comes back to it, so whoever cannot be told now is not told.
+    async fn tell_orphaned(&self, id: &str, children: &[String]) {
+        if children.is_empty() {
+            return;
+        }
+        if let Err(error) = self.tell_children(id, None, children).await {
+            tracing::warn!(agent = ?id, %error, "its children were not all told that it is gone; stop them by hand");
+        }
     }
 
     /// Its children by its own list, or, where another type stands under the name of that, by theirs.
@@ -298,10 +312,11 @@ impl Removal<'_> {
         let is_list = |key: &&String| is_list_of_agents(self.store.keys(), key);
         let lists: Vec<String> = self.extra.iter().filter(is_list).cloned().collect();
         args.memberships = lists.len();
-        if record.is_none() {
-            // Its record may have been written over: then it can have children all the same.
-            self.store.tell_children(id, None).await?;
-        }
+        // Where its record was written over it can have children all the same. They are told once it is gone for certain.
+        let orphaned = match record {
+            Some(_) => Vec::new(),
+            None => self.store.children_to_tell(id).await?,
+        };
         // A plain agent has no list, so what was found goes in one call.
         let mut progressed = true;
         while progressed {
@@ -311,6 +326,7 @@ impl Removal<'_> {
             let mut reply = Reply::read(self.store.run(self.script, names, call).await?)?;
             match reply.word() {
                 "removed" => {
+                    self.store.tell_orphaned(id, &orphaned).await;
                     let removed = Removed { keys_deleted: reply.number()?, tasks_requeued: reply.number()? };
                     return Ok(ReapOutcome::Reaped(removed));
                 }
@@ -318,7 +334,8 @@ impl Removal<'_> {
                 "gone" | "fenced" => return Ok(ReapOutcome::AlreadyGone),
                 "more" => {
                     if let (Some(record), false) = (record, args.children_told) {
-                        self.store.tell_children(id, Some(record)).await?;
+                        let children = self.store.children_to_tell(id).await?;
+                        self.store.tell_children(id, Some(record), &children).await?;
                         args.children_told = true;
                     }
                 }

@@ -39,7 +39,8 @@ Examples:
   lifecyclectl verify && echo clean       is anything left behind?
   lifecyclectl ps --output json | jq '.agents[].agentId'
 
-Exit codes: 0 done, 1 failed or found something, 2 wrong usage, 69 no store answered";
+Exit codes: 0 done, 1 failed or found something, 2 wrong usage, 69 no store answered (or it is full, busy, loading, a
+replica, or a cluster's node)";
 
 /// Watches and steers a fleet of agents through its Redis store.
 #[derive(Debug, Parser)]

@@ -21,8 +21,9 @@ const EXAMPLES: &str = "Examples:
   sweeper sweep --dry-run                       who would be cleaned up, touching nothing
   sweeper sweep --output json | jq .orphans     one pass, for scripts
 
-Exit codes: 0 done, 1 failed, 2 wrong command line or settings, 69 the store could not be reached,
-74 the pass found orphans and held every one of them: it may be an outage";
+Exit codes: 0 done, 1 failed, 2 wrong command line or settings, 69 the store could not be reached (or is
+full, busy, loading, a replica, or a cluster's node), 74 the pass found orphans and held every one of them: it may
+be an outage";
 
 #[derive(Subcommand)]
 enum Command {

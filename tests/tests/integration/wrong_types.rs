@@ -12,7 +12,7 @@ use lifecycle_core::residue;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::shutdown::StopCause;
 use lifecycle_core::task::{Assignment, TaskRecord};
-use lifecycle_redis::{Assigned, Fenced, Life, Registered, SprintStarted, Store, StoreError};
+use lifecycle_redis::{Assigned, Fenced, Life, Refusal, Registered, SprintStarted, Store, StoreError};
 use lifecycle_tests::{PlainClient, Role, Server};
 use tokio::runtime::Runtime;
 
@@ -338,6 +338,27 @@ fn a_coordinator_is_removed_whole(way: Way) {
         site.others_register(&registration("shop.coder-2"), &planted);
         site.is_clean_but_for(&planted, "registered");
     }
+}
+
+/// Redis does not roll a script back, so what comes before the command that fails stays done.
+#[test]
+fn a_removal_that_a_missing_right_stops_half_way_is_finished_by_the_next_pass() {
+    let mut site = Site::start();
+    let fleet = site.fleet();
+    site.redis(&["ACL", "SETUSER", "weak", "on", ">pass", "~*", "&*", "+@all", "-xadd"]);
+    let mut settings = site.store.settings().clone();
+    settings.redis.url = site.server.url().replace("redis://", "redis://weak:pass@");
+    let released = site.runtime.block_on(async {
+        let store = Store::connect(&settings).await.unwrap();
+        store.release(&fleet.coder, "done").await
+    });
+    assert_eq!(released.unwrap_err().refusal(), Some(Refusal::NotPermitted));
+    assert!(!site.client.exists(CACHE).unwrap(), "it stopped half-way");
+    assert!(site.client.exists(&site.store.keys().state(CODER)).unwrap(), "with its record still there");
+    site.sweeps().unwrap();
+    assert_eq!(site.traces(CODER, ""), [""; 0]);
+    assert_eq!(site.client.int(&["XLEN", "agents:log"]).unwrap(), 1, "and it is in the log once");
+    site.is_clean_but_for("", "finished");
 }
 
 #[test]

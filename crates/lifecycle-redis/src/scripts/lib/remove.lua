@@ -30,9 +30,9 @@ local function requeue(args, task_key)
   return true
 end
 
--- One step: at most the owned keys that were passed. Returns {'more', deleted, requeued} while there are
--- further ones (or children that were not told yet): the life is then marked as ended, so that nothing can be
--- added to it, and its lease is over, so that any sweeper goes on where this one stops.
+-- One step: at most the owned keys that were passed. Before anything else the life is marked as ended, so that nothing
+-- can be added to it, and its lease is over, so that any sweeper goes on where this one stops.
+-- Returns {'more', deleted, requeued} while there are further keys (or children that were not told yet).
 -- Returns {'removed', deleted, requeued} once nothing is left.
 local function remove(args)
   local prefix_length = string.len(args.taskPrefix)
@@ -40,6 +40,11 @@ local function remove(args)
   local function count(key, number)
     deleted = deleted + number
     if number > 0 and #names < 64 then names[#names + 1] = key end
+  end
+
+  if not args.plain then
+    unless_mistyped('ZADD', KEYS[REMOVE.leases], server_ms(), args.agentId)
+    redis.call('HSET', KEYS[REMOVE.state], 'ended', args.reason)
   end
 
   -- Where another type stands under the name of its list, the agent's keys were found by their names.
@@ -63,8 +68,7 @@ local function remove(args)
     requeued = requeued + (tonumber(before[2] or 0) or 0)
     local told = args.childrenTold or redis.call('EXISTS', KEYS[REMOVE.children]) == 0
     if not told or (list == 'set' and redis.call('EXISTS', KEYS[REMOVE.keys]) == 1) then
-      unless_mistyped('ZADD', KEYS[REMOVE.leases], server_ms(), args.agentId)
-      redis.call('HSET', KEYS[REMOVE.state], 'ended', args.reason, 'endedKeys', deleted, 'endedTasks', requeued)
+      redis.call('HSET', KEYS[REMOVE.state], 'endedKeys', deleted, 'endedTasks', requeued)
       return {'more', deleted, requeued}
     end
   end

@@ -1,8 +1,9 @@
 //! The coordinator's pipe: its end is the coordinator's death.
 //!
 //! The coordinator holds the write end of our standard input. It writes one line, how to reach the store (a
-//! [`Handover`]), and never again. The kernel closes the pipe however the coordinator ends, so we know within a moment, without a network. We stop, and we bear witness: on this host a process
-//! can be *proven* gone, which ends the coordinator's lease at once instead of minutes later.
+//! [`Handover`]), and never again. The kernel closes the pipe however the coordinator ends, so we know within a moment,
+//! without a network. We stop, and we bear witness: on this host a process can be *proven* gone, which ends the
+//! coordinator's lease at once instead of minutes later.
 
 use std::io::{self, Read as _};
 use std::time::{Duration, Instant};

@@ -141,6 +141,7 @@ mod tests {
         );
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn whatever_else_stands_at_its_path_is_refused_at_once_by_name() {
         let top = tempfile::tempdir().unwrap();
@@ -174,6 +175,7 @@ mod tests {
         assert!(open(Path::new("/dev/null")).unwrap_err().to_string().contains("a device"));
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_fifo_with_a_reader_is_no_file_either() {
         let top = tempfile::tempdir().unwrap();

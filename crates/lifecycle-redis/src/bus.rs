@@ -19,14 +19,14 @@ use lifecycle_core::ids::AgentId;
 use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::StoreError;
 use crate::store::Store;
 
 pub use listening::Listening;
 
-/// Time between two messages of an observer to itself.
+/// Time between two messages of an observer to itself, and between two of anybody when the first did not come back.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// When one is on its way for longer than this, the subscription is taken for dead.
 const PING_TIMEOUT: Duration = Duration::from_secs(7);
@@ -153,6 +153,7 @@ impl Store {
             publisher: self.client.clone(),
             echo,
             rhythm,
+            pinged: None,
             unanswered: None,
             begun: Instant::now(),
             hints: Outbox { sender, missed: false },
@@ -185,6 +186,8 @@ struct Listener {
     echo: String,
     /// Time between two messages to ourselves.
     rhythm: Duration,
+    /// When the last of them was sent.
+    pinged: Option<Instant>,
     /// When the first of them was sent that none has come back for.
     unanswered: Option<Instant>,
     /// Our messages to ourselves say how long after this they were sent, in µs.
@@ -203,8 +206,7 @@ impl Listener {
             // The connection just made is no reconnect.
             while reconnects.try_recv().is_ok() {}
         }
-        let mut ping = interval(self.rhythm);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_look = Instant::now();
         loop {
             tokio::select! {
                 message = messages.recv() => match message {
@@ -225,16 +227,23 @@ impl Listener {
                     }
                     self.ping();
                 },
-                _ = ping.tick() => {
-                    if self.unanswered.is_some_and(|sent| sent.elapsed() > PING_TIMEOUT) {
-                        self.unanswered = None;
-                        self.listening.went_quiet();
-                        self.revive().await;
-                    }
-                    self.ping();
-                }
+                () = sleep_until(next_look) => next_look = self.look().await,
             }
         }
+    }
+
+    /// Sends the next message to ourselves when it is time, and asks again soon when one did not come back: the very first
+    /// can reach the server before the subscription does. Returns when to look next.
+    async fn look(&mut self) -> Instant {
+        if self.unanswered.is_some_and(|sent| sent.elapsed() > PING_TIMEOUT) {
+            self.unanswered = None;
+            self.listening.went_quiet();
+            self.revive().await;
+        } else if self.unanswered.is_none() && self.pinged.is_some_and(|at| at.elapsed() < self.rhythm) {
+            return self.pinged.unwrap_or(self.begun) + self.rhythm;
+        }
+        self.ping();
+        Instant::now() + PING_INTERVAL
     }
 
     async fn subscribe(&mut self) {
@@ -262,7 +271,9 @@ impl Listener {
         // On a task of its own: a store that does not answer must not stop the listening.
         let (publisher, echo) = (self.publisher.clone(), self.echo.clone());
         let stamp = self.begun.elapsed().as_micros().to_string();
-        self.unanswered.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        self.pinged = Some(now);
+        self.unanswered.get_or_insert(now);
         self.listening.sent();
         tokio::spawn(async move {
             let _: Result<(), _> = publisher.publish(echo, stamp).await;

@@ -26,7 +26,7 @@ local function publish(format, kind, fields)
   fields.timestamp = server_ms()
   local event = encode(format, fields)
   redis.call('PUBLISH', CHANNEL, event)
-  if ADDRESSED[kind] then redis.call('PUBLISH', AGENT_CHANNEL .. fields.agentId, event) end
+  if ADDRESSED[kind] and fields.agentId then redis.call('PUBLISH', AGENT_CHANNEL .. fields.agentId, event) end
 end
 
 -- The reply of a command, or nil where its key holds another type: nothing that somebody puts under a name of ours may stop

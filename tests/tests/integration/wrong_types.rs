@@ -350,7 +350,7 @@ fn a_removal_that_a_missing_right_stops_half_way_is_finished_by_the_next_pass() 
     settings.redis.url = site.server.url().replace("redis://", "redis://weak:pass@");
     let released = site.runtime.block_on(async {
         let store = Store::connect(&settings).await.unwrap();
-        store.release(&fleet.coder, "done").await
+        store.release(&fleet.coder, StopCause::Done, ProcessFate::Unknown).await
     });
     assert_eq!(released.unwrap_err().refusal(), Some(Refusal::NotPermitted));
     assert!(!site.client.exists(CACHE).unwrap(), "it stopped half-way");

@@ -32,8 +32,10 @@ use super::{ProcessId, Subreaper, Tree};
 const SHORTEST_PAUSE: Duration = Duration::from_millis(3);
 /// Longest pause while nothing happens. What a process starts without ever ending is found after that.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// How much of a processor looking may take at most: one part in so many.
+/// How much of a processor looking may take at most: one part in so many. On a busy machine a look takes longer than its
+/// own work, so no pause is longer than [`LONGEST_REST`] for it.
 const SHARE: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_millis(250);
 /// Most exits that are waited for at once; each takes a file descriptor. Others are seen by looking.
 const MOST_HANDLES: usize = 256;
 
@@ -187,11 +189,11 @@ impl Worker {
         }
         let cost = begun.elapsed();
         if scans {
-            self.scan_at = Instant::now() + cost * SHARE;
+            self.scan_at = Instant::now() + (cost * SHARE).min(LONGEST_REST);
         }
         self.pause = if happened { SHORTEST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
         // However large the machine is, looking leaves most of a processor to others.
-        thread::sleep(SHORTEST_PAUSE.max(cost * (SHARE - 1)));
+        thread::sleep((cost * (SHARE - 1)).clamp(SHORTEST_PAUSE, LONGEST_REST));
         let now = Instant::now();
         let scan = self.endings.wants_scan().then(|| self.scan_at.saturating_duration_since(now));
         let pauses = [Some(self.pause), self.endings.next_due(now), scan];

@@ -151,7 +151,7 @@ fn a_living_id_is_refused_naming_its_holder_and_a_takeover_fences_it() {
     let old = fleet.incarnation("coder-1");
 
     let mut second = fleet.agent("coder-1", "exit 0").spawn().unwrap();
-    assert_eq!(second.wait(SOON).unwrap().code(), Some(1));
+    assert_eq!(second.wait(SOON).unwrap().code(), Some(73));
     assert!(second.stderr().contains(&format!("pid {}", first.pid())), "{}", second.stderr());
     assert_eq!(fleet.incarnation("coder-1"), old);
 
@@ -357,7 +357,7 @@ fn a_living_agent_of_the_plain_protocol_keeps_its_id_until_its_heartbeat_is_over
     let beat = |timestamp: i64| format!("{{\"agentId\":\"p\",\"timestamp\":{timestamp}}}");
     fleet.client.run(&["SET", "agent:heartbeat:p", &beat(now)]).unwrap();
     let mut agent = fleet.agent("p", "exit 0").spawn().unwrap();
-    assert_eq!(agent.wait(SOON).unwrap().code(), Some(1), "{}", agent.stderr());
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(73), "{}", agent.stderr());
     assert!(fleet.client.exists("agent:heartbeat:p").unwrap());
     fleet.client.run(&["SET", "agent:heartbeat:p", &beat(now - 180_000)]).unwrap();
     let mut agent = fleet.agent("p", "exit 0").spawn().unwrap();

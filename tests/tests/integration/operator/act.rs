@@ -137,10 +137,11 @@ fn drain_with_wait_ends_when_the_agent_has_left_and_says_how() {
     let mut drain = site.spawn(&["drain", "coder-1", "--wait", "60s"]);
     let ordered = eventually(SOON, "the order", || Ok(site.beats(&life))).unwrap();
     assert_eq!(ordered.0, Order::Drain);
-    site.runtime.block_on(site.store.release(&life, StopCause::Done, ProcessFate::Unknown)).unwrap().unwrap();
+    let left = site.store.release(&life, StopCause::Operator, ProcessFate::Unknown);
+    site.runtime.block_on(left).unwrap().unwrap();
     assert_eq!(drain.wait(SOON).unwrap().code(), Some(0), "{}", drain.stderr());
     assert!(
-        drain.stdout().contains("left by itself") && drain.stdout().contains("drained"),
+        drain.stdout().contains("left by itself") && drain.stdout().contains("(operator)"),
         "{}",
         drain.stdout()
     );

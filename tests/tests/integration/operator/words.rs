@@ -28,7 +28,8 @@ fn a_command_that_check_prints_can_be_pasted_into_a_shell() {
     fs::write(&plan, text).unwrap();
     let checked = ended(site.role("coordinator", &["check", plan.to_str().unwrap()]));
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
-    let line = checked.stdout.lines().find_map(|line| line.trim().strip_prefix("agent coder: ")).unwrap();
+    let line =
+        checked.stdout.lines().find_map(|line| line.trim().strip_prefix("agent shop.coder: ")).unwrap();
     assert!(line.starts_with("printf '<%s>' ") && line.contains(" --plain=a/b "), "{line}");
     let pasted = ended(Role::program("sh", Path::new("/bin/sh")).args(["-c", line]));
     assert_eq!(pasted.stdout, r"<it's><$HOME; rm *><--plain=a/b><><two\nlines>", "{line}");

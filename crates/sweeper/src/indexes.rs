@@ -30,7 +30,11 @@ impl Sweeper {
         for id in &found.unusable {
             self.is_cleanable(id);
         }
-        self.accept(seen);
+        // What can be helped is accepted only once it was: a store that refuses that (for want of a right, say) is asked
+        // again by the next pass, and not only by the next reconcile.
+        if found.unleased.is_empty() && found.left.is_empty() {
+            self.accept(seen);
+        }
         Ok(found)
     }
 

@@ -362,6 +362,21 @@ fn a_removal_that_a_missing_right_stops_half_way_is_finished_by_the_next_pass() 
 }
 
 #[test]
+fn a_registration_that_a_missing_right_stops_leaves_no_record_behind() {
+    let mut site = Site::start();
+    site.redis(&["ACL", "SETUSER", "weak", "on", ">pass", "~*", "&*", "+@all", "-zadd"]);
+    let mut settings = site.store.settings().clone();
+    settings.redis.url = site.server.url().replace("redis://", "redis://weak:pass@");
+    let registered = site.runtime.block_on(async {
+        let store = Store::connect(&settings).await.unwrap();
+        store.register(&registration(CODER), AgentState::Running, None).await
+    });
+    assert_eq!(registered.unwrap_err().refusal(), Some(Refusal::NotPermitted));
+    assert_eq!(site.traces(CODER, ""), [""; 0]);
+    site.is_clean_but_for("", "refused");
+}
+
+#[test]
 fn a_child_leaves_nothing_behind_whatever_type_stands_under_any_name() {
     a_child_is_removed_whole(Way::Released);
 }

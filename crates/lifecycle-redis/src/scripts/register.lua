@@ -51,6 +51,7 @@ local now = server_ms()
 local record = fields_of(KEYS[3], 'incarnation', 'host', 'pid', 'ended')
 local lease = redis.call('ZSCORE', KEYS[2], args.agentId)
 redis.call('SCARD', KEYS[1])
+redis.call('HLEN', KEYS[3])
 local generation = redis.call('GET', KEYS[4])
 
 if args.again then
@@ -87,14 +88,14 @@ end
 local incarnation
 incarnation, generation = begin(args, KEYS[5], KEYS[4], generation)
 
--- The record first: where somebody else has put another type under its name, nothing but this fails.
+-- The lease first: who stops here for want of a right leaves something that ends by itself, and no record without a lease.
+redis.call('ZADD', KEYS[2], now + args.leaseMs, args.agentId)
 redis.call('HSET', KEYS[3], 'incarnation', incarnation, 'registeredAt', now, 'steadySince', now,
   'generation', generation)
 for name, value in pairs(args.fields) do redis.call('HSET', KEYS[3], name, value) end
 -- Another type under the name of the counters must not keep anybody from registering.
 if not record[1] then redis.pcall('HINCRBY', KEYS[5], 'agents', 1) end
 redis.call('SADD', KEYS[1], args.agentId)
-redis.call('ZADD', KEYS[2], now + args.leaseMs, args.agentId)
 if parent_there then unless_mistyped('SADD', KEYS[7], args.agentId) end
 if sprint_there then unless_mistyped('SADD', KEYS[9], args.agentId) end
 publish(args.format, EVENT.agent_registered, {

@@ -29,7 +29,7 @@ Examples:
 A living agent hands its tasks back and leaves, and its coordinator starts it again. One that is not there (it was stopped
 with --no-replace, or given up after too many crashes) is started again as well.")]
 pub(crate) struct Arguments {
-    /// The agent: <epic>.<id>
+    /// The agent: `EPIC.NAME`
     #[arg(value_name = "ID")]
     id: AgentId,
     /// Let it finish the tasks it has first

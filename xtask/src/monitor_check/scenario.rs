@@ -31,7 +31,7 @@ const PLAIN_PAUSE: Duration = Duration::from_secs(1);
 /// More than can be done while anybody looks.
 const TASKS: u32 = 400;
 /// More than anybody is killed.
-const ATTEMPTS: u32 = 10;
+const CRASHES: u32 = 10;
 
 /// The same for all roles: the defaults, but faster.
 const SETTINGS: &[(&str, &str)] = &[
@@ -46,15 +46,15 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// What happens, and when.
 const TROUBLE: &[(u64, Trouble)] = &[
-    (8, Trouble::Kill("agent-2")),
+    (8, Trouble::Kill("check.agent-2")),
     (10, Trouble::Freeze),
-    (12, Trouble::Kill("agent-5")),
+    (12, Trouble::Kill("check.agent-5")),
     (16, Trouble::Silence(1)),
-    (17, Trouble::Kill("agent-1")),
+    (17, Trouble::Kill("check.agent-1")),
     (21, Trouble::Thaw),
-    (23, Trouble::Kill("agent-6")),
+    (23, Trouble::Kill("check.agent-6")),
     (26, Trouble::Silence(6)),
-    (31, Trouble::Kill("agent-4")),
+    (31, Trouble::Kill("check.agent-4")),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -217,7 +217,7 @@ fn plan() -> String {
     for task in 1..=TASKS {
         let _ = write!(
             plan,
-            "\n[[sprint.task]]\nid = \"task-{task}\"\ninput = \"{}\"\nattempts = {ATTEMPTS}\n",
+            "\n[[sprint.task]]\nid = \"task-{task}\"\ninput = \"{}\"\nmax_crashes = {CRASHES}\n",
             4 + task / 8
         );
     }

@@ -1,6 +1,6 @@
 //! The handle of a registered agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,11 +38,15 @@ pub(crate) struct Inner {
     pub(crate) in_flight: Mutex<BTreeMap<TaskId, Assignment>>,
     /// What was proven of the processes that this life started.
     pub(crate) proven: Mutex<ProcessFate>,
+    /// Runs that this life has ended, the latest ones: a store that went back in time hands them out again.
+    pub(crate) ended_runs: Mutex<VecDeque<(TaskId, u32)>>,
     pub(crate) stop: watch::Sender<Option<Stop>>,
     /// Counts beats that were answered; changes wake whoever looks at keys from time to time.
     pub(crate) beats: watch::Sender<u64>,
     /// The lease has certainly run out and could not be renewed: take no work until a beat is answered.
     pub(crate) suspended: watch::Sender<bool>,
+    /// The store may not know of the tasks in hand.
+    pub(crate) untold_tasks: AtomicBool,
     /// Beat now.
     pub(crate) beat_now: Notify,
     /// Look for tasks now.
@@ -85,9 +89,11 @@ impl Agent {
                 said: Mutex::new(Said { state: AgentState::Starting, progress: None }),
                 in_flight: Mutex::default(),
                 proven: Mutex::new(ProcessFate::Unknown),
+                ended_runs: Mutex::default(),
                 stop: watch::Sender::new(None),
                 beats: watch::Sender::new(0),
                 suspended: watch::Sender::new(false),
+                untold_tasks: AtomicBool::new(false),
                 beat_now: Notify::new(),
                 look_for_tasks: Notify::new(),
                 releasing: AtomicBool::new(false),
@@ -230,6 +236,19 @@ impl Inner {
         lock(&self.in_flight)
     }
 
+    /// Whether this life has ended that run of the task before.
+    pub(crate) fn has_ended(&self, task: &Assignment) -> bool {
+        lock(&self.ended_runs).iter().any(|(id, run)| *id == task.task && *run == task.run)
+    }
+
+    pub(crate) fn note_ended(&self, task: &Assignment) {
+        let mut ended = lock(&self.ended_runs);
+        ended.push_back((task.task.clone(), task.run));
+        if ended.len() > ENDED_RUNS_KEPT {
+            ended.pop_front();
+        }
+    }
+
     /// Makes the stop at least this urgent. A less urgent one changes nothing.
     pub(crate) fn raise(&self, urgency: Urgency, cause: StopCause) {
         let raised = self.stop.send_if_modified(|stop| {
@@ -260,6 +279,9 @@ impl Inner {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// More tasks than an agent ends in the time that a store can forget.
+const ENDED_RUNS_KEPT: usize = 1_000;
 
 /// How often an earlier life may turn out to be alive, and the pause before it is looked at again.
 const MOST_REFUSALS: u32 = 5;

@@ -27,7 +27,6 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut rhythm = Rhythm::new(&inner);
     let mut tracker = MemoryTracker::new(inner.registration.role, inner.memory_limit);
     // A store that lost its memory may go away again before it has heard of all of them.
-    let mut untold_tasks = false;
     loop {
         let sent = Instant::now();
         let memory = tracker.sample().await;
@@ -37,8 +36,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 if let Some((order, why)) = reply.order {
                     inner.obey(order, &why);
                 }
-                if untold_tasks {
-                    untold_tasks = restore_tasks(&inner).await.is_err();
+                if inner.untold_tasks.swap(false, Ordering::SeqCst) {
+                    tell_tasks(&inner).await;
                 }
                 jittered(inner.store.settings().heartbeat.interval)
             }
@@ -46,7 +45,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             Ok(Fenced::Unknown) if inner.releasing.load(Ordering::SeqCst) => return,
             Ok(Fenced::Unknown) => match register_again(&inner).await {
                 Ok(true) => {
-                    untold_tasks = restore_tasks(&inner).await.is_err();
+                    tell_tasks(&inner).await;
                     Duration::ZERO
                 }
                 Ok(false) => return fenced(&inner).await,
@@ -120,7 +119,13 @@ fn wall_clock_ms() -> Option<u64> {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok().map(millis)
 }
 
-/// Tells a store that lost its memory of the tasks in hand.
+/// Tells the store of the tasks in hand; after a failure, with the next beat again.
+async fn tell_tasks(inner: &Inner) {
+    if restore_tasks(inner).await.is_err() {
+        inner.untold_tasks.store(true, Ordering::SeqCst);
+    }
+}
+
 async fn restore_tasks(inner: &Inner) -> Result<(), StoreError> {
     let life = inner.life();
     let in_hand: Vec<_> = inner.in_flight().values().cloned().collect();

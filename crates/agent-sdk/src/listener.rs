@@ -1,6 +1,7 @@
 //! Hearing one's own name on the event bus: the last call before a cleanup, an order, a task.
 
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 
 use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::record::Order;
@@ -16,6 +17,8 @@ pub(crate) async fn run(inner: Weak<Inner>, mut bus: Bus) {
         match hint {
             Hint::Event(event) if event.is_about(inner.registration.id.as_str()) => react(&inner, &event),
             Hint::Resync(_) => {
+                // The store may have gone back in time while it was away, to before a task was handed out.
+                inner.untold_tasks.store(true, Ordering::SeqCst);
                 inner.beat_now.notify_one();
                 inner.look_for_tasks.notify_one();
             }

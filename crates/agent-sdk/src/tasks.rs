@@ -51,7 +51,10 @@ impl Agent {
             if !*inner.suspended.borrow() {
                 match inner.store.assignments(self.id()).await {
                     Ok(tasks) => {
-                        let next = tasks.into_iter().find(|task| !inner.in_flight().contains_key(&task.task));
+                        let is_new = |task: &Assignment| {
+                            !inner.in_flight().contains_key(&task.task) && !inner.has_ended(task)
+                        };
+                        let next = tasks.into_iter().find(is_new);
                         if next.is_some() {
                             return next;
                         }
@@ -92,6 +95,9 @@ impl Agent {
             Work::Failed(detail) => self.record(&task, Outcome::Failed, &detail).await,
             Work::Abandoned => Ok(Attempt::Abandoned),
         };
+        if matches!(result, Ok(Attempt::Recorded(_) | Attempt::TakenBack)) {
+            self.inner.note_ended(&task);
+        }
         self.inner.in_flight().remove(&task.task);
         if self.stop_requested().is_none() {
             self.set_state(AgentState::Running);

@@ -65,13 +65,18 @@ impl Store {
             self.keys().state(life.id.as_str()),
             self.keys().generation(),
             self.keys().task(&life.id, &task.task),
+            self.keys().sprint_tasks(&task.sprint),
         ];
-        let args =
-            vec![life.incarnation.to_string().into(), life.generation.as_str().into(), text(task.run.into())];
+        let args = vec![
+            life.incarnation.to_string().into(),
+            life.generation.as_str().into(),
+            text(task.run.into()),
+            task.task.as_str().into(),
+        ];
         task_reply(&Reply::read(self.run(&self.scripts.task_start, names, args).await?)?)
     }
 
-    /// Puts a task in flight back into a store that lost its memory.
+    /// Puts a task in flight back into a store that lost its memory, unless that run is over by its record.
     ///
     /// # Errors
     /// As the store says.
@@ -86,6 +91,7 @@ impl Store {
             self.keys().generation(),
             self.keys().task(&life.id, &task.task),
             self.keys().keys(id),
+            self.keys().sprint_tasks(&task.sprint),
         ];
         let args = vec![
             id.into(),

@@ -3,6 +3,7 @@
 
 mod costs;
 mod ids;
+mod rollback;
 mod rubbish;
 
 use std::fs;

@@ -1,7 +1,7 @@
 -- Task records, as scripts see them.
 
 local function task_record(tasks_key, id)
-  local bytes = redis.call('HGET', tasks_key, id)
+  local bytes = unless_mistyped('HGET', tasks_key, id)
   local task = bytes and decode(bytes)
   -- A word that nobody knows is no state to act on: the coordinator writes such a record anew.
   if task and TASK_STATE[task.state] then return task end

@@ -23,8 +23,8 @@ fn an_agent_listens_to_its_own_channel_alone_and_hears_an_order_there_long_befor
     let mut stop = fleet.role("lifecyclectl").args(["stop", "coder-1"]).spawn().unwrap();
     assert_eq!(stop.wait(SOON).unwrap().code(), Some(0), "{}", stop.stderr());
     let (_, said) = own.next(SOON).unwrap().unwrap();
-    let (_, heard) = all.next(SOON).unwrap().unwrap();
-    assert_eq!(said, heard, "observers hear the same");
+    // Observers hear the same, among other things: the agent beats because it was told so, or because it has just come.
+    while all.next(SOON).unwrap().expect("observers hear the same").1 != said {}
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(143), "{}", agent.stderr());
 }
 

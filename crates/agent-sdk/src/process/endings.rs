@@ -148,7 +148,8 @@ impl<R> Endings<R> {
         });
     }
 
-    /// What is due now, each once.
+    /// What is due now, each once, the oldest processes first: a shell whose command is ended before the shell itself goes on
+    /// with the next line of its script, as if the command had come to its end.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(ProcessId, Due)> {
         let mut due = Vec::new();
         for (process, stray) in self.strays.iter_mut().filter(|(_, stray)| !stray.gone) {
@@ -164,6 +165,7 @@ impl<R> Endings<R> {
                 due.push((*process, Due::Kill));
             }
         }
+        due.sort_by_key(|(process, due)| (*due == Due::Kill, process.start, process.pid));
         due
     }
 

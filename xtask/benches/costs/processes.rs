@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lifecycle_core::keys::KeySchema;
-use lifecycle_tests::{PlainClient, Role, Server, eventually};
+use lifecycle_tests::{PlainClient, Reply, Role, Server, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::report::{Better, Report, median};
@@ -110,9 +110,14 @@ fn mass_exit(server: &Server, client: &mut PlainClient, supervisors: u16, report
     }
     let log = KeySchema::default().log();
     eventually(SOON, "every killed supervisor to be looked after", || {
-        let said = client.run(&["XRANGE", &log, "-", "+"])?;
-        let acknowledged = format!("{said:?}").matches("acknowledge").count();
-        Ok((acknowledged >= pids.len()).then_some(()))
+        let Reply::Array(entries) = client.run(&["XRANGE", &log, "-", "+"])? else { return Ok(None) };
+        let acknowledges = |entry: &&Reply| match entry {
+            Reply::Array(parts) => {
+                parts.iter().any(|part| part.texts().iter().any(|text| text == "acknowledge"))
+            }
+            _ => false,
+        };
+        Ok((entries.iter().filter(acknowledges).count() >= pids.len()).then_some(()))
     })?;
     let spent = cpu_of(&[coordinator.pid()])? - before;
     drop((coordinator, sweeper));

@@ -11,7 +11,7 @@ pub enum AgentError {
     Name(#[from] InvalidName),
     /// The id is alive elsewhere. Nothing was written.
     #[error(
-        "agent {id} is already registered{} by pid {pid} on {host} and its lease runs for another {lease_left_ms} ms: choose another id, stop that one (lifecyclectl stop {id}), or take over explicitly",
+        "agent {id} is already registered{} by pid {pid} on {host} and its lease runs for another {lease_left_ms} ms: choose another id, stop that one (lifecyclectl stop {id}), or take over explicitly (agent run --takeover)",
         .incarnation.map(|i| format!(" (incarnation {i})")).unwrap_or_default()
     )]
     Held {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::record::Order;
+use lifecycle_core::shutdown::StopCause;
 use lifecycle_core::sprint::{Process, seat_of};
 use lifecycle_core::sweep::Reason;
 use lifecycle_redis::SprintEnded;
@@ -74,10 +75,9 @@ impl Sprint {
         // Some may have registered only now.
         let ids: Vec<_> = self.plan.agents.iter().map(|agent| &agent.id).collect();
         let records = desk.store().records(&ids).await?;
-        let why = if manner == Manner::Finished {
-            Reason::SprintCompleted.as_str()
-        } else {
-            "coordinator_stopping"
+        let why = match manner {
+            Manner::Finished => StopCause::SprintCompleted,
+            _ => StopCause::CoordinatorStopping,
         };
         for ((post, agent), record) in self.posts.iter_mut().zip(&self.plan.agents).zip(records) {
             let Post { child: Some(child), .. } = post else { continue };
@@ -86,7 +86,7 @@ impl Sprint {
             let Some(record) = own else { continue };
             child.incarnation = Some(record.incarnation);
             let Some(order) = child.order_due().and_then(Manner::order) else { continue };
-            desk.store().order(agent.id.as_str(), Some(record.incarnation), order, why).await?;
+            desk.store().order(agent.id.as_str(), Some(record.incarnation), order, why.as_str()).await?;
             child.ordered();
         }
         Ok(())
@@ -106,7 +106,7 @@ impl Sprint {
                 self.reap(desk, id, record.incarnation, Reason::ProcessExited).await?;
             } else if is_first || (order == Order::Terminate && self.guests_told != Some(order)) {
                 self.say(desk, &format!("{id}, which is not of this plan, is told to leave"));
-                let why = Reason::SprintCompleted.as_str();
+                let why = StopCause::SprintCompleted.as_str();
                 desk.store().order(id, Some(record.incarnation), order, why).await?;
             }
         }

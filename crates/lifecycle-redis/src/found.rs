@@ -45,8 +45,13 @@ impl Store {
             return Ok(Vec::new());
         }
         let epic = EpicId::new(text(epic)).ok().map(|epic| schema.epic_sprints(&epic));
-        let owned =
-            [state, schema.sprint_agents(sprint), schema.sprint_tasks(sprint), schema.sprint_requeue(sprint)];
+        let owned = [
+            state,
+            schema.sprint_agents(sprint),
+            schema.sprint_tasks(sprint),
+            schema.sprint_requeue(sprint),
+            schema.sprint_inbox(sprint),
+        ];
         Ok(owned.into_iter().chain(epic).collect())
     }
 

@@ -203,7 +203,8 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn task_records(&self, sprint: &SprintId) -> Result<TaskRecords, StoreError> {
-        let hash: Value = self.client.hgetall(self.keys().sprint_tasks(sprint)).await?;
+        let key = self.keys().sprint_tasks(sprint);
+        let hash: Value = self.of_key(&key, self.client.hgetall(&key).await).await?;
         let mut flat: Vec<Value> = match hash {
             Value::Map(map) => map.inner().into_iter().flat_map(|(k, v)| [Value::from(k), v]).collect(),
             other => other.into_array(),
@@ -228,7 +229,8 @@ impl Store {
         &self,
         sprint: &SprintId,
     ) -> Result<std::collections::HashMap<String, String>, StoreError> {
-        Ok(fields(self.client.hgetall(self.keys().sprint_state(sprint)).await?))
+        let key = self.keys().sprint_state(sprint);
+        Ok(fields(self.of_key(&key, self.client.hgetall(&key).await).await?))
     }
 
     /// Ids of the agents registered for the sprint.
@@ -236,7 +238,8 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn sprint_agents(&self, sprint: &SprintId) -> Result<Vec<String>, StoreError> {
-        Ok(self.client.smembers(self.keys().sprint_agents(sprint)).await?)
+        let key = self.keys().sprint_agents(sprint);
+        self.of_key(&key, self.client.smembers(&key).await).await
     }
 
     /// Gives a waiting task to one life of an agent.

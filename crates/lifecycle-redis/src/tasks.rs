@@ -44,13 +44,14 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn assignments(&self, id: &AgentId) -> Result<Vec<Assignment>, StoreError> {
-        let owned: Vec<String> = self.client.smembers(self.keys().keys(id.as_str())).await?;
+        let key = self.keys().keys(id.as_str());
+        let owned: Vec<String> = self.of_key(&key, self.client.smembers(&key).await).await?;
         let prefix = self.keys().task_prefix(id.as_str());
         let mut names: Vec<String> = owned.into_iter().filter(|key| key.starts_with(&prefix)).collect();
         names.sort_unstable();
         let mut found = Vec::with_capacity(names.len());
         for name in names {
-            let hash: Value = self.client.hgetall(name).await?;
+            let hash: Value = self.of_key(&name, self.client.hgetall(&name).await).await?;
             found.extend(Assignment::from_fields(&fields(hash)));
         }
         Ok(found)

@@ -8,14 +8,14 @@ local function task_record(tasks_key, id)
   return nil
 end
 
--- Nil, or an error that names the first of these keys (name, type, name, type, …) that holds another type. A script
+-- Nil, or an error if one of these keys (name, type, name, type, …) holds another type; blame.rs finds out which. A script
 -- that is refused half-way is not rolled back, so it asks before it writes.
 local function wrong_type(...)
   local wanted = {...}
   for i = 1, #wanted, 2 do
     local kind = redis.call('TYPE', wanted[i])['ok']
     if kind ~= 'none' and kind ~= wanted[i + 1] then
-      return redis.error_reply('WRONGTYPE ' .. wanted[i] .. ' holds a ' .. kind .. ' where a ' .. wanted[i + 1] .. ' belongs: rename or delete it')
+      return redis.error_reply('WRONGTYPE Operation against a key holding the wrong kind of value')
     end
   end
   return nil

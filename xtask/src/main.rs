@@ -48,7 +48,7 @@ enum Task {
         #[arg(last = true, value_name = "FILTER")]
         args: Vec<OsString>,
     },
-    /// Measure what a pass, a reap and a beat cost, beside the seed document's algorithm
+    /// Measure what a pass, a reap and a beat cost, beside the original design's algorithm
     #[command(disable_help_flag = true)]
     Bench {
         /// Options of the measuring program; `--help` names them

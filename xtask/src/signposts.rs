@@ -1,4 +1,4 @@
-//! ARCHITECTURE.md leads from each row of the seed document to its code and its test. A signpost that points nowhere is
+//! ARCHITECTURE.md leads from each row of the original design to its code and its test. A signpost that points nowhere is
 //! worse than none, so every one is followed.
 //!
 //! In the tables of the section [`SECTION`], `` `path::word` `` in backticks says that the file is there and has the word
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::workspace;
 
-const SECTION: &str = "## From the seed document to the code";
+const SECTION: &str = "## From the original design to the code";
 const TESTS: &str = "tests/tests/integration";
 
 /// Follows every signpost and names all that lead nowhere.

@@ -17,7 +17,7 @@ pub enum AgentError {
     Held {
         /// The id.
         id: String,
-        /// Its life; `None` for an agent on the seed's plain protocol.
+        /// Its life; `None` for an agent on the plain protocol.
         incarnation: Option<Incarnation>,
         /// Where it runs.
         host: String,

@@ -26,7 +26,6 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut released = inner.released.subscribe();
     let mut rhythm = Rhythm::new(&inner);
     let mut tracker = MemoryTracker::new(inner.registration.role, inner.memory_limit);
-    // A store that lost its memory may go away again before it has heard of all of them.
     loop {
         let sent = Instant::now();
         let memory = tracker.sample().await;
@@ -114,7 +113,7 @@ async fn beat(inner: &Inner, memory: MemoryUsage) -> Result<Fenced<BeatReply>, S
     inner.store.beat(&life, millis(inner.registration.lease), &beat, said.state).await
 }
 
-/// For readers of the seed's plain protocol; no decision of ours uses a host's clock.
+/// For readers of the plain protocol; no decision of ours uses a host's clock.
 fn wall_clock_ms() -> Option<u64> {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok().map(millis)
 }

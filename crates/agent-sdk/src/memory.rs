@@ -13,7 +13,7 @@ use crate::process::{own_cgroup, proportional, resident, tree_of};
 
 /// How old a sample may be: beats that only tell of another state come in quick succession.
 const AGE: Duration = Duration::from_secs(1);
-/// Growth over the lowest sample that is worth a closer look, in bytes: the seed's alarm threshold.
+/// Growth over the lowest sample that is worth a closer look, in bytes: the original design's alarm threshold.
 const NOTABLE: u64 = 100_000_000;
 
 /// What an agent reports as its own.
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sample_has_the_seeds_figures_and_the_trees() {
+    async fn a_sample_has_the_original_designs_figures_and_the_trees() {
         // No group allows less than this test needs.
         let usage = MemoryTracker::new(Role::Worker, Some(u64::MAX)).sample().await;
         assert!(

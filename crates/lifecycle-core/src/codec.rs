@@ -1,5 +1,5 @@
 //! What bytes in Redis mean: MessagePack maps with named fields, and JSON for reading anything and for
-//! fleets that mix in clients of the seed's plain protocol.
+//! fleets that mix in clients of the plain protocol.
 //!
 //! The first byte tells them apart: JSON objects start with `{`, MessagePack maps never do (`0x7b` is a
 //! small integer there).

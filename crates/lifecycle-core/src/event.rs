@@ -240,9 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_events_and_unknown_types_are_understood() {
-        let seed = br#"{"type":"heartbeat_sent","agentId":"a","timestamp":1764000000000}"#;
-        assert_eq!(decode::<Event>(seed).unwrap().kind, EventKind::HeartbeatSent);
+    fn the_original_designs_events_and_unknown_types_are_understood() {
+        let original = br#"{"type":"heartbeat_sent","agentId":"a","timestamp":1764000000000}"#;
+        assert_eq!(decode::<Event>(original).unwrap().kind, EventKind::HeartbeatSent);
         let newer = br#"{"v":9,"type":"agent_promoted","agentId":"a","timestamp":1,"novel":{"x":[1]}}"#;
         assert_eq!(decode::<Event>(newer).unwrap().kind, EventKind::Unknown);
         let fate = |word: &str| {

@@ -1,6 +1,6 @@
-//! Did the memory of the fleet grow as a leak does? The seed's rule, corrected.
+//! Did the memory of the fleet grow as a leak does? The original design's rule, corrected.
 //!
-//! The seed compares two totals of the fleet. An agent that joins then looks like a leak, one that leaves hides one,
+//! The original design compares two totals of the fleet. An agent that joins then looks like a leak, one that leaves hides one,
 //! and a baseline that each look overwrites is hardly ever as old as it claims. Here every agent is compared with
 //! *itself*, in one life, and only if it was there all the while:
 //!
@@ -29,7 +29,7 @@ const MOST_AGENTS: usize = 100_000;
 /// How many of those that grew most are named.
 const NAMED: usize = 10;
 
-/// Memory of the fleet, in the seed's words. Bytes; `timestamp` is server time in ms.
+/// Memory of the fleet, in the original design's words. Bytes; `timestamp` is server time in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MemoryStats {

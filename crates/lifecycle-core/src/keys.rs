@@ -210,7 +210,7 @@ impl KeySchema {
         .concat()
     }
 
-    /// What a key of the product holds. `None` for a key of others, and for those names of the seed's plain protocol that
+    /// What a key of the product holds. `None` for a key of others, and for those names of the plain protocol that
     /// may hold anything (`agent:task:<id>`, `agent:deps:<id>:…`).
     #[must_use]
     pub fn holds(&self, key: &str) -> Option<KeyType> {
@@ -234,7 +234,7 @@ impl KeySchema {
             return Some(KeyOwner::Fleet);
         }
         if let Some(rest) = plain.strip_prefix(TASK) {
-            // The seed's plain protocol has `agent:task:<id>` too.
+            // The plain protocol has `agent:task:<id>` too.
             return Some(KeyOwner::Agent(rest.split(':').next().unwrap_or(rest)));
         }
         if let Some(rest) = plain.strip_prefix("agent:deps:") {
@@ -253,7 +253,7 @@ impl KeySchema {
         !key.is_empty() && self.parse(key).is_none()
     }
 
-    /// Whether `key` is one that an agent of the seed's plain protocol left behind: `agent:task:<id>`,
+    /// Whether `key` is one that an agent of the plain protocol left behind: `agent:task:<id>`,
     /// `agent:task:<id>:…`, `agent:deps:<id>`, `agent:deps:<id>:…` or `agent:state:<id>`, or what a sweeper remembered of
     /// it (`sweep:look:<id>`), compared exactly.
     #[must_use]

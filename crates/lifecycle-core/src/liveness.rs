@@ -1,7 +1,7 @@
 //! When is an agent's lease over?
 //!
 //! A registered agent has a lease in `agents:leases`, renewed by each beat: there is nothing to judge but
-//! `end ≤ now`, both in server time. An agent on the seed's plain protocol has only
+//! `end ≤ now`, both in server time. An agent on the plain protocol has only
 //! `agent:heartbeat:<id>`; this module turns that into a lease.
 //!
 //! A plain beat carries two clocks. Its *timestamp* is by the agent's own, which may be an hour off. The time at which its
@@ -10,10 +10,10 @@
 //!
 //! ```text
 //!   written            now         expires
-//!      │◀─────────── lifetime ───────▶│        180 s in the seed's protocol
+//!      │◀─────────── lifetime ───────▶│        180 s in the plain protocol
 //! ```
 //!
-//! - **The two agree** (with the seed's lifetime, or the fleet's `heartbeat.ttl`): the beat was written then, and the lease
+//! - **The two agree** (with the original design's lifetime, or the fleet's `heartbeat.ttl`): the beat was written then, and the lease
 //!   runs from there.
 //! - **They do not**: one of them is wrong, and nobody can say which. What is certain is that the key is what it was at
 //!   an earlier look, or is not: each write moves the expiry. So the beat is taken down ([`FirstLook`]), and
@@ -29,8 +29,8 @@ use std::time::Duration;
 
 use crate::record::Heartbeat;
 
-/// The lifetime that the seed's protocol gives a heartbeat, whatever this fleet's own agents use.
-const SEEDS_LIFETIME: Duration = Duration::from_secs(180);
+/// The lifetime that the plain protocol gives a heartbeat, whatever this fleet's own agents use.
+const PLAIN_LIFETIME: Duration = Duration::from_secs(180);
 /// How far the two clocks of a plain beat may be apart: its way to the store, and lifetimes in whole seconds.
 const TOLERANCE_MS: u64 = 1_000;
 /// Longest time a first look is remembered, in ms.
@@ -171,7 +171,7 @@ fn agreed_on(timestamp: u64, expires_at: u64, now: u64, lifetime: Duration) -> O
 
 /// When a beat was written if it was given one of the usual lifetimes.
 fn by_server(expires_at: u64, now: u64, lifetime: Duration) -> impl Iterator<Item = u64> {
-    [lifetime, SEEDS_LIFETIME]
+    [lifetime, PLAIN_LIFETIME]
         .into_iter()
         .filter_map(move |lifetime| expires_at.checked_sub(millis(lifetime)))
         .filter(move |written| *written <= now + TOLERANCE_MS)

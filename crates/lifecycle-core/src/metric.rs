@@ -1,6 +1,6 @@
 //! The metrics: every name, unit and meaning, once.
 //!
-//! The first group carries the names of the seed document, the others the prefix `lifecycle_` and base units.
+//! The first group carries the names of the original design, the others the prefix `lifecycle_` and base units.
 //! Several sweepers show the same fleet. Figures of the fleet, and counters of what all of them hear on the bus, are
 //! read with `max`; counters of what one sweeper did, with `sum`. Each HELP text says which.
 //!
@@ -25,7 +25,7 @@ pub const MEMORY_LEAK: &str = "memory_leak_detected";
 pub const LEAKING_AGENTS: &str = "lifecycle_leaking_agents";
 /// Counter by `limit` (`soft`, `hard`): memory limits exceeded, as told on the bus.
 pub const MEMORY_LIMITS: &str = "lifecycle_memory_limits_exceeded_total";
-/// Gauge by `state`: agents by the state they report, `plain` for those on the seed's protocol.
+/// Gauge by `state`: agents by the state they report, `plain` for those on the plain protocol.
 pub const AGENTS_BY_STATE: &str = "lifecycle_agents";
 /// Gauge by `reason`: orphans that the last pass of this sweeper left standing (held, failed, or another sweeper's).
 pub const ORPHANS: &str = "lifecycle_orphans";
@@ -89,7 +89,7 @@ pub enum Kind {
     Gauge,
     /// Observations in buckets.
     Histogram,
-    /// A counter whose name, fixed by the seed, does not end as a counter's must: it is shown without a type.
+    /// A counter whose name, fixed by the original design, does not end as a counter's must: it is shown without a type.
     Untyped,
 }
 
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_seeds_metrics_have_literally_the_seeds_names() {
+    fn the_original_designs_metrics_have_literally_the_original_designs_names() {
         assert_eq!(
             [AGENT_COUNT, ORPHAN_CLEANUP, AGENT_MEMORY, MEMORY_GROWTH, MEMORY_LEAK],
             [

@@ -145,7 +145,7 @@ impl AgentRecord {
     }
 }
 
-/// `agent:heartbeat:<id>`: one beat. Agents on the seed's plain protocol write the same fields but no
+/// `agent:heartbeat:<id>`: one beat. Agents on the plain protocol write the same fields but no
 /// incarnation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -172,7 +172,7 @@ pub struct Heartbeat {
     pub progress: Option<String>,
 }
 
-/// Memory figures in bytes, named as in the seed, and what else is known of the agent's process tree.
+/// Memory figures in bytes, named as in the original design, and what else is known of the agent's process tree.
 ///
 /// What a heap is depends on who measures. A Node client writes `process.memoryUsage()`; our own agents, which may run
 /// any command, write what the kernel knows: `heapUsed` is resident memory that belongs to one process alone,
@@ -271,7 +271,7 @@ mod tests {
     use crate::codec::decode;
 
     #[test]
-    fn the_seeds_heartbeat_is_read() {
+    fn the_original_designs_heartbeat_is_read() {
         let beat: Heartbeat = decode(
             br#"{"agentId":"stale-agent","timestamp":1764000000000,"pid":42,
                  "memoryUsage":{"rss":1048576,"heapTotal":10,"heapUsed":5,"external":1,"arrayBuffers":7},"state":"busy"}"#,

@@ -52,7 +52,7 @@ pub struct Known {
     pub active: bool,
     /// End of its lease in ms of server time.
     pub lease_end: Option<u64>,
-    /// Its life; `None` for an agent on the seed's plain protocol.
+    /// Its life; `None` for an agent on the plain protocol.
     pub incarnation: Option<Incarnation>,
     /// Why its life is over, if that is proven.
     pub ended: Option<String>,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::Wire;
 use crate::human;
 
-/// All settings, with the defaults of the seed document.
+/// All settings, with the defaults of the original design.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -112,7 +112,7 @@ pub struct Heartbeat {
     /// Lifetime of `agent:heartbeat:<id>`.
     #[serde(with = "human::duration")]
     pub ttl: Duration,
-    /// Whether each beat also publishes `heartbeat_sent`, as the seed document does. Turning it off saves
+    /// Whether each beat also publishes `heartbeat_sent`, as the original design does. Turning it off saves
     /// one message per agent and beat to every subscriber of a large fleet.
     pub publish: bool,
 }
@@ -216,7 +216,7 @@ impl Default for Shutdown {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WireSettings {
-    /// `msgpack`, or `json` for fleets that mix in clients of the seed's plain protocol.
+    /// `msgpack`, or `json` for fleets that mix in clients of the plain protocol.
     pub format: Wire,
 }
 
@@ -385,7 +385,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_those_of_the_seed_and_do_not_contradict_each_other() {
+    fn the_defaults_are_those_of_the_original_design_and_do_not_contradict_each_other() {
         let settings = Settings::default();
         assert_eq!(settings.contradictions(), []);
         assert_eq!(settings.heartbeat.interval, Duration::from_secs(30));

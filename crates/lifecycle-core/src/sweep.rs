@@ -102,7 +102,7 @@ pub struct Candidate {
     pub id: String,
     /// End of its lease in ms.
     pub lease_end: u64,
-    /// Its registration; `None` for an agent on the seed's plain protocol.
+    /// Its registration; `None` for an agent on the plain protocol.
     pub record: Option<AgentRecord>,
     /// When it was last heard of.
     pub last_seen: Option<u64>,
@@ -186,7 +186,7 @@ pub fn plan(
     SweepPlan { reap, held: verdict.held, hold: verdict.holding }
 }
 
-/// One orphan, in the seed's words.
+/// One orphan, in the original design's words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Orphan {

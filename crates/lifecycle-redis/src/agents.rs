@@ -42,7 +42,7 @@ pub enum Registered {
     Ok(Life),
     /// The id is alive.
     Held {
-        /// Its life; `None` for an agent on the seed's plain protocol.
+        /// Its life; `None` for an agent on the plain protocol.
         incarnation: Option<Incarnation>,
         /// Where it runs.
         host: String,

@@ -27,7 +27,7 @@ pub struct AgentView {
     pub active: bool,
     /// End of its lease in ms of server time; `None` if it has none (yet).
     pub lease_end: Option<u64>,
-    /// Its registration; `None` for an agent on the seed's plain protocol.
+    /// Its registration; `None` for an agent on the plain protocol.
     pub record: Option<AgentRecord>,
     /// Its last beat, if it can be read.
     pub beat: Option<Heartbeat>,

@@ -1,4 +1,4 @@
-//! Agents that have no lease: those on the seed's plain protocol, and registered ones whose index was lost.
+//! Agents that have no lease: those on the plain protocol, and registered ones whose index was lost.
 //!
 //! A plain agent does `SADD agents:active` and `SETEX agent:heartbeat:<id>`, and nothing else. Its heartbeat is
 //! turned into a lease, so that from then on it is found like any other; what it leaves behind is found by one

@@ -52,7 +52,7 @@ pub enum ReapOutcome {
 pub struct Target<'a> {
     /// The id, as found.
     pub id: &'a str,
-    /// The registration it was judged by; `None` for an agent on the seed's plain protocol.
+    /// The registration it was judged by; `None` for an agent on the plain protocol.
     pub record: Option<&'a AgentRecord>,
     /// The heartbeat a plain agent was judged by.
     pub judged: Judged<'a>,

@@ -1,4 +1,4 @@
-//! What a sweeper does to the store: look, lock, mark the end of a pass. What concerns agents on the seed's plain
+//! What a sweeper does to the store: look, lock, mark the end of a pass. What concerns agents on the plain
 //! protocol is in `plain`.
 
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ pub(crate) enum RawBeat {
 }
 
 impl Suspect {
-    /// Whether this is a plain agent that took itself off the list, as the seed's shutdown does, and beats no more.
+    /// Whether this is a plain agent that took itself off the list, as the original design's shutdown does, and beats no more.
     /// It left; it did not fall silent.
     #[must_use]
     pub fn has_left(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What passes leave for the pages: the seed's counts, and who still waits for cleanup.
+//! What passes leave for the pages: the original design's counts, and who still waits for cleanup.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

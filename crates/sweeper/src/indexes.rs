@@ -1,6 +1,6 @@
 //! Keeping `agents:active`, `agents:leases` and the records in agreement.
 //!
-//! Agents on the seed's plain protocol list themselves and take themselves off without a lease in mind, and an
+//! Agents on the plain protocol list themselves and take themselves off without a lease in mind, and an
 //! index may be lost. Whoever is listed gets a lease; whoever left loses it, with what was left behind.
 
 use std::convert::Infallible;

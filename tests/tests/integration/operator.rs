@@ -101,7 +101,7 @@ impl Site {
         }
     }
 
-    /// An agent on the seed's plain protocol, with a heartbeat of this age in ms.
+    /// An agent on the plain protocol, with a heartbeat of this age in ms.
     /// Its beat is as old by the server's clock as by its own; of one as old as its lifetime only the timestamp tells.
     fn plain(&mut self, id: &str, age: i64) {
         let written = self.now() - age;

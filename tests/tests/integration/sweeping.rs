@@ -12,7 +12,7 @@ mod races;
 mod replicas;
 mod rollback;
 mod rubbish;
-mod seed;
+mod original_design;
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ impl Site {
         daemon
     }
 
-    // An agent on the seed's plain protocol.
+    // An agent on the plain protocol.
 
     /// One that beat so long ago, by its own clock and by the server's. Of a beat as old as its lifetime only the
     /// timestamp tells.

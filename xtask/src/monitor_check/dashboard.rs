@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_four_panels_come_first_with_its_queries_and_thresholds() {
+    fn the_original_designs_four_panels_come_first_with_its_queries_and_thresholds() {
         let dashboard = read("d.json", SHIPPED).unwrap();
         let first: Vec<(&str, &str)> = dashboard
             .panels

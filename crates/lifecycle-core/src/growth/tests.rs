@@ -93,7 +93,7 @@ fn growth_around_the_threshold_is_one_episode() {
 }
 
 #[test]
-fn the_stats_are_written_with_the_seeds_names() {
+fn the_stats_are_written_with_the_original_designs_names() {
     let text = serde_json::to_string(&MemoryStats::default()).unwrap();
     assert_eq!(text, r#"{"totalAgents":0,"totalHeapUsed":0,"totalRSS":0,"redisMemory":0,"timestamp":0}"#);
 }

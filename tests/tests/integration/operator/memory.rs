@@ -96,7 +96,7 @@ fn agents_are_shown_by_resident_memory_with_trend_and_forecast() {
 }
 
 #[test]
-fn programs_get_the_same_in_the_seeds_words() {
+fn programs_get_the_same_in_the_original_designs_words() {
     let mut site = Site::start();
     site.three();
     let before = site.now();

@@ -1,4 +1,4 @@
-//! The seed's leak rule, corrected: compared with what was really there a window ago, told once.
+//! The original design's leak rule, corrected: compared with what was really there a window ago, told once.
 
 use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::fate::ProcessFate;
@@ -158,7 +158,7 @@ fn the_counters_of_the_fleet_are_kept_true_by_registration_and_by_every_way_to_g
     // Record, heartbeat and memory; a record; a heartbeat.
     assert_eq!(deleted(&mut site).as_deref(), Some("5"));
 
-    // A plain agent that takes itself off the list, as the seed's shutdown does, and leaves its memory behind.
+    // A plain agent that takes itself off the list, as the original design's shutdown does, and leaves its memory behind.
     site.plain("goes", 0);
     site.client.run(&["HSET", "agent:memory:goes", "rss", "1"]).unwrap();
     site.sweep();

@@ -123,7 +123,7 @@ fn a_plain_agent_that_left_by_itself_is_no_orphan_and_what_it_left_behind_goes()
         site.plain(&format!("agent-{n}"), 0);
     }
     assert_eq!(count(&site.sweep(), "healthyAgents"), 12);
-    // The seed's own shutdown, which forgets tasks and dependencies.
+    // The original design's own shutdown, which forgets tasks and dependencies.
     for n in 0..6 {
         site.client.run(&["SREM", "agents:active", &format!("agent-{n}")]).unwrap();
         site.client.run(&["DEL", &format!("agent:heartbeat:agent-{n}")]).unwrap();

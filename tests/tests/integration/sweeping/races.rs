@@ -147,7 +147,7 @@ fn what_became_of_the_process_is_in_the_audit_entry_if_somebody_answers() {
 }
 
 #[test]
-fn the_seeds_events_are_published_for_a_plain_agent_too() {
+fn the_original_designs_events_are_published_for_a_plain_agent_too() {
     let mut site = Site::start();
     site.plain("gone", 180_000);
     let mut heard = site.server.client().unwrap().subscribe(&["agent:lifecycle"]).unwrap();

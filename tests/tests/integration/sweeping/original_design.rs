@@ -1,4 +1,4 @@
-//! The seed document's own tests, translated literally: agents write JSON heartbeats with a plain client. Instead of
+//! The original design's own tests, translated literally: agents write JSON heartbeats with a plain client. Instead of
 //! waiting three minutes, heartbeats are dated back by three minutes.
 
 use std::hash::{BuildHasher as _, RandomState};

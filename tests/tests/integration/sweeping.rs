@@ -8,11 +8,11 @@ mod large;
 mod leaks;
 mod limited;
 mod neighbours;
+mod original_design;
 mod races;
 mod replicas;
 mod rollback;
 mod rubbish;
-mod original_design;
 
 use std::time::Duration;
 

@@ -5,13 +5,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::{AgentId, Incarnation, TaskId};
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_core::record::{AgentState, Order, Registration};
 use lifecycle_core::shutdown::{Stop, StopCause, Urgency};
 use lifecycle_core::sweep::Reason;
 use lifecycle_core::task::Assignment;
-use lifecycle_redis::{Fenced, Life, ReapOutcome, Refusal, Registered, Store, StoreError, Target};
+use lifecycle_redis::{Fenced, Life, Reap, ReapOutcome, Refusal, Registered, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -374,31 +374,19 @@ pub(crate) async fn replace_earlier(store: &Store, id: &str, earlier: Incarnatio
 /// life turned out to be alive.
 async fn clean_up(store: &Store, id: &str, reason: Reason, force: bool) -> Result<bool, AgentError> {
     let now = store.server_time().await?;
-    let suspects = store.suspects(&[(id.to_string(), now)], now).await?;
-    let record = suspects.first().and_then(|suspect| suspect.candidate.record.as_ref());
-    let plain = suspects.first().filter(|suspect| suspect.candidate.record.is_none());
+    let Some(suspect) = store.suspects(&[(id.to_string(), now)], now).await?.pop() else { return Ok(true) };
     // A plain agent's lease is renewed only by sweepers; its heartbeat says more.
-    if !force && plain.and_then(|plain| plain.plain).is_some_and(|lease| lease.end > now) {
+    if !force && suspect.is_alive(now) {
         return Ok(false);
     }
-    let ended = record.and_then(|record| record.ended.as_deref()).and_then(|ended| ended.parse().ok());
-    let left_behind = match record {
+    let ended = suspect.record.as_ref().and_then(|record| record.ended.as_deref());
+    let reason = ended.and_then(|ended| ended.parse().ok()).unwrap_or(reason);
+    let left_behind = match suspect.record {
         Some(_) => Vec::new(),
         None => store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
     };
     tracing::info!(agent = id, "cleaning up the earlier life of this id");
-    let outcome = store
-        .reap(&Target {
-            id,
-            record,
-            judged: plain.map(lifecycle_redis::Suspect::judged).unwrap_or_default(),
-            left_behind: &left_behind,
-            reason: ended.unwrap_or(reason),
-            force,
-            token: None,
-            by: id,
-            process: ProcessFate::Unknown,
-        })
-        .await?;
+    let reap = Reap { left_behind: &left_behind, force, ..Reap::of(&suspect, reason, id) };
+    let outcome = store.reap(&reap).await?;
     Ok(outcome != ReapOutcome::Refuted)
 }

@@ -15,7 +15,7 @@ use lifecycle_redis::{BeatReply, Fenced, Registered, StoreError};
 use tokio::time::{Instant, sleep};
 
 use crate::agent::Inner;
-use crate::memory::MemoryTracker;
+use crate::memory_tracker::MemoryTracker;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);

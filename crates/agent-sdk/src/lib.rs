@@ -17,7 +17,7 @@ mod agent;
 mod error;
 mod heartbeat;
 mod listener;
-mod memory;
+mod memory_tracker;
 pub mod process;
 mod settings;
 mod shutdown;

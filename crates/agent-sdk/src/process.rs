@@ -9,18 +9,18 @@
 //!   tree        which processes belong to a life: by descent, by token
 //!   ender       one thread that ends trees, and says what was proven
 //!   endings     what it knows of the processes it has told (no I/O)
-//!   memory      what processes use
+//!   memory_use  what processes use
 //! ```
 
 mod ender;
 mod endings;
-mod memory;
+mod memory_use;
 mod signal;
 mod subreaper;
 mod tree;
 
 pub use ender::Ender;
-pub use memory::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
+pub use memory_use::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
 pub use signal::signal_group;
 pub use subreaper::Subreaper;
 pub use tree::{Descent, Tree};

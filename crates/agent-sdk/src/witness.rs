@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lifecycle_core::fate::{Fate, ProcessFate};
 use lifecycle_core::ids::Incarnation;
+use lifecycle_core::process_fate::{Fate, ProcessFate};
 use lifecycle_core::record::AgentRecord;
 use lifecycle_redis::{Store, StoreError};
 

@@ -4,8 +4,8 @@
 //!   run          register → one command, or one per task → release
 //!   supervise    one command: until it ends, is stopped, or exceeds its budget
 //!   command      how it is started: arguments, environment, output
-//!   memory       its budget: drained beyond the soft limit, ended beyond the hard one
-//!   containment  its process tree: found, ended, buried
+//!   memory_limits its budget: drained beyond the soft limit, ended beyond the hard one
+//!   containment  its process tree: found, ended, waited for
 //!   lifeline     the coordinator's pipe: how to reach the store, and then nothing until its end, which is its death
 //!   task_log     where a task's output goes
 //!   log_limit    how much of it is kept
@@ -15,7 +15,7 @@ mod command;
 mod containment;
 mod lifeline;
 mod log_limit;
-mod memory;
+mod memory_limits;
 mod run;
 mod supervise;
 mod task_log;
@@ -25,9 +25,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lifecycle_cli::arguments::{Completions, GlobalArgs, run as run_cli};
-use lifecycle_core::budget::MemoryBudget;
 use lifecycle_core::human::parse_size;
 use lifecycle_core::ids::{AgentId, SprintId};
+use lifecycle_core::memory_budget::MemoryBudget;
 
 /// Runs any command as an agent: it beats, holds the command's whole process tree, and leaves nothing behind.
 #[derive(Debug, Parser)]

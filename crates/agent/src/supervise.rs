@@ -8,14 +8,14 @@ use std::time::Duration;
 use agent_sdk::process::{ProcessId, signal_group};
 use agent_sdk::{Agent, Stop, StopCause, Urgency};
 use lifecycle_cli::output;
-use lifecycle_core::budget::{Excess, MemoryBudget};
+use lifecycle_core::memory_budget::{Excess, MemoryBudget};
 use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::command::{CommandLine, StartError};
 use crate::task_log::TaskLog;
-use crate::{containment, memory};
+use crate::{containment, memory_limits};
 
 /// What one run of the command may use.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ pub(crate) async fn supervise(
 ) -> Result<Ended, StartError> {
     let (mut child, command) = containment::start(|| line.start(log))?;
     let (timeout, memory, ending) =
-        (timed_out(budget.timeout), memory::exceeded(agent, budget.memory), must_end(agent));
+        (timed_out(budget.timeout), memory_limits::exceeded(agent, budget.memory), must_end(agent));
     tokio::pin!(timeout, memory, ending);
     let mut passed_on = false;
     let ended = loop {
@@ -97,7 +97,8 @@ pub(crate) async fn supervise(
         }
     };
     if let Ended::OverMemory(excess) = ended {
-        let (_, _) = tokio::join!(end(agent, &mut child, command, &ended), memory::tell(agent, excess));
+        let (_, _) =
+            tokio::join!(end(agent, &mut child, command, &ended), memory_limits::tell(agent, excess));
     } else {
         end(agent, &mut child, command, &ended).await;
     }

@@ -8,19 +8,19 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use lifecycle_cli::output;
 use lifecycle_cli::output::count;
-use lifecycle_core::fate::ProcessFate;
+use lifecycle_core::decide::{Action, Exit, Process, SprintView, WhyAbsent, decide, slot_of, waited_for};
 use lifecycle_core::ids::{Incarnation, TaskId};
 use lifecycle_core::plan::SprintPlan;
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_core::record::AgentRecord;
-use lifecycle_core::sprint::{Absence, Action, Exit, Process, SprintView, decide, seat_of, waited_for};
 use lifecycle_core::sweep::Reason;
 use lifecycle_core::task::{Assignment, Cost, TaskRecord, TaskState};
-use lifecycle_redis::{Assigned, Judged, ReapOutcome, Target};
+use lifecycle_redis::{Assigned, Reap, ReapOutcome};
 
-use crate::desk::{Desk, News, Trouble, written};
-use crate::look::Looked;
-use crate::pressure::Manner;
+use crate::context::{ChildEvent, Context, Trouble, written};
+use crate::observe::Observed;
 use crate::sprint::{Sprint, Stage};
+use crate::stop_level::StopLevel;
 
 /// Assignments that are on their way at once.
 const AT_ONCE: usize = 32;
@@ -31,7 +31,7 @@ const HELD_AFTER: Duration = Duration::from_secs(1);
 const REAP_PAUSE: Duration = Duration::from_secs(1);
 
 /// A task for an agent.
-struct Gift {
+struct Handout {
     agent: usize,
     life: Incarnation,
     assignment: Assignment,
@@ -41,86 +41,87 @@ struct Gift {
 
 impl Sprint {
     /// One step of a running sprint. `true` if it changed something, so that there may be more to do at once.
-    pub(crate) async fn work(&mut self, desk: &Desk) -> Result<bool, Trouble> {
-        let Looked { seats, grips } = self.look(desk).await?;
+    pub(crate) async fn work(&mut self, context: &Context) -> Result<bool, Trouble> {
+        self.take_in_tasks(context, true).await?;
+        let Observed { slots, grips } = self.observe(context).await?;
         if self.stage != Stage::Running {
             return Ok(true);
         }
-        let occupied = self.posts.iter().flat_map(|post| post.occupied.iter().cloned()).collect();
+        let occupied = self.slots.iter().flat_map(|slot| slot.occupied.iter().cloned()).collect();
         let view = SprintView {
             plan: &self.plan,
             records: &self.records,
             grips: &grips,
-            seats: &seats,
+            slots: &slots,
             occupied: &occupied,
-            stopping: desk.urgency().is_some(),
-            restart: desk.restart_policy(),
-            lease: desk.settings().sweep.orphan_threshold,
+            stopping: context.urgency().is_some(),
+            restart: context.restart_policy(),
+            lease: context.settings().sweep.orphan_threshold,
         };
-        let actions = decide(&view, desk.now());
+        let actions = decide(&view, context.now());
         let waiting = waited_for(&view);
-        self.tell_held(desk);
-        self.tell_waiting(desk, &waiting);
+        self.tell_held(context);
+        self.tell_waiting(context, &waiting);
         // A removal that was refused is no reason to try it again at once.
         let changed = actions.iter().any(|action| !matches!(action, Action::Reap { .. }));
-        let (gifts, others): (Vec<Action>, Vec<Action>) =
+        let (handouts, others): (Vec<Action>, Vec<Action>) =
             actions.into_iter().partition(|action| matches!(action, Action::Assign { .. }));
         for action in others {
-            self.act(desk, action).await?;
+            self.act(context, action).await?;
         }
-        self.hand_out(desk, gifts).await?;
-        self.show(desk);
+        self.hand_out(context, handouts).await?;
+        self.show(context);
         Ok(changed)
     }
 
-    async fn act(&mut self, desk: &Desk, action: Action) -> Result<(), Trouble> {
+    async fn act(&mut self, context: &Context, action: Action) -> Result<(), Trouble> {
         match action {
-            gift @ Action::Assign { .. } => self.hand_out(desk, vec![gift]).await,
-            Action::Fail { task, record } => self.settle(desk, &task, record).await,
-            Action::Recall { task, run, cost } => self.recall(desk, &task, run, cost).await,
-            Action::Reap { agent, incarnation } => self.reap_earlier(desk, agent, incarnation).await,
+            handout @ Action::Assign { .. } => self.hand_out(context, vec![handout]).await,
+            Action::Fail { task, record } => self.settle(context, &task, record).await,
+            Action::Recall { task, run, cost } => self.recall(context, &task, run, cost).await,
+            Action::Reap { agent, incarnation } => self.reap_earlier(context, agent, incarnation).await,
             Action::Start { agent } => {
-                self.launch(desk, agent);
+                self.launch(context, agent);
                 Ok(())
             }
             Action::End { agent } => {
-                let now = desk.now();
-                if let Some(child) = &mut self.posts[agent].child {
-                    child.ask(Manner::Fenced, now);
+                let now = context.now();
+                if let Some(child) = &mut self.slots[agent].child {
+                    child.ask(StopLevel::Fenced, now);
                 }
                 Ok(())
             }
             Action::GiveUp { agent } => {
-                self.give_up(desk, agent);
+                self.give_up(context, agent);
                 Ok(())
             }
             Action::Complete => {
-                self.stage = Stage::Winding(Manner::Finished);
+                self.stage = Stage::Finishing(StopLevel::Finished);
                 Ok(())
             }
         }
     }
 
     /// Gives tasks to agents, many at once: with a large fleet, one after the other would keep most of it waiting.
-    async fn hand_out(&mut self, desk: &Desk, gifts: Vec<Action>) -> Result<(), Trouble> {
-        let gifts = gifts.into_iter().filter_map(|gift| self.gift(gift));
-        let life = desk.life();
-        let mut given = stream::iter(gifts.collect::<Vec<_>>())
-            .map(async |gift: Gift| {
-                let id = &self.plan.agents[gift.agent].id;
-                let store = desk.store();
-                let reply = store.assign_task(&life, id, gift.life, &gift.assignment).await;
-                (gift, reply)
+    async fn hand_out(&mut self, context: &Context, handouts: Vec<Action>) -> Result<(), Trouble> {
+        let handouts = handouts.into_iter().filter_map(|handout| self.handout(handout));
+        let life = context.life();
+        let mut given = stream::iter(handouts.collect::<Vec<_>>())
+            .map(async |handout: Handout| {
+                let id = &self.plan.agents[handout.agent].id;
+                let store = context.store();
+                let reply = store.assign_task(&life, id, handout.life, &handout.assignment).await;
+                (handout, reply)
             })
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>()
             .await;
-        given.sort_by_key(|(gift, _)| gift.agent);
+        given.sort_by_key(|(handout, _)| handout.agent);
         let mut trouble = None;
-        for (gift, reply) in given {
+        for (handout, reply) in given {
             // Any other answer means that something changed since we looked.
             match reply.map_err(Trouble::from).and_then(written) {
-                Ok(Assigned::Ok) => self.note_given(&gift),
+                Ok(Assigned::Ok) => self.note_given(&handout),
                 Ok(_) => {}
                 Err(error) => trouble = Some(error),
             }
@@ -128,7 +129,7 @@ impl Sprint {
         trouble.map_or(Ok(()), Err)
     }
 
-    fn gift(&self, action: Action) -> Option<Gift> {
+    fn handout(&self, action: Action) -> Option<Handout> {
         let Action::Assign { task, agent, incarnation } = action else { return None };
         let planned = self.plan.tasks.iter().find(|planned| planned.id == task)?;
         let waiting = self.records.get(&task)?;
@@ -150,22 +151,28 @@ impl Sprint {
             timeout: self.plan.agents[agent].task_timeout,
             task,
         };
-        Some(Gift { agent, life: incarnation, assignment, record })
+        Some(Handout { agent, life: incarnation, assignment, record })
     }
 
-    fn note_given(&mut self, gift: &Gift) {
-        self.records.insert(gift.assignment.task.clone(), gift.record.clone());
-        self.posts[gift.agent].given += 1;
+    fn note_given(&mut self, handout: &Handout) {
+        self.records.insert(handout.assignment.task.clone(), handout.record.clone());
+        self.slots[handout.agent].given += 1;
     }
 
-    async fn settle(&mut self, desk: &Desk, task: &TaskId, to: TaskRecord) -> Result<(), Trouble> {
+    async fn settle(&mut self, context: &Context, task: &TaskId, to: TaskRecord) -> Result<(), Trouble> {
         // The next look tells of it.
-        written(desk.store().settle_task(&desk.life(), &self.plan.id, task, &to).await?).map(drop)
+        written(context.store().settle_task(&context.life(), &self.plan.id, task, &to).await?).map(drop)
     }
 
     /// Whatever comes in is taken by the next look, this one too.
-    async fn recall(&mut self, desk: &Desk, task: &TaskId, run: u32, cost: Cost) -> Result<(), Trouble> {
-        let (store, life) = (desk.store(), desk.life());
+    async fn recall(
+        &mut self,
+        context: &Context,
+        task: &TaskId,
+        run: u32,
+        cost: Cost,
+    ) -> Result<(), Trouble> {
+        let (store, life) = (context.store(), context.life());
         let why = "lost with the store's memory";
         written(store.recall_task(&life, &self.plan.id, (task, run), cost, why).await?).map(drop)
     }
@@ -173,82 +180,73 @@ impl Sprint {
     /// Removes an earlier life of one of our agents, if it is over.
     async fn reap_earlier(
         &mut self,
-        desk: &Desk,
+        context: &Context,
         agent: usize,
         incarnation: Incarnation,
     ) -> Result<(), Trouble> {
-        let now = desk.now();
-        let post = &mut self.posts[agent];
-        if post.reap_tried.is_some_and(|tried| now.saturating_sub(tried) < REAP_PAUSE) {
+        let now = context.now();
+        let slot = &mut self.slots[agent];
+        if slot.reap_tried.is_some_and(|tried| now.saturating_sub(tried) < REAP_PAUSE) {
             return Ok(());
         }
-        post.reap_tried = Some(now);
+        slot.reap_tried = Some(now);
         let id = self.plan.agents[agent].id.clone();
-        if let Some(record) = &self.posts[agent].record
+        if let Some(record) = &self.slots[agent].record
             && record.ended.is_none()
         {
             // On this very host its end can be proven, and what it left running ended.
-            witness::bear(desk.store(), record, id.as_str(), desk.agent.id().as_str()).await?;
+            witness::bear(context.store(), record, id.as_str(), context.agent.id().as_str()).await?;
         }
-        self.reap(desk, id.as_str(), incarnation, Reason::ProcessExited).await
+        self.reap(context, id.as_str(), incarnation, Reason::ProcessExited).await
     }
 
     /// Removes a registration that is over. The script looks for itself: a life whose end nobody has proven, and whose
     /// lease runs, stays.
     pub(crate) async fn reap(
         &self,
-        desk: &Desk,
+        context: &Context,
         id: &str,
         incarnation: Incarnation,
         reason: Reason,
     ) -> Result<(), Trouble> {
-        let record = desk.store().record(id).await?.filter(|record| record.incarnation == incarnation);
+        let record = context.store().record(id).await?.filter(|record| record.incarnation == incarnation);
         let Some(record) = record else { return Ok(()) };
         let reason = if record.ended.is_some() { reason } else { Reason::StaleHeartbeat };
-        let target = Target {
-            id,
-            record: Some(&record),
-            judged: Judged::Missing,
-            left_behind: &[],
-            reason,
-            force: false,
-            token: None,
-            by: desk.agent.id().as_str(),
-            process: self.known_of(id, incarnation),
-        };
-        if let ReapOutcome::Reaped(removed) = desk.store().reap(&target).await? {
+        let by = context.agent.id().as_str();
+        let reap = Reap { process: self.known_of(id, incarnation), ..Reap::of_life(id, &record, reason, by) };
+        if let ReapOutcome::Reaped(removed) = context.store().reap(&reap).await? {
             let keys = output::count(removed.keys_deleted, "key");
-            self.say(desk, &format!("{id} cleaned up, {keys} removed"));
+            self.say(context, &format!("{id} cleaned up, {keys} removed"));
         }
         Ok(())
     }
 
     /// Ids that somebody else holds, each said once.
-    fn tell_held(&mut self, desk: &Desk) {
-        let now = desk.now();
+    fn tell_held(&mut self, context: &Context) {
+        let now = context.now();
         let mut held = Vec::new();
-        for (post, agent) in self.posts.iter_mut().zip(&self.plan.agents) {
-            let since = match post.process {
+        for (slot, agent) in self.slots.iter_mut().zip(&self.plan.agents) {
+            let since = match slot.process {
                 Process::NotStarted { since } | Process::Vacant { since, .. } => since,
                 Process::Running | Process::GivenUp { .. } => continue,
             };
-            let Some(record) = &post.record else { continue };
-            let is_over = record.ended.is_some() || post.has_buried(record.incarnation);
-            let is_news = post.told_held != Some(record.incarnation);
+            let Some(record) = &slot.record else { continue };
+            let is_over = record.ended.is_some() || slot.has_ended(record.incarnation);
+            let is_news = slot.told_held != Some(record.incarnation);
             if !is_over && is_news && now.saturating_sub(since) >= HELD_AFTER {
-                post.told_held = Some(record.incarnation);
+                slot.told_held = Some(record.incarnation);
                 held.push(held_line(agent.id.as_str(), record));
             }
         }
-        held.iter().for_each(|line| self.warn(desk, line));
+        held.iter().for_each(|line| self.warn(context, line));
     }
 
     /// What the tasks wait for where nobody is there to do them, said once.
-    fn tell_waiting(&mut self, desk: &Desk, absent: &[(usize, Absence)]) {
+    fn tell_waiting(&mut self, context: &Context, absent: &[(usize, WhyAbsent)]) {
         let line = waiting_line(&self.plan, &self.records, absent);
         if line != self.told_waiting {
             if let Some(line) = &line {
-                self.warn(desk, line);
+                self.warn(context, line);
             }
             self.told_waiting = line;
         }
@@ -256,39 +254,39 @@ impl Sprint {
 
     /// What was proven of the processes of a life.
     fn known_of(&self, id: &str, life: Incarnation) -> ProcessFate {
-        let buried = seat_of(&self.plan, id).and_then(|seat| self.posts[seat].buried.as_ref());
-        buried.filter(|buried| buried.life == life).map_or(ProcessFate::Unknown, |buried| buried.fate.process)
+        let ended = slot_of(&self.plan, id).and_then(|slot| self.slots[slot].ended.as_ref());
+        ended.filter(|ended| ended.life == life).map_or(ProcessFate::Unknown, |ended| ended.fate.process)
     }
 
-    fn launch(&mut self, desk: &Desk, agent: usize) {
-        let now = desk.now();
-        let again = self.count_restart(desk, agent, now);
+    fn launch(&mut self, context: &Context, agent: usize) {
+        let now = context.now();
+        let again = self.count_restart(context, agent, now);
         let plan = &self.plan.agents[agent];
-        let (news, sprint) = (desk.news.clone(), self.number);
+        let (child_events, sprint) = (context.child_events.clone(), self.number);
         let exited = move |status| {
             // The loop has ended if nobody listens.
-            let _ = news.send(News::Exited { sprint, agent, status });
+            let _ = child_events.send(ChildEvent::Exited { sprint, agent, status });
         };
-        match desk.launcher.start(&self.plan, plan, exited) {
+        match context.launcher.start(&self.plan, plan, exited) {
             Ok(child) => {
-                let post = &mut self.posts[agent];
-                (post.process, post.child) = (Process::Running, Some(child));
-                (post.missing_since, post.reaped, post.told_held) = (None, None, None);
+                let slot = &mut self.slots[agent];
+                (slot.process, slot.child) = (Process::Running, Some(child));
+                (slot.missing_since, slot.reaped, slot.told_held) = (None, None, None);
                 if let Some(again) = again {
-                    self.warn(desk, &again);
+                    self.warn(context, &again);
                 }
             }
             Err(error) => {
-                self.posts[agent].process = Process::Vacant { since: now, how: Exit::Crashed };
-                self.warn(desk, &format!("{} could not be started: {error}", plan.id));
+                self.slots[agent].process = Process::Vacant { since: now, how: Exit::Crashed };
+                self.warn(context, &format!("{} could not be started: {error}", plan.id));
             }
         }
     }
 
     /// What to say of it, if this is a restart.
-    fn count_restart(&mut self, desk: &Desk, agent: usize, now: Duration) -> Option<String> {
-        let post = &mut self.posts[agent];
-        let Process::Vacant { how, .. } = post.process else { return None };
+    fn count_restart(&mut self, context: &Context, agent: usize, now: Duration) -> Option<String> {
+        let slot = &mut self.slots[agent];
+        let Process::Vacant { how, .. } = slot.process else { return None };
         let id = &self.plan.agents[agent].id;
         match how {
             Exit::Crashed => {}
@@ -298,19 +296,19 @@ impl Sprint {
                 return Some(format!("{id} is started again"));
             }
         }
-        post.restarts.push(now);
-        let policy = desk.restart_policy();
-        let recent = post.restarts.iter().filter(|at| now.saturating_sub(**at) <= policy.window).count();
+        slot.restarts.push(now);
+        let policy = context.restart_policy();
+        let recent = slot.restarts.iter().filter(|at| now.saturating_sub(**at) <= policy.window).count();
         Some(format!("{id} is started again ({recent} of {})", count(policy.limit.into(), "time")))
     }
 
-    fn give_up(&mut self, desk: &Desk, agent: usize) {
-        let Process::Vacant { since, .. } = self.posts[agent].process else { return };
-        self.posts[agent].process = Process::GivenUp { since };
+    fn give_up(&mut self, context: &Context, agent: usize) {
+        let Process::Vacant { since, .. } = self.slots[agent].process else { return };
+        self.slots[agent].process = Process::GivenUp { since };
         let id = &self.plan.agents[agent].id;
-        let log = desk.launcher.agent_log(&self.plan, &self.plan.agents[agent]);
+        let log = context.launcher.agent_log(&self.plan, &self.plan.agents[agent]);
         self.warn(
-            desk,
+            context,
             &format!(
                 "{id} is given up, it ended as often as it was started; its own words are in {}",
                 log.display()
@@ -328,15 +326,15 @@ fn held_line(id: &str, record: &AgentRecord) -> String {
 fn waiting_line(
     plan: &SprintPlan,
     records: &BTreeMap<TaskId, TaskRecord>,
-    absent: &[(usize, Absence)],
+    absent: &[(usize, WhyAbsent)],
 ) -> Option<String> {
     let (first, _) = absent.first()?;
     let pending = records.values().filter(|record| record.state == TaskState::Pending).count();
-    let of = |wanted: Absence| absent.iter().filter(|(_, absence)| *absence == wanted).count() as u64;
+    let of = |wanted: WhyAbsent| absent.iter().filter(|(_, absence)| *absence == wanted).count() as u64;
     let reasons = [
-        (Absence::Retired, "not to be replaced"),
-        (Absence::Held, "held by somebody else"),
-        (Absence::GivenUp, "given up"),
+        (WhyAbsent::Retired, "not to be replaced"),
+        (WhyAbsent::Held, "held by somebody else"),
+        (WhyAbsent::GivenUp, "given up"),
     ];
     let reasons =
         reasons.map(|(absence, words)| (of(absence), words)).into_iter().filter(|(count, _)| *count > 0);

@@ -21,7 +21,7 @@ use lifecycle_core::settings::{Redis, Settings, Shutdown};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Command;
 
-use crate::pressure::Manner;
+use crate::stop_level::StopLevel;
 
 /// How children are started.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ pub(crate) struct Child {
 
 #[derive(Debug, Clone, Copy)]
 struct Asked {
-    manner: Manner,
+    level: StopLevel,
     since: Duration,
     ordered: bool,
     signals: u8,
@@ -133,14 +133,14 @@ impl Launcher {
 
 impl Child {
     /// Asks it to end, unless it was asked at least as urgently before.
-    pub(crate) fn ask(&mut self, manner: Manner, now: Duration) {
+    pub(crate) fn ask(&mut self, level: StopLevel, now: Duration) {
         match &mut self.asked {
-            Some(asked) if asked.manner >= manner => {}
+            Some(asked) if asked.level >= level => {}
             Some(asked) => {
-                (asked.manner, asked.since, asked.ordered) = (manner, now, false);
+                (asked.level, asked.since, asked.ordered) = (level, now, false);
             }
             None => {
-                self.asked = Some(Asked { manner, since: now, ordered: false, signals: 0, killed: false });
+                self.asked = Some(Asked { level, since: now, ordered: false, signals: 0, killed: false });
             }
         }
     }
@@ -148,7 +148,7 @@ impl Child {
     /// Sends it whatever signals are due.
     pub(crate) fn press(&mut self, now: Duration, shutdown: &Shutdown) {
         let Some(mut asked) = self.asked else { return };
-        let due = asked.manner.due(now.saturating_sub(asked.since), shutdown);
+        let due = asked.level.due(now.saturating_sub(asked.since), shutdown);
         for sent in asked.signals..due.signals {
             // The second is another one: two of a kind may arrive as one.
             self.signal(if sent == 0 { Signal::TERM } else { Signal::INT });
@@ -163,9 +163,9 @@ impl Child {
         self.asked = Some(asked);
     }
 
-    /// The manner in which an order is still to be given through the store.
-    pub(crate) fn order_due(&self) -> Option<Manner> {
-        self.asked.filter(|asked| !asked.ordered && asked.manner.order().is_some()).map(|asked| asked.manner)
+    /// The level in which an order is still to be given through the store.
+    pub(crate) fn order_due(&self) -> Option<StopLevel> {
+        self.asked.filter(|asked| !asked.ordered && asked.level.order().is_some()).map(|asked| asked.level)
     }
 
     /// The order was given.
@@ -177,7 +177,7 @@ impl Child {
 
     /// Whether it was made to end because its life was over.
     pub(crate) fn was_forced(&self) -> bool {
-        self.asked.is_some_and(|asked| asked.killed || asked.manner == Manner::Fenced)
+        self.asked.is_some_and(|asked| asked.killed || asked.level == StopLevel::Fenced)
     }
 
     /// Through the handle taken at its start, so that a process with a pid that was used again is never hit.
@@ -209,7 +209,7 @@ fn append(path: &Path) -> io::Result<File> {
 }
 
 /// An exit status as the records have it: `exit 1`, `signal 9`.
-pub(crate) fn words(status: &io::Result<ExitStatus>) -> String {
+pub(crate) fn exit_text(status: &io::Result<ExitStatus>) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match status {
         Ok(status) => match (status.code(), status.signal()) {

@@ -7,19 +7,19 @@
 //!            ┌──────────── run: wait for a reason, one step, again ───────────┐
 //!   reasons: │ event · a child's exit · a stop · 1 s                          │
 //!            │                                                                │
-//!            │  look ──▶ lifecycle_core::sprint::decide ──▶ act               │
-//!            │  store,   (pure)                             store, children   │
+//!            │  observe ──▶ lifecycle_core::decide ──▶ act                    │
+//!            │  store,      (pure)                     store, children        │
 //!            │  children                                                      │
-//!            └──── all settled, or a stop: wind_up ──▶ nothing is left ───────┘
+//!            └──── all settled, or a stop: finish ──▶ nothing is left ────────┘
 //! ```
 //!
 //! ```text
 //!   plan_file · programs    what is checked before anything starts
-//!   enrol · first_screen    the beginning
+//!   register · intro        the beginning
 //!   run · sprint            the loop, and what it knows of a sprint
-//!   look · act · wind_up    one step of a sprint
-//!   children · pressure     processes: started, watched, told to end
-//!   burial                  what follows an exit: evidence, stragglers, acknowledgement
+//!   observe · act · finish  one step of a sprint
+//!   children · stop_level   processes: started, watched, told to end
+//!   child_exit              what follows an exit: evidence, stragglers, acknowledgement
 //!   progress · summary      what people see
 //!   alive                   what a health check asks
 //!   shell                   commands as they can be pasted
@@ -27,20 +27,20 @@
 
 mod act;
 pub mod alive;
-mod burial;
+mod child_exit;
 mod children;
-mod desk;
-mod enrol;
-mod first_screen;
-mod look;
+mod context;
+mod finish;
+mod intro;
+mod observe;
 pub mod plan_file;
-mod pressure;
 pub mod programs;
 mod progress;
+mod register;
 mod run;
 pub mod shell;
 mod sprint;
+mod stop_level;
 pub mod summary;
-mod wind_up;
 
-pub use run::{Order, run};
+pub use run::{RunRequest, run};

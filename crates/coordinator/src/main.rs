@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use coordinator::{Order, alive, plan_file, programs, shell};
+use coordinator::{RunRequest, alive, plan_file, programs, shell};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, count, print_stdout, printable};
@@ -78,9 +78,9 @@ fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
         Err(problems) => return Ok(refuse(&problems)),
     };
     let config = global.config.clone();
-    let order = Order { plan, settings, config, agent_program, takeover: arguments.takeover };
+    let request = RunRequest { plan, settings, config, agent_program, takeover: arguments.takeover };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
-    let (summary, code) = runtime.block_on(coordinator::run(order))?;
+    let (summary, code) = runtime.block_on(coordinator::run(request))?;
     summary.show(global.output())?;
     Ok(code)
 }

@@ -8,7 +8,7 @@ use agent_sdk::{Agent, Stop, StopCause, Urgency};
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use lifecycle_cli::exit::{self, Failure};
-use lifecycle_core::epic::{Due, Phase, due};
+use lifecycle_core::epic::{Phase, SprintStep, due};
 use lifecycle_core::plan::Plan;
 use lifecycle_core::record::AgentState;
 use lifecycle_core::settings::Settings;
@@ -17,12 +17,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
 use crate::children::Launcher;
-use crate::desk::{Desk, News, Trouble};
-use crate::enrol::enrol;
-use crate::first_screen;
-use crate::pressure::Manner;
+use crate::context::{ChildEvent, Context, Trouble};
+use crate::intro;
 use crate::progress::Progress;
+use crate::register::register;
 use crate::sprint::{Sprint, Stage};
+use crate::stop_level::StopLevel;
 use crate::summary::{SprintSummary, Summary};
 
 /// Reasons that come together are one reason.
@@ -38,7 +38,7 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to run, and how.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct RunRequest {
     /// The plan.
     pub plan: Plan,
     /// The settings in effect.
@@ -58,36 +58,45 @@ pub struct Order {
 ///
 /// # Errors
 /// A [`Failure`] when nothing could be started, or (code 70) when this coordinator's own life was over before the end.
-pub async fn run(order: Order) -> anyhow::Result<(Summary, u8)> {
-    let Order { plan, settings, config, agent_program, takeover } = order;
+pub async fn run(request: RunRequest) -> anyhow::Result<(Summary, u8)> {
+    let RunRequest { plan, settings, config, agent_program, takeover } = request;
     let parent = plan.epic.coordinator()?;
     let folder = settings.coordinator.runs_dir.join(plan.epic.as_str());
     let ender = Ender::start(Subreaper::begin()).and_then(|ender| ender.reap_from_now_on().map(|()| ender));
     let ender = ender.context("cannot watch over the agents' processes; nothing was started")?;
-    let agent = enrol(&plan.epic, &settings, takeover).await?;
+    let agent = register(&plan.epic, &settings, takeover).await?;
     let bus = agent.store().subscribe()?;
-    let (news, heard) = unbounded_channel();
+    let (child_events, events_of_children) = unbounded_channel();
     let progress = Progress::Lines;
     let epic = plan.epic.clone();
     let launcher = Launcher { program: agent_program, parent, config, folder, settings, ender };
-    let mut desk = Desk { agent, epic, launcher, progress, news, begun: Instant::now() };
-    first_screen::show(&desk, &plan).await;
-    desk.progress = Progress::new(&plan);
+    let mut context = Context { agent, epic, launcher, progress, child_events, begun: Instant::now() };
+    intro::show(&context, &plan).await;
+    context.progress = Progress::new(&plan);
     let sprints =
         plan.sprints.iter().cloned().enumerate().map(|(number, sprint)| Sprint::new(number, sprint));
     let sprints = sprints.collect();
-    let mut run = Run { plan, sprints, desk, bus, heard, obeyed: None, trouble_since: None, told_of: None };
+    let mut run = Run {
+        plan,
+        sprints,
+        context,
+        bus,
+        events_of_children,
+        obeyed: None,
+        trouble_since: None,
+        told_of: None,
+    };
     run.work().await;
-    run.desk.progress.finish();
+    run.context.progress.finish();
     run.leave().await
 }
 
 struct Run {
     plan: Plan,
     sprints: Vec<Sprint>,
-    desk: Desk,
+    context: Context,
     bus: Bus,
-    heard: UnboundedReceiver<News>,
+    events_of_children: UnboundedReceiver<ChildEvent>,
     /// The stop that the sprints were told of.
     obeyed: Option<Stop>,
     trouble_since: Option<Instant>,
@@ -116,7 +125,7 @@ impl Run {
     /// Local things first: a store that is away must not hold up a stop. `true` if there may be more to do at once.
     async fn step(&mut self) -> bool {
         self.obey();
-        self.sprints.iter_mut().for_each(|sprint| sprint.press(&self.desk));
+        self.sprints.iter_mut().for_each(|sprint| sprint.press(&self.context));
         if self.obeyed.as_ref().is_some_and(|stop| stop.urgency == Urgency::Fenced) {
             return false;
         }
@@ -130,7 +139,7 @@ impl Run {
         let mut changed = self.begin_or_skip();
         let mut trouble: Option<Trouble> = None;
         for sprint in &mut self.sprints {
-            match sprint.step(&self.desk).await {
+            match sprint.step(&self.context).await {
                 Ok(did_something) => changed |= did_something,
                 Err(another) => {
                     trouble = Some(match trouble {
@@ -145,7 +154,7 @@ impl Run {
 
     /// Tells the sprints of a stop that was asked for, and of one that became more urgent.
     fn obey(&mut self) {
-        let stop = self.desk.agent.stop_requested();
+        let stop = self.context.agent.stop_requested();
         let (Some(stop), known) = (stop, self.obeyed.as_ref().map(|stop| stop.urgency)) else { return };
         if known == Some(stop.urgency) {
             return;
@@ -155,9 +164,9 @@ impl Run {
             Urgency::Terminate | Urgency::Hurry => "stopping at once",
             Urgency::Fenced => "this coordinator was reaped or replaced: ending its agents",
         };
-        self.desk.progress.warn(&format!("{what} ({})", stop.cause));
-        let manner = Manner::of(&stop);
-        self.sprints.iter_mut().for_each(|sprint| sprint.interrupt(manner));
+        self.context.progress.warn(&format!("{what} ({})", stop.cause));
+        let level = StopLevel::of(&stop);
+        self.sprints.iter_mut().for_each(|sprint| sprint.interrupt(level));
         self.obeyed = Some(stop);
     }
 
@@ -170,11 +179,11 @@ impl Run {
         };
         let due = due(&self.plan, phase);
         for due in &due {
-            let (Due::Start(id) | Due::Skip { sprint: id, .. }) = due;
+            let (SprintStep::Start(id) | SprintStep::Skip { sprint: id, .. }) = due;
             let Some(sprint) = self.sprints.iter_mut().find(|sprint| sprint.plan.id == *id) else { continue };
             match due {
-                Due::Skip { why, .. } => sprint.skip(&self.desk, why),
-                Due::Start(_) => sprint.stage = Stage::Starting,
+                SprintStep::Skip { why, .. } => sprint.skip(&self.context, why),
+                SprintStep::Start(_) => sprint.stage = Stage::Starting,
             }
         }
         !due.is_empty()
@@ -186,18 +195,20 @@ impl Run {
             None => {
                 self.trouble_since = None;
                 if self.told_of.take().is_some() {
-                    self.desk.progress.warn("the store answers again");
+                    self.context.progress.warn("the store answers again");
                 }
             }
-            Some(Trouble::Fenced) => self.desk.agent.request_stop(Urgency::Fenced, StopCause::Fenced),
+            Some(Trouble::Fenced) => self.context.agent.request_stop(Urgency::Fenced, StopCause::Fenced),
             // Saying something makes the heartbeat go out now, and that registers us again.
             Some(Trouble::Unknown) => {
-                self.desk.agent.set_state(AgentState::Running);
+                self.context.agent.set_state(AgentState::Running);
                 self.trouble_since.get_or_insert_with(Instant::now);
             }
             Some(Trouble::Store(error)) => {
                 if self.told_of.as_deref() != Some(&error.to_string()) {
-                    self.desk.progress.warn(&format!("{error}; waiting for it, the agents go on meanwhile"));
+                    self.context
+                        .progress
+                        .warn(&format!("{error}; waiting for it, the agents go on meanwhile"));
                     self.told_of = Some(error.to_string());
                 }
                 self.trouble_since.get_or_insert_with(Instant::now);
@@ -211,7 +222,7 @@ impl Run {
             Some(stop) if stop.urgency == Urgency::Fenced => deserted(),
             // A sweeper cleans up once the lease is over.
             Some(_) if self.trouble_since.is_some_and(|since| since.elapsed() > STORE_PATIENCE) => {
-                self.sprints.iter().all(|sprint| sprint.posts.iter().all(|post| post.child.is_none()))
+                self.sprints.iter().all(|sprint| sprint.slots.iter().all(|slot| slot.child.is_none()))
             }
             _ => self.sprints.iter().all(|sprint| matches!(sprint.stage, Stage::Over(_))),
         }
@@ -224,7 +235,7 @@ impl Run {
         loop {
             tokio::select! {
                 () = &mut timer => return,
-                news = self.heard.recv() => if let Some(news) = news { self.take(&news) },
+                event = self.events_of_children.recv() => if let Some(event) = event { self.take(&event) },
             }
         }
     }
@@ -236,8 +247,8 @@ impl Run {
             let urgency = self.obeyed.as_ref().map(|stop| stop.urgency);
             tokio::select! {
                 () = &mut timer => break,
-                () = more_urgent(&self.desk.agent, urgency) => break,
-                news = self.heard.recv() => if let Some(news) = news { self.take(&news); break },
+                () = more_urgent(&self.context.agent, urgency) => break,
+                event = self.events_of_children.recv() => if let Some(event) = event { self.take(&event); break },
                 hint = self.bus.next() => if self.hear(&hint) { break },
             }
         }
@@ -255,28 +266,28 @@ impl Run {
 
     /// Takes note of everything that has come meanwhile.
     fn catch_up(&mut self) {
-        while let Ok(news) = self.heard.try_recv() {
-            self.take(&news);
+        while let Ok(event) = self.events_of_children.try_recv() {
+            self.take(&event);
         }
         while let Some(hint) = self.bus.next().now_or_never() {
             self.hear(&hint);
         }
     }
 
-    fn take(&mut self, news: &News) {
-        match news {
-            News::Exited { sprint, agent, status } => {
-                self.sprints[*sprint].exited(&self.desk, *agent, status)
+    fn take(&mut self, event: &ChildEvent) {
+        match event {
+            ChildEvent::Exited { sprint, agent, status } => {
+                self.sprints[*sprint].exited(&self.context, *agent, status)
             }
-            News::Buried { sprint, agent, buried } => {
-                self.sprints[*sprint].buried(*agent, buried.clone());
+            ChildEvent::EndedLife { sprint, agent, ended } => {
+                self.sprints[*sprint].ended(*agent, ended.clone());
             }
         }
     }
 
     fn hear(&mut self, hint: &Hint) -> bool {
         match hint {
-            Hint::Event(event) => self.sprints.iter_mut().any(|sprint| sprint.hear(&self.desk, event)),
+            Hint::Event(event) => self.sprints.iter_mut().any(|sprint| sprint.hear(&self.context, event)),
             Hint::Resync(_) => true,
             Hint::Alert(_) | Hint::Rubbish { .. } => false,
         }
@@ -285,13 +296,13 @@ impl Run {
     /// The coordinator goes, with everything it owns.
     async fn leave(self) -> anyhow::Result<(Summary, u8)> {
         let summary = self.summary();
-        let agent = &self.desk.agent;
+        let agent = &self.context.agent;
         if agent.stop_requested().is_some_and(|stop| stop.urgency == Urgency::Fenced) {
             let message = "this coordinator was reaped or replaced before the end: its agents are ended, its tasks are not done";
             return Err(Failure::new(exit::FENCED, message).into());
         }
         if let Err(error) = agent.shutdown(StopCause::Done).await {
-            self.desk.progress.warn(&format!(
+            self.context.progress.warn(&format!(
                 "not everything could be removed: {error}; a sweeper does once the lease is over"
             ));
         }
@@ -302,10 +313,10 @@ impl Run {
 
     fn summary(&self) -> Summary {
         let restarts =
-            self.sprints.iter().flat_map(|sprint| &sprint.posts).map(|post| post.restarts.len() as u64).sum();
+            self.sprints.iter().flat_map(|sprint| &sprint.slots).map(|slot| slot.restarts.len() as u64).sum();
         let sprints = self.sprints.iter().map(SprintSummary::of).collect();
         let stopped = self.obeyed.as_ref().map(|stop| stop.cause.to_string());
-        Summary::new(self.plan.epic.to_string(), sprints, stopped, restarts, self.desk.now())
+        Summary::new(self.plan.epic.to_string(), sprints, stopped, restarts, self.context.now())
     }
 }
 

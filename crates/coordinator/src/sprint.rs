@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use lifecycle_core::decide::{Exit, Process, slot_of};
 use lifecycle_core::epic::{Phase, SprintOutcome};
 use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::ids::{Incarnation, TaskId};
 use lifecycle_core::plan::SprintPlan;
 use lifecycle_core::record::{AgentRecord, Order};
-use lifecycle_core::sprint::{Exit, Process, seat_of};
 use lifecycle_core::task::{TaskRecord, TaskState};
 use lifecycle_redis::{SprintStarted, StoreError};
 
-use crate::burial::{Burial, Buried, acknowledge};
-use crate::children::{Child, words};
-use crate::desk::{Desk, Trouble, written};
-use crate::pressure::Manner;
+use crate::child_exit::{ChildExit, EndedLife, acknowledge};
+use crate::children::{Child, exit_text};
+use crate::context::{Context, Trouble, written};
+use crate::stop_level::StopLevel;
 
 /// A sprint on its way.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Sprint {
     /// The tasks' records as last seen in the store; before it starts and after it ended, as they would be.
     pub(crate) records: BTreeMap<TaskId, TaskRecord>,
     /// One for each agent of the plan.
-    pub(crate) posts: Vec<Post>,
+    pub(crate) slots: Vec<Slot>,
     /// Since when nobody seems to hold a task that is in flight by its record.
     pub(crate) loose: BTreeMap<TaskId, Duration>,
     /// Since when agents that are not ours keep it from ending.
@@ -54,14 +54,14 @@ pub(crate) enum Stage {
     /// Its records are to be put into the store.
     Starting,
     Running,
-    /// Its agents are asked to end in this manner.
-    Winding(Manner),
+    /// Its agents are asked to end in this level.
+    Finishing(StopLevel),
     Over(SprintOutcome),
 }
 
 /// The place of an agent.
 #[derive(Debug)]
-pub(crate) struct Post {
+pub(crate) struct Slot {
     pub(crate) process: Process,
     pub(crate) child: Option<Child>,
     /// The registration as last seen.
@@ -70,9 +70,9 @@ pub(crate) struct Post {
     /// The life that was seen to be reaped.
     pub(crate) reaped: Option<Incarnation>,
     /// The last life whose process has ended.
-    pub(crate) buried: Option<Buried>,
+    pub(crate) ended: Option<EndedLife>,
     /// Whether an exit is still being dealt with.
-    pub(crate) burying: bool,
+    pub(crate) settling_exit: bool,
     /// The tasks it had in flight when it ended: what it left running may still be at them.
     pub(crate) occupied: Vec<TaskId>,
     pub(crate) given: u64,
@@ -85,7 +85,7 @@ pub(crate) struct Post {
     pub(crate) reap_tried: Option<Duration>,
 }
 
-impl Post {
+impl Slot {
     fn new() -> Self {
         Self {
             process: Process::NotStarted { since: Duration::ZERO },
@@ -93,8 +93,8 @@ impl Post {
             record: None,
             missing_since: None,
             reaped: None,
-            buried: None,
-            burying: false,
+            ended: None,
+            settling_exit: false,
             occupied: Vec::new(),
             given: 0,
             restarts: Vec::new(),
@@ -105,8 +105,8 @@ impl Post {
     }
 
     /// Whether this is the last life of ours whose process has ended.
-    pub(crate) fn has_buried(&self, life: Incarnation) -> bool {
-        self.buried.as_ref().is_some_and(|buried| buried.life == life)
+    pub(crate) fn has_ended(&self, life: Incarnation) -> bool {
+        self.ended.as_ref().is_some_and(|ended| ended.life == life)
     }
 
     /// The life of the running process, once the store has shown it.
@@ -118,13 +118,13 @@ impl Post {
 impl Sprint {
     pub(crate) fn new(number: usize, plan: SprintPlan) -> Self {
         let records = plan.tasks.iter().map(|task| (task.id.clone(), task.record())).collect();
-        let posts = plan.agents.iter().map(|_| Post::new()).collect();
+        let slots = plan.agents.iter().map(|_| Slot::new()).collect();
         Self {
             number,
             plan,
             stage: Stage::Waiting,
             records,
-            posts,
+            slots,
             loose: BTreeMap::new(),
             guests_since: None,
             guests_told: None,
@@ -140,32 +140,32 @@ impl Sprint {
     ///
     /// A key of the sprint's own that holds something else will not get better by waiting, and others must not wait for it:
     /// the sprint ends, as failed.
-    pub(crate) async fn step(&mut self, desk: &Desk) -> Result<bool, Trouble> {
+    pub(crate) async fn step(&mut self, context: &Context) -> Result<bool, Trouble> {
         let stepped = match self.stage {
             Stage::Waiting | Stage::Over(_) => Ok(false),
-            Stage::Starting => self.start(desk).await.map(|()| true),
-            Stage::Running => self.work(desk).await,
-            Stage::Winding(manner) => self.wind_up(desk, manner).await,
+            Stage::Starting => self.start(context).await.map(|()| true),
+            Stage::Running => self.work(context).await,
+            Stage::Finishing(level) => self.finish(context, level).await,
         };
         match stepped {
             Err(Trouble::Store(error)) if error.is_wrong_type() && !self.is_broken => {
-                self.break_off(desk, &error);
+                self.break_off(context, &error);
                 Ok(true)
             }
             other => other,
         }
     }
 
-    fn break_off(&mut self, desk: &Desk, error: &StoreError) {
-        self.warn(desk, &format!("{error}: ending this sprint, the others go on"));
+    fn break_off(&mut self, context: &Context, error: &StoreError) {
+        self.warn(context, &format!("{error}: ending this sprint, the others go on"));
         self.is_broken = true;
         self.fail_unsettled(&error.to_string());
         self.stage = match self.stage {
             Stage::Waiting | Stage::Starting | Stage::Over(_) => Stage::Over(SprintOutcome::Failed),
-            Stage::Running => Stage::Winding(Manner::Terminate),
-            Stage::Winding(manner) => Stage::Winding(manner.max(Manner::Terminate)),
+            Stage::Running => Stage::Finishing(StopLevel::Terminate),
+            Stage::Finishing(level) => Stage::Finishing(level.max(StopLevel::Terminate)),
         };
-        self.show(desk);
+        self.show(context);
     }
 
     fn fail_unsettled(&mut self, why: &str) {
@@ -177,68 +177,68 @@ impl Sprint {
     pub(crate) fn phase(&self) -> Phase {
         match self.stage {
             Stage::Waiting => Phase::Waiting,
-            Stage::Starting | Stage::Running | Stage::Winding(_) => Phase::Running,
+            Stage::Starting | Stage::Running | Stage::Finishing(_) => Phase::Running,
             Stage::Over(outcome) => Phase::Over(outcome),
         }
     }
 
     /// Puts its records into the store.
-    pub(crate) async fn start(&mut self, desk: &Desk) -> Result<(), Trouble> {
-        if let SprintStarted::Taken(holder) = self.put_records(desk).await? {
-            self.skip(desk, &format!("not run: sprint {} is already run by {holder}", self.plan.id));
+    pub(crate) async fn start(&mut self, context: &Context) -> Result<(), Trouble> {
+        if let SprintStarted::Taken(holder) = self.put_records(context).await? {
+            self.skip(context, &format!("not run: sprint {} is already run by {holder}", self.plan.id));
             return Ok(());
         }
-        let since = desk.now();
-        self.posts.iter_mut().for_each(|post| post.process = Process::NotStarted { since });
+        let since = context.now();
+        self.slots.iter_mut().for_each(|slot| slot.process = Process::NotStarted { since });
         self.stage = Stage::Running;
-        self.say(desk, "started");
+        self.say(context, "started");
         Ok(())
     }
 
     /// Writes the records as last known; what the store has already stays.
-    pub(crate) async fn put_records(&self, desk: &Desk) -> Result<SprintStarted, Trouble> {
+    pub(crate) async fn put_records(&self, context: &Context) -> Result<SprintStarted, Trouble> {
         let agents: Vec<_> = self.plan.agents.iter().map(|agent| agent.id.clone()).collect();
-        let (store, life) = (desk.store(), desk.life());
-        written(store.start_sprint(&life, &desk.epic, &self.plan.id, &self.records, &agents).await?)
+        let (store, life) = (context.store(), context.life());
+        written(store.start_sprint(&life, &context.epic, &self.plan.id, &self.records, &agents).await?)
     }
 
     /// It will not run: all its tasks fail.
-    pub(crate) fn skip(&mut self, desk: &Desk, why: &str) {
+    pub(crate) fn skip(&mut self, context: &Context, why: &str) {
         self.fail_unsettled(why);
         self.stage = Stage::Over(SprintOutcome::NotRun);
-        self.say(desk, why);
-        self.show(desk);
+        self.say(context, why);
+        self.show(context);
     }
 
     /// The coordinator stops.
-    pub(crate) fn interrupt(&mut self, manner: Manner) {
+    pub(crate) fn interrupt(&mut self, level: StopLevel) {
         match self.stage {
             Stage::Waiting | Stage::Starting => self.stage = Stage::Over(SprintOutcome::Interrupted),
-            Stage::Running => self.stage = Stage::Winding(manner),
-            Stage::Winding(before) => self.stage = Stage::Winding(before.max(manner)),
+            Stage::Running => self.stage = Stage::Finishing(level),
+            Stage::Finishing(before) => self.stage = Stage::Finishing(before.max(level)),
             Stage::Over(_) => {}
         }
     }
 
     /// Signals that are due, whatever the store does.
-    pub(crate) fn press(&mut self, desk: &Desk) {
-        let now = desk.now();
-        for child in self.posts.iter_mut().filter_map(|post| post.child.as_mut()) {
-            if let Stage::Winding(manner) = self.stage {
-                child.ask(manner, now);
+    pub(crate) fn press(&mut self, context: &Context) {
+        let now = context.now();
+        for child in self.slots.iter_mut().filter_map(|slot| slot.child.as_mut()) {
+            if let Stage::Finishing(level) = self.stage {
+                child.ask(level, now);
             }
-            child.press(now, desk.shutdown());
+            child.press(now, context.shutdown());
         }
     }
 
     /// A child's process has ended: seen at once, told at once.
     pub(crate) fn exited(
         &mut self,
-        desk: &Desk,
+        context: &Context,
         agent: usize,
         status: &std::io::Result<std::process::ExitStatus>,
     ) {
-        let Some(child) = self.posts[agent].child.take() else { return };
+        let Some(child) = self.slots[agent].child.take() else { return };
         let how = match status.as_ref().ok().and_then(std::process::ExitStatus::code) {
             Some(0) => Exit::Left,
             Some(code) if code == i32::from(lifecycle_cli::exit::UNAVAILABLE) => Exit::NoStore,
@@ -249,22 +249,22 @@ impl Sprint {
         };
         let id = &self.plan.agents[agent].id;
         match how {
-            _ if matches!(self.stage, Stage::Winding(_)) => {}
-            Exit::Left => self.say(desk, &format!("{id} left")),
-            Exit::Spent => self.say(desk, &format!("{id} left, it had used up its soft memory limit")),
+            _ if matches!(self.stage, Stage::Finishing(_)) => {}
+            Exit::Left => self.say(context, &format!("{id} left")),
+            Exit::Spent => self.say(context, &format!("{id} left, it had used up its soft memory limit")),
             // The step that sees who holds it says so.
             Exit::Held => {}
-            Exit::Fenced => self.warn(desk, &format!("{id} was reaped or replaced, and has ended")),
-            Exit::NoStore => self.say(desk, &format!("{id} found no store")),
-            Exit::Crashed => self.warn(desk, &format!("{id} lost ({})", words(status))),
+            Exit::Fenced => self.warn(context, &format!("{id} was reaped or replaced, and has ended")),
+            Exit::NoStore => self.say(context, &format!("{id} found no store")),
+            Exit::Crashed => self.warn(context, &format!("{id} lost ({})", exit_text(status))),
         }
-        let burial = Burial {
+        let exit = ChildExit {
             sprint: self.number,
             agent,
             id: id.clone(),
             process: child.process,
             incarnation: child.incarnation,
-            status: words(status),
+            status: exit_text(status),
             how,
             forced: child.was_forced(),
         };
@@ -273,34 +273,34 @@ impl Sprint {
         };
         let occupied =
             self.records.iter().filter(|(_, record)| mine(record)).map(|(task, _)| task.clone()).collect();
-        let post = &mut self.posts[agent];
-        post.occupied = occupied;
-        post.process = Process::Vacant { since: desk.now(), how };
-        post.missing_since = None;
-        post.burying = true;
-        tokio::spawn(burial.perform(desk.clone()));
+        let slot = &mut self.slots[agent];
+        slot.occupied = occupied;
+        slot.process = Process::Vacant { since: context.now(), how };
+        slot.missing_since = None;
+        slot.settling_exit = true;
+        tokio::spawn(exit.perform(context.clone()));
     }
 
-    pub(crate) fn buried(&mut self, agent: usize, buried: Option<Buried>) {
-        let post = &mut self.posts[agent];
-        post.burying = false;
-        post.occupied.clear();
-        post.buried = buried.or(post.buried.take());
+    pub(crate) fn ended(&mut self, agent: usize, ended: Option<EndedLife>) {
+        let slot = &mut self.slots[agent];
+        slot.settling_exit = false;
+        slot.occupied.clear();
+        slot.ended = ended.or(slot.ended.take());
     }
 
     /// Whether an event makes it worth looking at the keys now.
-    pub(crate) fn hear(&mut self, desk: &Desk, event: &Event) -> bool {
-        let agent = event.agent_id.as_deref().and_then(|id| seat_of(&self.plan, id));
+    pub(crate) fn hear(&mut self, context: &Context, event: &Event) -> bool {
+        let agent = event.agent_id.as_deref().and_then(|id| slot_of(&self.plan, id));
         let Some(agent) = agent else { return event.sprint.as_deref() == Some(self.plan.id.as_str()) };
-        let post = &mut self.posts[agent];
+        let slot = &mut self.slots[agent];
         match (event.kind, event.incarnation) {
             (EventKind::HeartbeatSent | EventKind::CleanupAcknowledged, _) => return false,
-            (EventKind::CleanupStarted, Some(life)) if post.child.is_none() => {
-                if let Some(buried) = post.buried.clone().filter(|buried| buried.life == life) {
-                    tokio::spawn(acknowledge(desk.clone(), self.plan.agents[agent].id.clone(), buried));
+            (EventKind::CleanupStarted, Some(life)) if slot.child.is_none() => {
+                if let Some(ended) = slot.ended.clone().filter(|ended| ended.life == life) {
+                    tokio::spawn(acknowledge(context.clone(), self.plan.agents[agent].id.clone(), ended));
                 }
             }
-            (EventKind::CleanupCompleted, Some(life)) => post.reaped = Some(life),
+            (EventKind::CleanupCompleted, Some(life)) => slot.reaped = Some(life),
             _ => {}
         }
         true
@@ -324,11 +324,11 @@ impl Sprint {
     }
 
     /// Takes over what the store says, and tells people what is new.
-    pub(crate) fn adopt(&mut self, desk: &Desk, seen: &BTreeMap<String, TaskRecord>) {
+    pub(crate) fn adopt(&mut self, context: &Context, seen: &BTreeMap<String, TaskRecord>) {
         let mut told = Vec::new();
         for (task, record) in &mut self.records {
-            let news = |seen: &&TaskRecord| *seen != record && !seen.is_behind(record);
-            let Some(seen) = seen.get(task.as_str()).filter(news) else { continue };
+            let child_events = |seen: &&TaskRecord| *seen != record && !seen.is_behind(record);
+            let Some(seen) = seen.get(task.as_str()).filter(child_events) else { continue };
             let was_settled = record.state.is_settled();
             record.clone_from(seen);
             if !was_settled && record.state.is_settled() {
@@ -336,40 +336,40 @@ impl Sprint {
             }
         }
         for (task, record) in told {
-            self.tell_settled(desk, &task, &record);
+            self.tell_settled(context, &task, &record);
         }
-        self.show(desk);
+        self.show(context);
     }
 
-    fn tell_settled(&self, desk: &Desk, task: &TaskId, record: &TaskRecord) {
+    fn tell_settled(&self, context: &Context, task: &TaskId, record: &TaskRecord) {
         let detail = record.detail.as_deref().unwrap_or_default();
         if record.state == TaskState::Completed {
             let agent = record.agent_id.as_deref().unwrap_or("somebody");
-            return self.say(desk, &format!("{task} completed by {agent}"));
+            return self.say(context, &format!("{task} completed by {agent}"));
         }
         let attempts = match record.attempt {
             0 => String::new(),
             1 => " after 1 attempt".into(),
             n => format!(" after {n} attempts"),
         };
-        self.warn(desk, &format!("{task} failed{attempts}: {detail}"));
+        self.warn(context, &format!("{task} failed{attempts}: {detail}"));
     }
 
-    pub(crate) fn show(&self, desk: &Desk) {
+    pub(crate) fn show(&self, context: &Context) {
         let at_work = self.records.values().filter(|record| record.state == TaskState::Assigned).count();
         let words = match self.stage {
             Stage::Over(outcome) => outcome.to_string().replace('_', " "),
             _ if at_work > 0 => format!("{at_work} at work"),
             _ => String::new(),
         };
-        desk.progress.show(self.number, self.settled(), words);
+        context.progress.show(self.number, self.settled(), words);
     }
 
-    pub(crate) fn say(&self, desk: &Desk, what: &str) {
-        desk.progress.say(&format!("{}: {what}", self.plan.name));
+    pub(crate) fn say(&self, context: &Context, what: &str) {
+        context.progress.say(&format!("{}: {what}", self.plan.name));
     }
 
-    pub(crate) fn warn(&self, desk: &Desk, what: &str) {
-        desk.progress.warn(&format!("{}: {what}", self.plan.name));
+    pub(crate) fn warn(&self, context: &Context, what: &str) {
+        context.progress.warn(&format!("{}: {what}", self.plan.name));
     }
 }

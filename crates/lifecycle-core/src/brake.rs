@@ -10,9 +10,9 @@
 //! 1. nobody ever swept this store (there is no outage to know of);
 //! 2. the last break in watching was no longer than `L/2`: a living agent beat outside it;
 //! 3. the store has now been watched without a break for `L/2`: a living agent has beaten since;
-//! 4. a *witness*, another agent whose beats landed where the candidate's did not ([`Witness`]). Either it beat
-//!    all the while, from before the candidate's last beat until now and never more than `L/2` apart: then no
-//!    break was longer, as in 2. Or one of its beats landed later than `L/2` after the candidate's last one, and long
+//! 4. a *witness*, another agent whose beats landed where the suspect's did not ([`Witness`]). Either it beat
+//!    all the while, from before the suspect's last beat until now and never more than `L/2` apart: then no
+//!    break was longer, as in 2. Or one of its beats landed later than `L/2` after the suspect's last one, and long
 //!    enough ago for a reconnecting agent to have followed. All beats before an outage fall within one
 //!    interval, so none of them can be such a witness; and whoever is the first to be back after one is none yet.
 //!
@@ -32,9 +32,9 @@
 
 use std::fmt;
 
-use crate::contact::Contact;
-use crate::sweep::{Candidate, Observation};
-use crate::words::words;
+use crate::store_watch::Contact;
+use crate::sweep::{Observation, Suspect};
+use crate::word_enum::word_enum;
 
 /// The brake's settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,7 +132,7 @@ impl Hold {
     }
 }
 
-words! {
+word_enum! {
     /// The kinds of holds.
     HoldKind, "kind of hold" {
         /// Too many at once.
@@ -222,7 +222,7 @@ impl fmt::Display for Holding {
     }
 }
 
-/// The brake's verdict over the silent candidates, by position.
+/// The brake's verdict over the silent suspects, by position.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verdict {
     /// To be reaped.
@@ -233,11 +233,11 @@ pub struct Verdict {
     pub holding: Option<Holding>,
 }
 
-/// Judges the silent candidates; see the module's text for the rules.
+/// Judges the silent suspects; see the module's text for the rules.
 #[must_use]
 pub fn judge(
     seen: &Observation,
-    candidates: &[Candidate],
+    suspects: &[Suspect],
     silent: &[usize],
     contact: Contact,
     witnesses: &[Witness],
@@ -250,10 +250,10 @@ pub fn judge(
     let (believable, doubted): (Vec<usize>, Vec<usize>) = silent
         .iter()
         .copied()
-        .partition(|&index| is_believable(seen.now, &candidates[index], contact, witnesses, brake));
+        .partition(|&index| is_believable(seen.now, &suspects[index], contact, witnesses, brake));
     let limited_hold = seen.hold.as_ref().filter(|hold| hold.is_limited(seen.now, brake));
     let fleet = seen.leases.max(seen.active);
-    let together = fell_silent_together(seen, candidates, silent);
+    let together = fell_silent_together(seen, suspects, silent);
     let is_rest_of_a_mass =
         !silent.is_empty() && limited_hold.is_some_and(|hold| hold.kind == Some(HoldKind::MassSilence));
     let (reason, believed, mut held) = if is_rest_of_a_mass || is_mass(together, fleet, brake) {
@@ -265,22 +265,22 @@ pub fn judge(
     } else {
         return all_believed();
     };
-    held.sort_by_key(|&index| candidates[index].lease_end);
+    held.sort_by_key(|&index| suspects[index].lease_end);
     let fleet = seen.hold.as_ref().and_then(|hold| hold.fleet).unwrap_or(fleet);
     let a_minute = limited_hold.map(|_| a_minute(fleet));
     Verdict { believed, held, holding: Some(Holding { reason, fleet, a_minute }) }
 }
 
-/// Whether the candidate would have been heard if it were alive.
+/// Whether the suspect would have been heard if it were alive.
 fn is_believable(
     now: u64,
-    candidate: &Candidate,
+    suspect: &Suspect,
     contact: Contact,
     witnesses: &[Witness],
     brake: &Brake,
 ) -> bool {
-    let half = candidate.lease_ms(brake.default_lease_ms) / 2;
-    let last_beat = candidate.lease_end.saturating_sub(2 * half);
+    let half = suspect.lease_ms(brake.default_lease_ms) / 2;
+    let last_beat = suspect.lease_end.saturating_sub(2 * half);
     contact.before.is_none()
         || contact.gap() <= half
         || now.saturating_sub(contact.since) >= half
@@ -296,9 +296,9 @@ pub fn is_overdue(left_ms: u64, lease_ms: u64) -> bool {
 
 /// How many leases ended since the last good pass. Those that ended before it are no news: they were planted
 /// or adopted later, and say nothing about an outage.
-fn fell_silent_together(seen: &Observation, candidates: &[Candidate], silent: &[usize]) -> u64 {
+fn fell_silent_together(seen: &Observation, suspects: &[Suspect], silent: &[usize]) -> u64 {
     let Some(good) = seen.watermark.as_ref().and_then(|watermark| watermark.good) else { return 0 };
-    let in_batch = silent.iter().filter(|&&index| candidates[index].lease_end > good).count() as u64;
+    let in_batch = silent.iter().filter(|&&index| suspects[index].lease_end > good).count() as u64;
     // A batch shows the oldest leases only. What lies beyond it is younger.
     let beyond = seen.expired.saturating_sub(seen.batch.len() as u64);
     if in_batch + beyond == 0 { 0 } else { in_batch + beyond + seen.overdue }
@@ -318,15 +318,8 @@ mod tests {
     const LEASE: u64 = 120_000;
     const BRAKE: Brake = Brake { fraction: 0.3, minimum: 5, timeout_ms: 300_000, default_lease_ms: LEASE };
 
-    fn silent_for(beyond_lease: u64) -> Candidate {
-        Candidate {
-            id: "a".into(),
-            lease_end: NOW - beyond_lease,
-            record: None,
-            last_seen: None,
-            has_heartbeat: false,
-            order: None,
-        }
+    fn silent_for(beyond_lease: u64) -> Suspect {
+        Suspect { id: "a".into(), lease_end: NOW - beyond_lease, ..Suspect::default() }
     }
 
     fn seen(fleet: u64, good: Option<u64>) -> Observation {
@@ -346,15 +339,15 @@ mod tests {
 
     fn judge_all(
         seen: &Observation,
-        candidates: &[Candidate],
+        suspects: &[Suspect],
         contact: Contact,
         witnesses: &[Witness],
     ) -> Verdict {
         let mut seen = seen.clone();
-        seen.expired = candidates.len() as u64;
-        seen.batch = candidates.iter().map(|c| (c.id.clone(), c.lease_end)).collect();
-        let all: Vec<usize> = (0..candidates.len()).collect();
-        judge(&seen, candidates, &all, contact, witnesses, &BRAKE)
+        seen.expired = suspects.len() as u64;
+        seen.batch = suspects.iter().map(|c| (c.id.clone(), c.lease_end)).collect();
+        let all: Vec<usize> = (0..suspects.len()).collect();
+        judge(&seen, suspects, &all, contact, witnesses, &BRAKE)
     }
 
     fn beat(at: u64) -> [Witness; 1] {

@@ -5,9 +5,9 @@
 
 use crate::ids::SprintId;
 use crate::plan::Plan;
-use crate::words::words;
+use crate::word_enum::word_enum;
 
-words! {
+word_enum! {
     /// How a sprint ended.
     SprintOutcome, "sprint outcome" {
         /// Every task is complete.
@@ -34,7 +34,7 @@ pub enum Phase {
 
 /// What is due for a sprint that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Due {
+pub enum SprintStep {
     /// Start it.
     Start(SprintId),
     /// It will not run.
@@ -48,7 +48,7 @@ pub enum Due {
 
 /// What is due now, in the order of the plan. `phase` tells where each sprint is.
 #[must_use]
-pub fn due(plan: &Plan, phase: impl Fn(&SprintId) -> Phase) -> Vec<Due> {
+pub fn due(plan: &Plan, phase: impl Fn(&SprintId) -> Phase) -> Vec<SprintStep> {
     let waiting = plan.sprints.iter().filter(|sprint| phase(&sprint.id) == Phase::Waiting);
     waiting
         .filter_map(|sprint| {
@@ -61,11 +61,11 @@ pub fn due(plan: &Plan, phase: impl Fn(&SprintId) -> Phase) -> Vec<Due> {
                 }),
             });
             if let Some(why) = broken {
-                return Some(Due::Skip { sprint: sprint.id.clone(), why });
+                return Some(SprintStep::Skip { sprint: sprint.id.clone(), why });
             }
             let all =
                 sprint.after.iter().all(|before| phase(before) == Phase::Over(SprintOutcome::Completed));
-            all.then(|| Due::Start(sprint.id.clone()))
+            all.then(|| SprintStep::Start(sprint.id.clone()))
         })
         .collect()
 }
@@ -91,7 +91,7 @@ mod tests {
         Plan::parse(&text.concat()).unwrap()
     }
 
-    fn due_with(phases: &[(&str, Phase)]) -> Vec<Due> {
+    fn due_with(phases: &[(&str, Phase)]) -> Vec<SprintStep> {
         due(&plan(), |id| {
             phases
                 .iter()
@@ -100,12 +100,12 @@ mod tests {
         })
     }
 
-    fn start(id: &str) -> Due {
-        Due::Start(SprintId::new(format!("e.{id}")).unwrap())
+    fn start(id: &str) -> SprintStep {
+        SprintStep::Start(SprintId::new(format!("e.{id}")).unwrap())
     }
 
-    fn skip(id: &str, why: &str) -> Due {
-        Due::Skip { sprint: SprintId::new(format!("e.{id}")).unwrap(), why: why.into() }
+    fn skip(id: &str, why: &str) -> SprintStep {
+        SprintStep::Skip { sprint: SprintId::new(format!("e.{id}")).unwrap(), why: why.into() }
     }
 
     const DONE: Phase = Phase::Over(SprintOutcome::Completed);

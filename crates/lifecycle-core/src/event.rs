@@ -6,9 +6,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::fate::ProcessFate;
-use crate::growth::{Grown, MemoryStats};
+use crate::fleet_growth::{Grown, MemoryStats};
 use crate::ids::Incarnation;
+use crate::process_fate::ProcessFate;
 
 /// Version of the event format written by this build.
 pub const EVENT_VERSION: u32 = 1;

@@ -11,7 +11,7 @@
 use std::fmt;
 
 use crate::ids::{AgentId, EpicId, SprintId, TaskId};
-use crate::words::words;
+use crate::word_enum::word_enum;
 
 /// The channel that carries [`crate::event::Event`]s: hints, never the truth.
 pub const LIFECYCLE_CHANNEL: &str = "agent:lifecycle";
@@ -20,7 +20,7 @@ pub const AGENT_CHANNEL_PREFIX: &str = "agent:lifecycle:";
 /// The channel that carries alerts for people.
 pub const ALERT_CHANNEL: &str = "system:alerts";
 
-words! {
+word_enum! {
     /// What a key holds, in the server's own words (`TYPE`).
     KeyType, "type of a key" {
         /// Bytes.

@@ -4,7 +4,7 @@
 //! of each stretch of 1, 4, 16 and 64 minutes, in which all that is given back within the stretch does not show. An agent
 //! leaks when its floors rise steadily, **and** by more than is usual for it.
 //!
-//! 1. *Steadily* (`growth.rs`): the Theil–Sen slope over 8, 12 or 24 floors; nearly every floor above those before it (Kendall's
+//! 1. *Steadily* (`steady_growth.rs`): the Theil–Sen slope over 8, 12 or 24 floors; nearly every floor above those before it (Kendall's
 //!    τ); growth that stands out from the spread around the line; no jump that carries it (a step is no leak); and a later part
 //!    that grows like the earlier one (a warm-up is no leak, nor is a cache that fills).
 //! 2. *More than is usual* (`rise.rs`, `series.rs`): the rise that is still open is held against 2.5 times the largest one that
@@ -29,20 +29,20 @@
 
 mod fields;
 mod floors;
-mod growth;
 mod kind;
 mod rise;
 mod runaway;
 mod series;
 mod slope;
+mod steady_growth;
 #[cfg(test)]
 mod tests;
 
 use floors::Floors;
-use growth::{Growth, growth};
 pub use kind::KindHistory;
 use runaway::Recent;
 use series::Series;
+use steady_growth::{SteadyGrowth, steady_growth};
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: f64 = 3_600_000.0;
@@ -63,7 +63,7 @@ const NEW_CLOCK_MS: u64 = 60 * MINUTE_MS;
 
 /// One look at an agent's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sample {
+pub struct RssSample {
     /// When, in ms since the epoch.
     pub at_ms: u64,
     /// Resident memory of its process tree.
@@ -103,7 +103,7 @@ impl Finding {
 
 /// An alert with its evidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Verdict {
+pub struct LeakVerdict {
     /// Time of the sample that decided, in ms.
     pub at_ms: u64,
     /// What is wrong.
@@ -146,7 +146,7 @@ pub struct Detector {
     floors: [Floors; SCALES.len()],
     series: [Series; SCALES.len()],
     recent: Recent,
-    last: Option<Sample>,
+    last: Option<RssSample>,
     /// Time that was looked at: gaps teach nothing.
     observed_ms: u64,
     leak: Option<Episode>,
@@ -170,7 +170,7 @@ impl Default for Detector {
 impl Detector {
     /// Takes a sample in; gives a verdict when an episode begins. `kind` is the history of this agent's kind, the same for
     /// all agents of the kind.
-    pub fn observe(&mut self, kind: &mut KindHistory, sample: Sample) -> Option<Verdict> {
+    pub fn observe(&mut self, kind: &mut KindHistory, sample: RssSample) -> Option<LeakVerdict> {
         let sample = self.in_time(sample);
         self.recent.push(sample.at_ms, sample.rss_bytes);
         let mut found = self.runs_away(kind, sample);
@@ -217,7 +217,7 @@ impl Detector {
     }
 
     /// The sample at a time that does not go back, and the observed time moved on.
-    fn in_time(&mut self, sample: Sample) -> Sample {
+    fn in_time(&mut self, sample: RssSample) -> RssSample {
         let last = self.last.map_or(sample.at_ms, |last| last.at_ms);
         let mut at_ms = sample.at_ms.max(last);
         if last.saturating_sub(sample.at_ms) > NEW_CLOCK_MS {
@@ -225,7 +225,7 @@ impl Detector {
             at_ms = sample.at_ms;
         }
         self.observed_ms += at_ms.saturating_sub(last).min(LONGEST_LOOK_MS);
-        let sample = Sample { at_ms, ..sample };
+        let sample = RssSample { at_ms, ..sample };
         self.last = Some(sample);
         sample
     }
@@ -242,11 +242,11 @@ impl Detector {
         self.runaway.take_if(over);
     }
 
-    /// Growth at a scale, and how sure it is that this is a leak.
-    fn evidence(&self, kind: &KindHistory, scale: usize, any: bool) -> Option<(Growth, f64)> {
+    /// SteadyGrowth at a scale, and how sure it is that this is a leak.
+    fn evidence(&self, kind: &KindHistory, scale: usize, any: bool) -> Option<(SteadyGrowth, f64)> {
         let series = &self.series[scale];
         let rise = series.rise?;
-        let growth = growth(&self.floors[scale], &rise, any)?;
+        let growth = steady_growth(&self.floors[scale], &rise, any)?;
         let beyond = rise.gained() as f64 / series.allowance(kind, scale);
         if beyond < 1.0 && !any {
             return None;
@@ -255,13 +255,13 @@ impl Detector {
         Some((growth, if growth.steady { sure } else { sure / 2.0 }))
     }
 
-    fn leaks(&mut self, kind: &KindHistory, scale: usize, sample: Sample) -> Option<Verdict> {
+    fn leaks(&mut self, kind: &KindHistory, scale: usize, sample: RssSample) -> Option<LeakVerdict> {
         if self.leak.is_some() {
             return None;
         }
         let (growth, confidence) = self.evidence(kind, scale, false)?;
         self.leak = self.episode(scale);
-        Some(Verdict {
+        Some(LeakVerdict {
             at_ms: sample.at_ms,
             finding: Finding::Leak,
             slope_bytes_per_hour: growth.bytes_per_hour,
@@ -271,7 +271,7 @@ impl Detector {
         })
     }
 
-    fn runs_away(&mut self, kind: &KindHistory, sample: Sample) -> Option<Verdict> {
+    fn runs_away(&mut self, kind: &KindHistory, sample: RssSample) -> Option<LeakVerdict> {
         let limit = sample.limit_bytes.filter(|limit| *limit > 0)?;
         if self.runaway.is_some() {
             return None;
@@ -279,7 +279,7 @@ impl Detector {
         let rush = self.recent.rush(kind, limit, self.series[QUICK_SCALE].experience_h())?;
         let low = self.series[QUICK_SCALE].rise.map_or(0, |rise| rise.low.min(sample.rss_bytes));
         self.runaway = Some(Episode { scale: QUICK_SCALE, level: low.midpoint(sample.rss_bytes) });
-        Some(Verdict {
+        Some(LeakVerdict {
             at_ms: sample.at_ms,
             finding: Finding::Runaway,
             slope_bytes_per_hour: rush.bytes_per_ms * HOUR_MS,
@@ -296,7 +296,7 @@ impl Detector {
 }
 
 /// When the limit is reached, in ms; None without a limit or growth, or beyond all time.
-fn forecast(sample: Sample, bytes_per_ms: f64) -> Option<u64> {
+fn forecast(sample: RssSample, bytes_per_ms: f64) -> Option<u64> {
     let limit = sample.limit_bytes.filter(|limit| *limit > 0)?;
     let left_ms = limit.saturating_sub(sample.rss_bytes) as f64 / bytes_per_ms;
     (bytes_per_ms > 0.0 && left_ms < u64::MAX as f64).then(|| sample.at_ms.saturating_add(left_ms as u64))

@@ -11,30 +11,30 @@
 //! ```
 
 pub mod brake;
-pub mod budget;
 pub mod codec;
-pub mod contact;
+pub mod decide;
 pub mod epic;
 pub mod event;
-pub mod fate;
-pub mod growth;
+pub mod fleet_growth;
 pub mod human;
 pub mod ids;
 pub mod keys;
 pub mod leak;
 pub mod lifeline;
 pub mod liveness;
+pub mod memory_budget;
 pub mod metric;
 pub mod plan;
+pub mod process_fate;
 pub mod record;
 pub mod residue;
 pub mod restart;
 pub mod settings;
 pub mod shutdown;
 pub mod spelling;
-pub mod sprint;
+pub mod store_watch;
 pub mod sweep;
 pub mod sweepers;
 pub mod task;
 pub mod trace;
-mod words;
+mod word_enum;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::ids::{AgentId, EpicId, Incarnation, SprintId};
-use crate::words::words;
+use crate::word_enum::word_enum;
 
-words! {
+word_enum! {
     /// Where an agent is in its life. A long model or tool call is a state (`waiting`), not silence.
     AgentState, "agent state" {
         /// Registered, not yet at work.
@@ -34,7 +34,7 @@ impl AgentState {
     }
 }
 
-words! {
+word_enum! {
     /// What an agent is in the fleet.
     Role, "role" {
         /// Does tasks.
@@ -44,7 +44,7 @@ words! {
     }
 }
 
-words! {
+word_enum! {
     /// What an agent can be told to do. Delivered in the reply to a beat.
     Order, "order" {
         /// Finish current tasks, take no more, release, exit 0.

@@ -23,9 +23,9 @@ use serde::Serialize;
 
 use crate::ids::{Incarnation, SprintId};
 use crate::keys::{KeyOwner, KeySchema, KeyType};
-use crate::words::words;
+use crate::word_enum::word_enum;
 
-words! {
+word_enum! {
     /// In which way something is left behind.
     Why, "kind of residue" {
         /// Nobody owns it: its owner is in no index.
@@ -47,7 +47,7 @@ words! {
 
 /// What the indexes and its own records say of one id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Known {
+pub struct SignsOfLife {
     /// Whether it is a member of `agents:active`.
     pub active: bool,
     /// End of its lease in ms of server time.
@@ -79,7 +79,7 @@ pub enum Standing<'a> {
     Silent,
 }
 
-impl Known {
+impl SignsOfLife {
     /// How it stands at `now` (ms of server time). The lease decides. Only where there is none, or where an agent on the
     /// plain protocol has beaten since its lease was written, does the heartbeat.
     #[must_use]
@@ -107,7 +107,7 @@ impl Known {
 
 /// Who runs a sprint, as `sprint:state:<sprint>` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub struct SprintHolder {
     /// Its coordinator.
     pub coordinator: String,
     /// That coordinator's life.
@@ -124,9 +124,9 @@ pub struct Inventory {
     /// What those of them hold that hold another type than they should ([`KeySchema::holds`]).
     pub mistyped: HashMap<String, KeyType>,
     /// Every id in either index.
-    pub agents: BTreeMap<String, Known>,
+    pub agents: BTreeMap<String, SignsOfLife>,
     /// The sprints that have a readable state.
-    pub sprints: HashMap<String, Holder>,
+    pub sprints: HashMap<String, SprintHolder>,
     /// The members of `agent:children`, `sprint:agents` and `epic:sprints` sets, by key.
     pub members: HashMap<String, Vec<String>>,
     /// Further keys that exist and that agents claimed as their own (`agent:keys:<id>`), by agent.
@@ -168,24 +168,24 @@ pub fn confirm(first: &[Residue], again: &mut Vec<Residue>) {
 /// Everything that is left behind, by key.
 #[must_use]
 pub fn find(keys: &KeySchema, seen: &Inventory) -> Vec<Residue> {
-    let judge = Judge { keys, seen };
-    let mut found: Vec<Residue> = seen.keys.iter().filter_map(|key| judge.key(key)).collect();
-    found.extend(seen.agents.iter().filter_map(|(id, known)| judge.entry(id, known)));
-    found.extend(seen.members.iter().flat_map(|(key, members)| judge.dangling(key, members)));
-    found.extend(seen.claimed.iter().flat_map(|(id, claimed)| judge.claimed(id, claimed)));
+    let inspector = Inspector { keys, seen };
+    let mut found: Vec<Residue> = seen.keys.iter().filter_map(|key| inspector.key(key)).collect();
+    found.extend(seen.agents.iter().filter_map(|(id, known)| inspector.entry(id, known)));
+    found.extend(seen.members.iter().flat_map(|(key, members)| inspector.dangling(key, members)));
+    found.extend(seen.claimed.iter().flat_map(|(id, claimed)| inspector.claimed(id, claimed)));
     found.sort();
     found.dedup();
     found
 }
 
-type Verdict = Option<(Why, String)>;
+type Complaint = Option<(Why, String)>;
 
-struct Judge<'a> {
+struct Inspector<'a> {
     keys: &'a KeySchema,
     seen: &'a Inventory,
 }
 
-impl Judge<'_> {
+impl Inspector<'_> {
     fn key(&self, key: &str) -> Option<Residue> {
         let owner = self.keys.parse(key)?;
         let verdict = match owner {
@@ -200,7 +200,7 @@ impl Judge<'_> {
     }
 
     /// `None` if the owner lives.
-    fn owner(&self, owner: KeyOwner<'_>, key: &str) -> Verdict {
+    fn owner(&self, owner: KeyOwner<'_>, key: &str) -> Complaint {
         match owner {
             KeyOwner::Fleet => None,
             KeyOwner::Agent(id) => self.agent(id),
@@ -209,7 +209,7 @@ impl Judge<'_> {
         }
     }
 
-    fn wrong_type(&self, key: &str) -> Verdict {
+    fn wrong_type(&self, key: &str) -> Complaint {
         let (holds, wanted) = (self.seen.mistyped.get(key)?, self.keys.holds(key)?);
         // Without a record an agent speaks the plain protocol, whose keys may be of any type.
         if let Some(owner) = self.keys.plain_owner(key)
@@ -225,7 +225,7 @@ impl Judge<'_> {
         self.seen.mistyped.contains_key(key)
     }
 
-    fn agent(&self, id: &str) -> Verdict {
+    fn agent(&self, id: &str) -> Complaint {
         // Nobody can tell who lives without the index of leases.
         if self.is_mistyped(&self.keys.leases()) {
             return None;
@@ -245,7 +245,7 @@ impl Judge<'_> {
         }
     }
 
-    fn sprint(&self, sprint: &str) -> Verdict {
+    fn sprint(&self, sprint: &str) -> Complaint {
         let Some(holder) = self.seen.sprints.get(sprint) else {
             if SprintId::new(sprint).is_ok_and(|id| self.is_mistyped(&self.keys.sprint_state(&id))) {
                 return None;
@@ -265,7 +265,7 @@ impl Judge<'_> {
         })
     }
 
-    fn epic(&self, key: &str) -> Verdict {
+    fn epic(&self, key: &str) -> Complaint {
         if self.is_mistyped(key) {
             return None;
         }
@@ -274,13 +274,13 @@ impl Judge<'_> {
         (!lives).then(|| (Why::NoOwner, "none of its sprints has a living coordinator".into()))
     }
 
-    fn lock(&self, key: &str) -> Verdict {
+    fn lock(&self, key: &str) -> Complaint {
         let expires = self.seen.expiring_locks.contains(key);
         (!expires).then(|| (Why::NoExpiry, "a cleanup lock must expire, and this one never does".into()))
     }
 
     /// An id's place in the indexes, if that is all wrong.
-    fn entry(&self, id: &str, known: &Known) -> Option<Residue> {
+    fn entry(&self, id: &str, known: &SignsOfLife) -> Option<Residue> {
         let index = if known.active { self.keys.active() } else { self.keys.leases() };
         let verdict = self.agent(id).or_else(|| {
             (!known.active && !self.is_mistyped(&self.keys.active()))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::record::Order;
 use crate::task::Cost;
-use crate::words::words;
+use crate::word_enum::word_enum;
 
 /// How urgent a stop is; later ones override earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +60,7 @@ impl Urgency {
     }
 }
 
-words! {
+word_enum! {
     /// Why an agent stops.
     StopCause, "stop cause" {
         /// It did what it was there for.

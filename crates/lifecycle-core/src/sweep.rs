@@ -7,13 +7,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::brake::{self, Brake, Hold, Holding, Witness};
-use crate::contact::Contact;
 use crate::ids::Incarnation;
+use crate::liveness::PlainLease;
 use crate::record::{AgentRecord, Order};
+use crate::store_watch::Contact;
 use crate::task::Cost;
-use crate::words::words;
+use crate::word_enum::word_enum;
 
-words! {
+word_enum! {
     /// Why an agent is reaped.
     Reason, "reason" {
         /// Its lease is over; its last beat is still there.
@@ -95,9 +96,9 @@ impl Watermark {
     }
 }
 
-/// An agent whose lease is over, with all that is needed to judge it and to clean it up.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
+/// An agent whose lease seems to be over, with all that is needed to judge it and to clean it up.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Suspect {
     /// Its id, as found.
     pub id: String,
     /// End of its lease in ms.
@@ -110,9 +111,32 @@ pub struct Candidate {
     pub has_heartbeat: bool,
     /// The order it has not answered, and why it was given.
     pub order: Option<(Order, String)>,
+    /// For an agent on the plain protocol: the lease its heartbeat amounts to.
+    pub plain: Option<PlainLease>,
+    /// Whether it is a member of `agents:active`.
+    pub listed: bool,
+    /// The heartbeat that a plain agent is judged by: the reap script compares it once more.
+    pub beat: JudgedBeat,
 }
 
-impl Candidate {
+/// The heartbeat that a plain agent was judged by.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum JudgedBeat {
+    /// There was none.
+    #[default]
+    Missing,
+    /// These bytes.
+    Bytes {
+        /// As they were read.
+        bytes: Vec<u8>,
+        /// When their key expires, in ms of server time; `None` if it never does.
+        expires_at: Option<u64>,
+    },
+    /// Something too long to carry around, of this length.
+    Length(u64),
+}
+
+impl Suspect {
     /// The life it is judged for.
     #[must_use]
     pub fn incarnation(&self) -> Option<Incarnation> {
@@ -129,6 +153,19 @@ impl Candidate {
     #[must_use]
     pub fn is_proven(&self) -> bool {
         self.record.as_ref().is_some_and(|record| record.ended.is_some())
+    }
+
+    /// Whether this is a plain agent that took itself off the list, as the original design's shutdown does, and beats no
+    /// more. It left; it did not fall silent.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.plain.is_some() && !self.listed && !self.has_heartbeat
+    }
+
+    /// Whether a plain agent's heartbeat says that it is alive although its lease is over.
+    #[must_use]
+    pub fn is_alive(&self, now: u64) -> bool {
+        self.plain.is_some_and(|lease| lease.end > now)
     }
 
     /// Why it would be reaped.
@@ -148,9 +185,9 @@ impl Candidate {
 /// What a pass will do.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SweepPlan {
-    /// Positions of the candidates to reap, with the reason.
+    /// Positions of the suspects to reap, with the reason.
     pub reap: Vec<(usize, Reason)>,
-    /// Positions of the candidates that stay for now, the longest silent first.
+    /// Positions of the suspects that stay for now, the longest silent first.
     pub held: Vec<usize>,
     /// Why they stay. Where it has a rate, [`SweepPlan::grant`] lets some of them go.
     pub hold: Option<Holding>,
@@ -158,30 +195,30 @@ pub struct SweepPlan {
 
 impl SweepPlan {
     /// Lets the first `count` of the held go: what the store granted of the limited rate.
-    pub fn grant(&mut self, count: usize, candidates: &[Candidate]) {
+    pub fn grant(&mut self, count: usize, suspects: &[Suspect]) {
         let granted = self.held.drain(..count.min(self.held.len()));
-        self.reap.extend(granted.map(|index| (index, candidates[index].reason())));
+        self.reap.extend(granted.map(|index| (index, suspects[index].reason())));
         self.reap.sort_unstable_by_key(|(index, _)| *index);
     }
 }
 
 /// Decides whom to reap and whom to hold.
 ///
-/// `witnesses` are other, living agents: beats that landed while the candidate missed its own prove that the store was
+/// `witnesses` are other, living agents: beats that landed while the suspect missed its own prove that the store was
 /// up.
 #[must_use]
 pub fn plan(
     seen: &Observation,
-    candidates: &[Candidate],
+    suspects: &[Suspect],
     contact: Contact,
     witnesses: &[Witness],
     brake: &Brake,
 ) -> SweepPlan {
     let (proven, silent): (Vec<usize>, Vec<usize>) =
-        (0..candidates.len()).partition(|&index| candidates[index].is_proven());
-    let verdict = brake::judge(seen, candidates, &silent, contact, witnesses, brake);
+        (0..suspects.len()).partition(|&index| suspects[index].is_proven());
+    let verdict = brake::judge(seen, suspects, &silent, contact, witnesses, brake);
     let mut reap: Vec<(usize, Reason)> =
-        proven.into_iter().chain(verdict.believed).map(|index| (index, candidates[index].reason())).collect();
+        proven.into_iter().chain(verdict.believed).map(|index| (index, suspects[index].reason())).collect();
     reap.sort_unstable_by_key(|(index, _)| *index);
     SweepPlan { reap, held: verdict.held, hold: verdict.holding }
 }
@@ -205,14 +242,14 @@ pub struct Orphan {
 }
 
 impl Orphan {
-    /// The orphan that a candidate is.
+    /// The orphan that a suspect is.
     #[must_use]
-    pub fn of(candidate: &Candidate, reason: Reason, now: u64, outcome: OrphanOutcome) -> Self {
+    pub fn of(suspect: &Suspect, reason: Reason, now: u64, outcome: OrphanOutcome) -> Self {
         Self {
-            agent_id: candidate.id.clone(),
+            agent_id: suspect.id.clone(),
             reason,
-            last_seen: candidate.last_seen,
-            idle_time: candidate.last_seen.map(|seen| now.saturating_sub(seen)),
+            last_seen: suspect.last_seen,
+            idle_time: suspect.last_seen.map(|seen| now.saturating_sub(seen)),
             outcome,
         }
     }
@@ -298,20 +335,13 @@ mod tests {
 
     #[test]
     fn what_is_granted_goes_in_the_order_of_the_held_and_the_rest_stays() {
-        let candidate = |id: &str| Candidate {
-            id: id.into(),
-            lease_end: 0,
-            record: None,
-            last_seen: None,
-            has_heartbeat: true,
-            order: None,
-        };
-        let candidates = ["a", "b", "c"].map(candidate);
+        let suspect = |id: &str| Suspect { id: id.into(), has_heartbeat: true, ..Suspect::default() };
+        let suspects = ["a", "b", "c"].map(suspect);
         let mut plan = SweepPlan { held: vec![2, 0, 1], ..SweepPlan::default() };
-        plan.grant(2, &candidates);
+        plan.grant(2, &suspects);
         assert_eq!(plan.reap, [(0, Reason::StaleHeartbeat), (2, Reason::StaleHeartbeat)]);
         assert_eq!(plan.held, [1]);
-        plan.grant(9, &candidates);
+        plan.grant(9, &suspects);
         assert_eq!(plan.held, [0; 0]);
     }
 }

@@ -10,7 +10,7 @@ use crate::sweep::{Observation, Watermark};
 
 /// Why nobody is taken to be sweeping.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Absence {
+pub enum SweeperAbsence {
     /// There was never a pass.
     Never,
     /// The last sweeper stopped as it should.
@@ -32,8 +32,8 @@ pub enum Absence {
 /// Whether nobody is sweeping, and why; `None` while somebody is. A pass that is no longer ago than two `interval`s
 /// (`sweep.interval`) is a sweeper at work, or as good as one: a pass from cron counts, too.
 #[must_use]
-pub fn absence(seen: &Observation, interval: Duration) -> Option<Absence> {
-    let Some(mark) = &seen.watermark else { return Some(Absence::Never) };
+pub fn sweeper_absence(seen: &Observation, interval: Duration) -> Option<SweeperAbsence> {
+    let Some(mark) = &seen.watermark else { return Some(SweeperAbsence::Never) };
     let patience = millis(interval).saturating_mul(2);
     let is_fresh = |at: u64| seen.now.saturating_sub(at) <= patience;
     let left = mark.left.as_ref().filter(|(by, at)| *by == mark.by && *at >= mark.at);
@@ -42,8 +42,8 @@ pub fn absence(seen: &Observation, interval: Duration) -> Option<Absence> {
     }
     let ago = |at: u64| seen.now.saturating_sub(at);
     Some(match left {
-        Some((by, at)) => Absence::Left { ago: ago(*at), by: by.clone() },
-        None => Absence::Silent { ago: ago(mark.at), by: mark.by.clone() },
+        Some((by, at)) => SweeperAbsence::Left { ago: ago(*at), by: by.clone() },
+        None => SweeperAbsence::Silent { ago: ago(mark.at), by: mark.by.clone() },
     })
 }
 
@@ -78,13 +78,13 @@ mod tests {
 
     #[test]
     fn a_sweeper_is_missed_after_two_intervals() {
-        assert_eq!(absence(&seen(None), MINUTE), Some(Absence::Never));
-        assert_eq!(absence(&seen(Some(mark(120_000))), MINUTE), None);
-        let silent = Absence::Silent { ago: 120_001, by: "a".into() };
-        assert_eq!(absence(&seen(Some(mark(120_001))), MINUTE), Some(silent));
+        assert_eq!(sweeper_absence(&seen(None), MINUTE), Some(SweeperAbsence::Never));
+        assert_eq!(sweeper_absence(&seen(Some(mark(120_000))), MINUTE), None);
+        let silent = SweeperAbsence::Silent { ago: 120_001, by: "a".into() };
+        assert_eq!(sweeper_absence(&seen(Some(mark(120_001))), MINUTE), Some(silent));
         let ahead = Watermark { at: NOW + 9, by: "a".into(), ..Watermark::default() };
         assert_eq!(
-            absence(&seen(Some(ahead)), MINUTE),
+            sweeper_absence(&seen(Some(ahead)), MINUTE),
             None,
             "the clock was set back, or an older sweeper wrote it"
         );
@@ -94,12 +94,12 @@ mod tests {
     fn one_that_left_is_missed_at_once_unless_another_is_at_work() {
         let left = Watermark { passes: Vec::new(), left: Some(("a".into(), NOW - 3_000)), ..mark(5_000) };
         assert_eq!(
-            absence(&seen(Some(left.clone())), MINUTE),
-            Some(Absence::Left { ago: 3_000, by: "a".into() })
+            sweeper_absence(&seen(Some(left.clone())), MINUTE),
+            Some(SweeperAbsence::Left { ago: 3_000, by: "a".into() })
         );
         let other = Watermark { passes: vec![("b".into(), NOW - 50_000)], ..left.clone() };
-        assert_eq!(absence(&seen(Some(other)), MINUTE), None);
+        assert_eq!(sweeper_absence(&seen(Some(other)), MINUTE), None);
         let back = Watermark { at: NOW - 1_000, ..left };
-        assert_eq!(absence(&seen(Some(back)), MINUTE), None, "it came back");
+        assert_eq!(sweeper_absence(&seen(Some(back)), MINUTE), None, "it came back");
     }
 }

@@ -15,9 +15,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Incarnation, SprintId, TaskId};
-use crate::words::words;
+use crate::word_enum::word_enum;
 
-words! {
+word_enum! {
     /// Where a task is.
     TaskState, "task state" {
         /// Waits for what it needs, or for an agent.
@@ -39,7 +39,7 @@ impl TaskState {
     }
 }
 
-words! {
+word_enum! {
     /// What the end of a run costs its task.
     Cost, "cost" {
         /// It ran and failed.
@@ -122,7 +122,7 @@ impl TaskRecord {
     }
 }
 
-words! {
+word_enum! {
     /// How one attempt ended.
     Outcome, "outcome" {
         /// The work is done.

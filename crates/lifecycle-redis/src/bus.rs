@@ -227,14 +227,14 @@ impl Listener {
                     }
                     self.ping();
                 },
-                () = sleep_until(next_look) => next_look = self.look().await,
+                () = sleep_until(next_look) => next_look = self.keep_proving().await,
             }
         }
     }
 
     /// Sends the next message to ourselves when it is time, and asks again soon when one did not come back: the very first
     /// can reach the server before the subscription does. Returns when to look next.
-    async fn look(&mut self) -> Instant {
+    async fn keep_proving(&mut self) -> Instant {
         if self.unanswered.is_some_and(|sent| sent.elapsed() > PING_TIMEOUT) {
             self.unanswered = None;
             self.listening.went_quiet();

@@ -1,7 +1,7 @@
 //! Reading the fleet: who is there, what they own, what was done to whom.
 
 mod inventory;
-mod unvouched;
+mod possible_residue;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use fred::types::Value;
 use lifecycle_core::codec::{MAX_DECODED_LEN, decode};
 use lifecycle_core::liveness::{PlainBeat, plain_lease};
 use lifecycle_core::record::{AgentRecord, Heartbeat};
-use lifecycle_core::residue::Known;
+use lifecycle_core::residue::SignsOfLife;
 
 use crate::error::StoreError;
 use crate::reply::{fields, number, scores, text};
@@ -39,8 +39,8 @@ pub struct AgentView {
 impl AgentView {
     /// What decides whether it lives.
     #[must_use]
-    pub fn known(&self) -> Known {
-        Known {
+    pub fn signs_of_life(&self) -> SignsOfLife {
+        SignsOfLife {
             active: self.active,
             lease_end: self.lease_end,
             incarnation: self.record.as_ref().map(|record| record.incarnation),

@@ -1,9 +1,9 @@
 //! What others do to an agent: give it an order, say that its process ended, say something about it.
 
 use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::fate::Fate;
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
+use lifecycle_core::process_fate::Fate;
 use lifecycle_core::record::Order;
 
 use fred::interfaces::{ClientLike, PubsubInterface};

@@ -18,14 +18,14 @@ use lifecycle_core::codec::{self, MAX_DECODED_LEN};
 use lifecycle_core::keys::{KeyOwner, KeySchema};
 use lifecycle_core::liveness::{FirstLook, PlainBeat, PlainLease, PlainRule, millis, plain_lease};
 use lifecycle_core::record::Heartbeat;
-use lifecycle_core::sweep::Candidate;
+use lifecycle_core::sweep::{JudgedBeat, Suspect};
 
 use crate::agents::text;
 use crate::error::{StoreError, is_wrong_type};
-use crate::found::is_list_of_agents;
+use crate::owned_by_name::is_list_of_agents;
 use crate::reply::{self, number};
 use crate::store::Store;
-use crate::sweeping::{IN_FLIGHT, PIPELINED, RawBeat, Suspect, value};
+use crate::sweeping::{IN_FLIGHT, PIPELINED, value};
 
 /// Where the two indexes, `agents:active` and `agents:leases`, do not agree.
 #[derive(Debug, Clone, Default)]
@@ -127,7 +127,7 @@ impl Store {
         .await?;
         let without = self.without_lease(&ids, now).await?;
         let mut suspects = self.suspects(&without, now).await?;
-        suspects.retain(|suspect| suspect.candidate.record.is_some());
+        suspects.retain(|suspect| suspect.record.is_some());
         Ok(suspects)
     }
 
@@ -152,8 +152,8 @@ impl Store {
         let adopted: Vec<bool> = futures_util::stream::iter(suspects)
             .map(|suspect| async move {
                 match suspect.plain {
-                    Some(lease) => self.set_lease(&suspect.candidate.id, lease, None).await,
-                    None => self.restore(&suspect.candidate.id).await,
+                    Some(lease) => self.set_lease(&suspect.id, lease, None).await,
+                    None => self.restore(&suspect.id).await,
                 }
             })
             .buffered(IN_FLIGHT)
@@ -168,7 +168,7 @@ impl Store {
     /// As the store says.
     pub async fn renew_plain(&self, suspect: &Suspect, judged_end: u64) -> Result<bool, StoreError> {
         match suspect.plain {
-            Some(lease) => self.set_lease(&suspect.candidate.id, lease, Some(judged_end)).await,
+            Some(lease) => self.set_lease(&suspect.id, lease, Some(judged_end)).await,
             None => Ok(false),
         }
     }
@@ -201,28 +201,29 @@ impl Store {
         Ok(number(&self.run(&self.scripts.restore, names, vec![id.into()]).await?) == Some(1))
     }
 
-    pub(crate) async fn suspect(
+    /// Completes a suspect on the plain protocol with what its heartbeat, of this length, amounts to.
+    pub(crate) async fn read_beat_of(
         &self,
-        mut candidate: Candidate,
+        mut suspect: Suspect,
         length: u64,
-        listed: bool,
         now: u64,
     ) -> Result<Suspect, StoreError> {
-        if candidate.record.is_some() {
-            return Ok(Suspect { candidate, plain: None, listed, beat: RawBeat::Missing });
+        if suspect.record.is_some() {
+            return Ok(suspect);
         }
-        let (beat, raw) = self.plain_beat(&candidate.id, length).await?;
+        let (beat, judged) = self.plain_beat(&suspect.id, length).await?;
         let mut lease = plain_lease(&beat, None, now, self.plain_rule());
         if lease.first_look.is_some() {
-            let earlier = self.first_look(&candidate.id).await?;
+            let earlier = self.first_look(&suspect.id).await?;
             lease = plain_lease(&beat, earlier, now, self.plain_rule());
         }
-        candidate.last_seen = lease.last_seen;
+        suspect.last_seen = lease.last_seen;
         // Without a heartbeat nothing is known but when that was found first.
         if beat != PlainBeat::Missing {
-            candidate.lease_end = lease.end.min(now);
+            suspect.lease_end = lease.end.min(now);
         }
-        Ok(Suspect { candidate, plain: Some(lease), listed, beat: raw })
+        (suspect.plain, suspect.beat) = (Some(lease), judged);
+        Ok(suspect)
     }
 
     /// What was remembered of the heartbeat at an earlier look.
@@ -231,26 +232,26 @@ impl Store {
         Ok(found.and_then(|look| look.as_string()).and_then(|look| look.parse().ok()))
     }
 
-    async fn plain_beat(&self, id: &str, length: u64) -> Result<(PlainBeat, RawBeat), StoreError> {
+    async fn plain_beat(&self, id: &str, length: u64) -> Result<(PlainBeat, JudgedBeat), StoreError> {
         let key = self.keys().heartbeat(id);
         if length == 0 {
-            return Ok((PlainBeat::Missing, RawBeat::Missing));
+            return Ok((PlainBeat::Missing, JudgedBeat::Missing));
         }
         // Before the beat is read: one that comes in between has a new timestamp and an old expiry, which is doubt and no
         // proof of death.
         let expires_at = number(&self.client.pexpire_time::<Value, _>(key.as_str()).await?);
         let raw = if length > MAX_DECODED_LEN as u64 {
-            RawBeat::Length(length)
+            JudgedBeat::Length(length)
         } else {
             match self.client.get::<Value, _>(key.as_str()).await {
                 Ok(value) => value
                     .into_owned_bytes()
-                    .map_or(RawBeat::Missing, |bytes| RawBeat::Bytes { bytes, expires_at }),
-                Err(error) if is_wrong_type(&error) => RawBeat::Missing,
+                    .map_or(JudgedBeat::Missing, |bytes| JudgedBeat::Bytes { bytes, expires_at }),
+                Err(error) if is_wrong_type(&error) => JudgedBeat::Missing,
                 Err(error) => return Err(error.into()),
             }
         };
-        if let RawBeat::Bytes { bytes, .. } = &raw
+        if let JudgedBeat::Bytes { bytes, .. } = &raw
             && let Ok(beat) = codec::decode::<Heartbeat>(bytes)
             && beat.timestamp.is_some()
         {

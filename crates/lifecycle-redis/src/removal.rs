@@ -8,17 +8,17 @@ use fred::interfaces::KeysInterface;
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::event::EventKind;
-use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::keys::KeySchema;
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_core::record::{AgentRecord, Order, Role};
 use lifecycle_core::shutdown::StopCause;
-use lifecycle_core::sweep::Reason;
+use lifecycle_core::sweep::{JudgedBeat, Reason, Suspect};
 use lifecycle_core::task::Cost;
 use serde::Serialize;
 
 use crate::agents::Life;
 use crate::error::{StoreError, is_wrong_type};
-use crate::found::is_list_of_agents;
+use crate::owned_by_name::is_list_of_agents;
 use crate::reply::Reply;
 use crate::store::{Store, arguments};
 
@@ -49,18 +49,18 @@ pub enum ReapOutcome {
 
 /// Whom to reap, on what grounds.
 #[derive(Debug, Clone)]
-pub struct Target<'a> {
+pub struct Reap<'a> {
     /// The id, as found.
     pub id: &'a str,
     /// The registration it was judged by; `None` for an agent on the plain protocol.
     pub record: Option<&'a AgentRecord>,
     /// The heartbeat a plain agent was judged by.
-    pub judged: Judged<'a>,
+    pub beat: &'a JudgedBeat,
     /// Further keys of a plain agent, and lists it is on, found by [`Store::left_behind`].
     pub left_behind: &'a [String],
     /// Why.
     pub reason: Reason,
-    /// Reap it even if its lease runs (an operator's word, a finished sprint, a takeover).
+    /// Reap it even if its lease runs (an operator's word, a takeover).
     pub force: bool,
     /// Token of the cleanup lock, if one was taken.
     pub token: Option<&'a str>,
@@ -70,21 +70,23 @@ pub struct Target<'a> {
     pub process: ProcessFate,
 }
 
-/// The heartbeat that a plain agent was judged by.
-#[derive(Debug, Clone, Copy, Default)]
-pub enum Judged<'a> {
-    /// There was none.
-    #[default]
-    Missing,
-    /// These bytes.
-    Bytes {
-        /// As they were read.
-        bytes: &'a [u8],
-        /// When their key expires, in ms of server time; `None` if it never does.
-        expires_at: Option<u64>,
-    },
-    /// Something too long to carry around, of this length.
-    Length(u64),
+impl<'a> Reap<'a> {
+    /// Whoever was judged, as it was judged: if it is still that when the script looks once more, it goes.
+    #[must_use]
+    pub fn of(suspect: &'a Suspect, reason: Reason, by: &'a str) -> Self {
+        Self { beat: &suspect.beat, ..Self::new(&suspect.id, suspect.record.as_ref(), reason, by) }
+    }
+
+    /// A registered life: if its end is proven or its lease is over when the script looks, it goes.
+    #[must_use]
+    pub fn of_life(id: &'a str, record: &'a AgentRecord, reason: Reason, by: &'a str) -> Self {
+        Self::new(id, Some(record), reason, by)
+    }
+
+    fn new(id: &'a str, record: Option<&'a AgentRecord>, reason: Reason, by: &'a str) -> Self {
+        let (beat, process) = (&JudgedBeat::Missing, ProcessFate::Unknown);
+        Self { id, record, beat, left_behind: &[], reason, force: false, token: None, by, process }
+    }
 }
 
 #[derive(Serialize)]
@@ -149,32 +151,32 @@ impl Store {
         }
     }
 
-    /// Compare-and-reap: removes the target if it is still what it was judged to be. Running it twice does nothing
+    /// Compare-and-reap: removes an agent if it is still what it was judged to be. Running it twice does nothing
     /// twice.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot answer; the next pass goes on where it stopped.
-    pub async fn reap(&self, target: &Target<'_>) -> Result<ReapOutcome, StoreError> {
-        let mut args = self.remove_arguments(target.id, target.record, target.reason.as_str(), "cleanup");
-        args.by = target.by;
-        args.process = target.process;
-        args.cost = target.reason.cost().as_str();
-        args.plain = target.record.is_none();
-        args.force = target.force;
-        args.token = target.token;
-        let judged = match target.judged {
-            Judged::Missing => Value::from(""),
-            Judged::Bytes { bytes, expires_at } => {
-                args.judged_expiry = expires_at;
-                Value::Bytes(bytes.to_vec().into())
+    pub async fn reap(&self, reap: &Reap<'_>) -> Result<ReapOutcome, StoreError> {
+        let mut args = self.remove_arguments(reap.id, reap.record, reap.reason.as_str(), "cleanup");
+        args.by = reap.by;
+        args.process = reap.process;
+        args.cost = reap.reason.cost().as_str();
+        args.plain = reap.record.is_none();
+        args.force = reap.force;
+        args.token = reap.token;
+        let judged = match reap.beat {
+            JudgedBeat::Missing => Value::from(""),
+            JudgedBeat::Bytes { bytes, expires_at } => {
+                args.judged_expiry = *expires_at;
+                Value::Bytes(bytes.clone().into())
             }
-            Judged::Length(length) => {
-                args.judged = Some(length);
+            JudgedBeat::Length(length) => {
+                args.judged = Some(*length);
                 Value::from("")
             }
         };
-        let removal = Removal { store: self, script: &self.scripts.reap, judged, extra: target.left_behind };
-        removal.run(args, target.record).await
+        let removal = Removal { store: self, script: &self.scripts.reap, judged, extra: reap.left_behind };
+        removal.run(args, reap.record).await
     }
 
     /// Removes a life that a later one of the same id has replaced, and that a store which lost its memory still has. Its

@@ -167,7 +167,7 @@ impl Store {
         }
         match script.source.evalsha_with_reload::<Value, _, _>(&self.client, keys.clone(), args).await {
             Ok(reply) => Ok(reply),
-            Err(error) => Err(self.blame(error, &keys).await),
+            Err(error) => Err(self.diagnose(error, &keys).await),
         }
     }
 }

@@ -10,57 +10,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::TryStreamExt as _;
 use lifecycle_core::brake::{Hold, Holding, Witness, is_overdue};
 use lifecycle_core::codec::{self, MAX_DECODED_LEN};
-use lifecycle_core::liveness::{PlainLease, millis, plain_last_beat, plain_witness};
+use lifecycle_core::liveness::{millis, plain_last_beat, plain_witness};
 use lifecycle_core::record::{AgentRecord, Heartbeat};
-use lifecycle_core::sweep::{Candidate, Observation, Watermark};
+use lifecycle_core::sweep::{Observation, Suspect, Watermark};
 
 use crate::agents::{parse_order, text};
 use crate::error::{StoreError, is_wrong_type};
-use crate::removal::Judged;
 use crate::reply::{fields, number, scores};
 use crate::store::Store;
-
-/// A candidate with what only the store side needs to know of it.
-#[derive(Debug, Clone)]
-pub struct Suspect {
-    /// What the plan judges.
-    pub candidate: Candidate,
-    /// For a plain agent: the lease its heartbeat amounts to.
-    pub plain: Option<PlainLease>,
-    /// Whether it is a member of `agents:active`.
-    pub listed: bool,
-    pub(crate) beat: RawBeat,
-}
-
-#[derive(Debug, Clone, Default)]
-pub(crate) enum RawBeat {
-    #[default]
-    Missing,
-    Bytes {
-        bytes: Vec<u8>,
-        expires_at: Option<u64>,
-    },
-    Length(u64),
-}
-
-impl Suspect {
-    /// Whether this is a plain agent that took itself off the list, as the original design's shutdown does, and beats no more.
-    /// It left; it did not fall silent.
-    #[must_use]
-    pub fn has_left(&self) -> bool {
-        self.plain.is_some() && !self.listed && !self.candidate.has_heartbeat
-    }
-
-    /// The heartbeat it was judged by, for the reap script to compare.
-    #[must_use]
-    pub fn judged(&self) -> Judged<'_> {
-        match &self.beat {
-            RawBeat::Missing => Judged::Missing,
-            RawBeat::Bytes { bytes, expires_at } => Judged::Bytes { bytes, expires_at: *expires_at },
-            RawBeat::Length(length) => Judged::Length(*length),
-        }
-    }
-}
 
 /// What is known of one agent's beats.
 #[derive(Debug, Default)]
@@ -160,9 +117,9 @@ impl Store {
     pub async fn suspects(&self, due: &[(String, u64)], now: u64) -> Result<Vec<Suspect>, StoreError> {
         let mut suspects = Vec::with_capacity(due.len());
         for chunk in due.chunks(PIPELINED) {
-            let found = self.candidates(chunk).await?;
+            let found = self.read_suspects(chunk).await?;
             let judged: Vec<Suspect> = futures_util::stream::iter(found)
-                .map(|(candidate, length, listed)| self.suspect(candidate, length, listed, now))
+                .map(|(suspect, length)| self.read_beat_of(suspect, length, now))
                 .buffered(IN_FLIGHT)
                 .try_collect()
                 .await?;
@@ -171,8 +128,8 @@ impl Store {
         Ok(suspects)
     }
 
-    /// Each with the length of its heartbeat, and whether it is listed.
-    async fn candidates(&self, due: &[(String, u64)]) -> Result<Vec<(Candidate, u64, bool)>, StoreError> {
+    /// Each with the length of its heartbeat, which is not read yet.
+    async fn read_suspects(&self, due: &[(String, u64)]) -> Result<Vec<(Suspect, u64)>, StoreError> {
         let pipeline = self.client.pipeline();
         for (id, _) in due {
             let () = pipeline.hgetall(self.keys().state(id)).await?;
@@ -181,7 +138,7 @@ impl Store {
             let () = pipeline.sismember(self.keys().active(), id.as_str()).await?;
         }
         let replies = all(pipeline.try_all::<Value>().await, due.len() * 4)?;
-        let mut candidates = Vec::with_capacity(due.len());
+        let mut suspects = Vec::with_capacity(due.len());
         for ((id, lease_end), reply) in due.iter().zip(replies.chunks(4)) {
             let [state, beat, order, listed] = reply else { continue };
             let record = match value(state)? {
@@ -191,18 +148,21 @@ impl Store {
             // A heartbeat of another type is there all the same.
             let length = value(beat)?.map_or(1, |length| number(&length).unwrap_or(0));
             let order = value(order)?.and_then(|order| parse_order(&order.as_string()?));
-            let candidate = Candidate {
-                id: id.clone(),
-                lease_end: *lease_end,
-                last_seen: record.as_ref().map(|record| lease_end.saturating_sub(record.lease_ms)),
-                has_heartbeat: length > 0,
-                record,
-                order,
-            };
-            let listed = value(listed)?.is_some_and(|listed| number(&listed) == Some(1));
-            candidates.push((candidate, length, listed));
+            suspects.push((
+                Suspect {
+                    id: id.clone(),
+                    lease_end: *lease_end,
+                    last_seen: record.as_ref().map(|record| lease_end.saturating_sub(record.lease_ms)),
+                    has_heartbeat: length > 0,
+                    record,
+                    order,
+                    listed: value(listed)?.is_some_and(|listed| number(&listed) == Some(1)),
+                    ..Suspect::default()
+                },
+                length,
+            ));
         }
-        Ok(candidates)
+        Ok(suspects)
     }
 
     /// How many agents have missed a beat although their lease still runs. Looks at up to `limit` of those whose lease

@@ -7,14 +7,14 @@ use fred::interfaces::{HashesInterface, KeysInterface};
 use fred::types::Value;
 use lifecycle_core::codec::decode;
 use lifecycle_core::event::Event;
-use lifecycle_core::growth::MemoryStats;
+use lifecycle_core::fleet_growth::MemoryStats;
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::leak::{Finding, Trend};
 use lifecycle_core::liveness::millis;
 
 use crate::agents::text;
 use crate::error::StoreError;
-use crate::memory::{AgentFigures, IndexCursor};
+use crate::fleet_usage::{AgentUsage, IndexCursor};
 use crate::reply::{self, number};
 use crate::store::Store;
 use crate::sweeping::{PIPELINED, all, value};
@@ -72,13 +72,13 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn fleet_figures(&self) -> Result<Vec<AgentFigures>, StoreError> {
+    pub async fn fleet_usage(&self) -> Result<Vec<AgentUsage>, StoreError> {
         let (mut fleet, mut met) = (Vec::new(), HashSet::new());
         let mut at = Some(IndexCursor::default());
         while let Some(cursor) = at {
             let (mut page, next) = self.index_page(&cursor, PAGE).await?;
             page.retain(|(id, _)| met.insert(id.clone()));
-            fleet.extend(self.agent_figures(&page).await?);
+            fleet.extend(self.agent_usage(&page).await?);
             at = next;
         }
         fleet.sort_by(|one, other| one.id.cmp(&other.id));

@@ -10,7 +10,7 @@ use lifecycle_core::sweep::Observation;
 use lifecycle_redis::{Store, StoreError};
 use serde::Serialize;
 
-use crate::{phrase, verify};
+use crate::{verify, wording};
 
 /// From how many percent of maxmemory on the store counts as nearly full.
 const NEARLY_FULL: u64 = 90;
@@ -23,7 +23,7 @@ Examples:
 pub(crate) struct Arguments {}
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct DoctorReport {
     ok: bool,
     checks: Vec<Check>,
 }
@@ -49,7 +49,7 @@ pub(crate) async fn run(_: &Arguments, store: &Store, output: Output) -> anyhow:
         hold(&seen),
         residue(store).await?,
     ];
-    let report = Report { ok: checks.iter().all(|check| check.ok), checks };
+    let report = DoctorReport { ok: checks.iter().all(|check| check.ok), checks };
     match output {
         Output::Json => output::print_json(&report)?,
         Output::Table => output::print_stdout(&report.text())?,
@@ -142,7 +142,7 @@ async fn generation(store: &Store, seen: &Observation) -> Result<Check, StoreErr
 }
 
 fn sweeper(store: &Store, seen: &Observation) -> Check {
-    let absent = phrase::absence(seen, store.settings());
+    let absent = wording::absence(seen, store.settings());
     let ok = absent.is_none();
     let last = seen
         .watermark
@@ -152,7 +152,7 @@ fn sweeper(store: &Store, seen: &Observation) -> Check {
 }
 
 fn hold(seen: &Observation) -> Check {
-    match phrase::held(seen) {
+    match wording::held(seen) {
         Some(hold) => Check { name: "hold", ok: false, detail: format!("reaping is held: {}", hold.reason) },
         None => Check { name: "hold", ok: true, detail: "reaping is not held".into() },
     }
@@ -165,7 +165,7 @@ async fn residue(store: &Store) -> Result<Check, StoreError> {
     Ok(Check { name: "residue", ok, detail: format!("{}{hint}", findings.summary()) })
 }
 
-impl Report {
+impl DoctorReport {
     fn text(&self) -> String {
         let mut table = Table::new(["CHECK", "RESULT", "DETAIL"]);
         for check in &self.checks {

@@ -12,7 +12,7 @@ use lifecycle_redis::{Hint, LogEntry, Store};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Map, Value};
 
-use crate::phrase;
+use crate::wording;
 
 /// How often a reader that went away is noticed while nothing happens.
 const READER_CHECK: Duration = Duration::from_millis(500);
@@ -145,7 +145,7 @@ fn fields(event: &Event) -> anyhow::Result<Map<String, Value>> {
 pub(crate) fn entry(entry: &LogEntry) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("id".into(), entry.id.clone().into());
-    fields.insert("timestamp".into(), phrase::written_at(entry).into());
+    fields.insert("timestamp".into(), wording::written_at(entry).into());
     for (name, value) in &entry.fields {
         let number =
             matches!(name.as_str(), "keysDeleted" | "tasksRequeued").then(|| value.parse::<u64>().ok());
@@ -163,7 +163,7 @@ fn fitted(fields: &Map<String, Value>, width: usize) -> String {
     if whole.chars().count() <= width {
         return whole;
     }
-    let when = fields.get("timestamp").and_then(Value::as_u64).map(phrase::time_of_day).unwrap_or_default();
+    let when = fields.get("timestamp").and_then(Value::as_u64).map(wording::time_of_day).unwrap_or_default();
     let rank = |name: &str| TELLING.iter().position(|told| *told == name).unwrap_or(TELLING.len());
     let mut told = details(fields);
     told.sort_by_key(|(name, _)| rank(name));
@@ -172,7 +172,7 @@ fn fitted(fields: &Map<String, Value>, width: usize) -> String {
 
 /// One line: when, what, who, and then whatever else is said but the names of deleted keys, of which there are many.
 pub(crate) fn line(fields: &Map<String, Value>) -> String {
-    let when = fields.get("timestamp").and_then(Value::as_u64).map(phrase::instant).unwrap_or_default();
+    let when = fields.get("timestamp").and_then(Value::as_u64).map(wording::instant).unwrap_or_default();
     written(&when, fields, &details(fields))
 }
 

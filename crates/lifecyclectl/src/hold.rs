@@ -6,7 +6,7 @@ use lifecycle_cli::output::{self, Output, age, printable};
 use lifecycle_redis::Store;
 use serde::Serialize;
 
-use crate::phrase;
+use crate::wording;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -29,7 +29,7 @@ enum Action {
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct HoldReport {
     held: bool,
     released: bool,
     since: Option<u64>,
@@ -42,11 +42,11 @@ struct Report {
 
 pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
     let released = match arguments.action {
-        // Nothing to release is no failure: what was asked for is so.
+        // Nothing to release is no errors: what was asked for is so.
         Some(Action::Release) => store.release_hold(store.settings().sweep.hold_timeout).await?.is_some(),
         None => false,
     };
-    let report = Report { released, ..look(store).await? };
+    let report = HoldReport { released, ..look(store).await? };
     match output {
         Output::Json => output::print_json(&report)?,
         Output::Table => output::print_stdout(&report.text())?,
@@ -54,11 +54,11 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
     Ok(exit::OK)
 }
 
-async fn look(store: &Store) -> anyhow::Result<Report> {
+async fn look(store: &Store) -> anyhow::Result<HoldReport> {
     let seen = store.observe(1).await?;
-    let Some(hold) = &seen.hold else { return Ok(Report::default()) };
-    Ok(Report {
-        held: phrase::held(&seen).is_some(),
+    let Some(hold) = &seen.hold else { return Ok(HoldReport::default()) };
+    Ok(HoldReport {
+        held: wording::held(&seen).is_some(),
         released: false,
         since: Some(hold.since),
         agents: store.held_agents().await?,
@@ -68,7 +68,7 @@ async fn look(store: &Store) -> anyhow::Result<Report> {
     })
 }
 
-impl Report {
+impl HoldReport {
     fn text(&self) -> String {
         let (Some(since), Some(reason)) = (self.since, &self.reason) else {
             return "reaping is not held\n".into();

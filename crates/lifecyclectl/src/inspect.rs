@@ -11,7 +11,7 @@ use lifecycle_redis::{AgentView, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{events, failure, phrase, ps};
+use crate::{errors, events, ps, wording};
 
 /// How many of its log entries are shown.
 const LOG_ENTRIES: usize = 5;
@@ -58,7 +58,7 @@ struct Task {
 
 pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
     let Some(view) = store.agent(&arguments.id).await? else {
-        return Err(failure::no_such_agent(store, &arguments.id).await);
+        return Err(errors::no_such_agent(store, &arguments.id).await);
     };
     let portrait = portrait(store, &view).await?;
     match output {
@@ -77,7 +77,7 @@ async fn portrait(store: &Store, view: &AgentView) -> anyhow::Result<Portrait> {
         Ok(id) if record.is_some() => store.assignments(&id).await?,
         _ => Vec::new(),
     };
-    let log = store.log(phrase::LOG_DEPTH).await?;
+    let log = store.log(wording::LOG_DEPTH).await?;
     Ok(Portrait {
         now,
         row: ps::Row::of(view, now),
@@ -93,7 +93,7 @@ async fn portrait(store: &Store, view: &AgentView) -> anyhow::Result<Portrait> {
         tasks: tasks.into_iter().map(Task::from).collect(),
         log: log
             .iter()
-            .filter(|entry| phrase::is_about(entry, id))
+            .filter(|entry| wording::is_about(entry, id))
             .take(LOG_ENTRIES)
             .map(events::entry)
             .collect(),
@@ -144,7 +144,7 @@ impl Portrait {
     }
 
     fn since(&self, at: u64) -> String {
-        format!("{} ago ({})", age(self.now.saturating_sub(at)), phrase::instant(at))
+        format!("{} ago ({})", age(self.now.saturating_sub(at)), wording::instant(at))
     }
 }
 

@@ -10,17 +10,17 @@
 //! ```
 
 mod doctor;
+mod errors;
 mod events;
-mod failure;
 mod hold;
 mod inspect;
 mod memory;
 mod order;
-mod phrase;
 mod ps;
 mod reap;
 mod restart;
 mod verify;
+mod wording;
 
 use std::process::ExitCode;
 
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
             return done;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(perform(command, &settings, cli.global.output())).map_err(failure::with_code)
+        runtime.block_on(perform(command, &settings, cli.global.output())).map_err(errors::with_code)
     })
 }
 

@@ -16,7 +16,7 @@ use lifecycle_redis::{Bus, Hint, Store, StoreError};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{failure, phrase, ps};
+use crate::{errors, ps, wording};
 
 /// Events are hints, so the keys are looked at as well, this often.
 const POLL: Duration = Duration::from_millis(500);
@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report<'a> {
+struct OrderReport<'a> {
     agent_id: &'a str,
     order: Order,
     gone: bool,
@@ -82,7 +82,7 @@ pub(crate) async fn run(
     // First the subscription, so that a quick agent's farewell is heard.
     let bus = arguments.wait.map(|_| store.subscribe()).transpose()?;
     let incarnation = give(order, arguments, store).await?;
-    let mut report = Report { agent_id: id, order, gone: false, detail: None };
+    let mut report = OrderReport { agent_id: id, order, gone: false, detail: None };
     if let (Some(mut bus), Some(patience)) = (bus, arguments.wait) {
         if !is_gone_within(patience, &mut bus, store, id, incarnation).await? {
             bail!("{}", still_there(patience, store, id).await?);
@@ -101,7 +101,7 @@ pub(crate) async fn run(
 async fn give(order: Order, arguments: &Arguments, store: &Store) -> anyhow::Result<Incarnation> {
     let id = arguments.id.as_str();
     let Some(view) = store.agent(id).await? else {
-        return Err(failure::no_such_agent(store, id).await);
+        return Err(errors::no_such_agent(store, id).await);
     };
     let Some(record) = view.record else {
         bail!(
@@ -155,11 +155,11 @@ fn is_end(event: &Event, id: &str) -> bool {
 async fn farewell(store: &Store, id: &str, incarnation: Incarnation) -> Result<Option<String>, StoreError> {
     let now = store.server_time().await?;
     let life = incarnation.to_string();
-    let log = store.log(phrase::LOG_DEPTH).await?;
+    let log = store.log(wording::LOG_DEPTH).await?;
     let entry = log
         .into_iter()
-        .find(|entry| phrase::is_about(entry, id) && entry.fields.get("incarnation") == Some(&life));
-    Ok(entry.map(|entry| phrase::farewell(&entry, now)))
+        .find(|entry| wording::is_about(entry, id) && entry.fields.get("incarnation") == Some(&life));
+    Ok(entry.map(|entry| wording::farewell(&entry, now)))
 }
 
 async fn still_there(patience: Duration, store: &Store, id: &str) -> Result<String, StoreError> {
@@ -184,7 +184,7 @@ async fn still_there(patience: Duration, store: &Store, id: &str) -> Result<Stri
     ))
 }
 
-impl Report<'_> {
+impl OrderReport<'_> {
     fn text(&self) -> String {
         let id = printable(self.agent_id);
         match (self.gone, &self.detail, self.order) {

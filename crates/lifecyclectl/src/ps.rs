@@ -8,7 +8,7 @@ use lifecycle_core::residue::Standing;
 use lifecycle_redis::{AgentView, Store};
 use serde::Serialize;
 
-use crate::phrase;
+use crate::wording;
 
 /// Characters of its progress that an agent may fill a listing with.
 const LONGEST_PROGRESS: usize = 40;
@@ -91,7 +91,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
         now,
         counts: Counts::of(&wanted, now),
         agents: wanted.into_iter().map(|view| Row::of(view, now)).collect(),
-        warnings: phrase::warnings(&seen, store.settings()),
+        warnings: wording::warnings(&seen, store.settings()),
     };
     match output {
         Output::Json => output::print_json(&listing)?,
@@ -124,7 +124,7 @@ impl Counts {
         for view in fleet {
             counts.agents += 1;
             counts.plain += u64::from(view.record.is_none());
-            *match view.known().standing(now) {
+            *match view.signs_of_life().standing(now) {
                 Standing::Alive { .. } => &mut counts.alive,
                 Standing::Over { .. } => &mut counts.over,
                 Standing::Ended(_) => &mut counts.ended,
@@ -155,7 +155,7 @@ impl Counts {
 impl Row {
     pub(crate) fn of(view: &AgentView, now: u64) -> Self {
         let (record, beat) = (view.record.as_ref(), view.beat.as_ref());
-        let known = view.known();
+        let known = view.signs_of_life();
         let standing = known.standing(now);
         let filled = |text: &String| (!text.is_empty()).then(|| text.clone());
         let beat_pid = beat.and_then(|beat| beat.pid);
@@ -179,7 +179,7 @@ impl Row {
             progress: record
                 .and_then(|record| record.progress.clone())
                 .or_else(|| beat.and_then(|beat| beat.progress.clone())),
-            lease: phrase::lease(standing, now),
+            lease: wording::lease(standing, now),
         }
     }
 

@@ -5,12 +5,11 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::event::EventKind;
-use lifecycle_core::fate::ProcessFate;
-use lifecycle_core::sweep::Reason;
-use lifecycle_redis::{AgentView, ReapOutcome, Removed, Store, Suspect, Target, is_usable};
+use lifecycle_core::sweep::{Reason, Suspect};
+use lifecycle_redis::{AgentView, Reap, ReapOutcome, Removed, Store, is_usable};
 use serde::Serialize;
 
-use crate::{failure, ps};
+use crate::{errors, ps};
 
 /// Who reaps, as the log says it.
 const BY: &str = "lifecyclectl";
@@ -37,7 +36,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
+struct ReapReport {
     agent_id: String,
     outcome: &'static str,
     keys_deleted: u64,
@@ -53,7 +52,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
         return unlist(arguments, store, output).await;
     }
     let Some(view) = store.agent(id).await? else {
-        return Err(failure::no_such_agent(store, id).await);
+        return Err(errors::no_such_agent(store, id).await);
     };
     let suspect = judge(store, &view, arguments.force).await?;
     last_call(store, &view).await?;
@@ -66,7 +65,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
             bail!("{id} answered the last call, so it is alive: nothing was reaped; use `stop`, or --force");
         }
     };
-    let report = Report {
+    let report = ReapReport {
         agent_id: id.into(),
         outcome: word,
         keys_deleted: removed.keys_deleted,
@@ -87,9 +86,9 @@ async fn unlist(arguments: &Arguments, store: &Store, output: Output) -> anyhow:
     }
     let entries = store.unlist(id).await?;
     if entries == 0 {
-        return Err(failure::no_such_agent(store, id).await);
+        return Err(errors::no_such_agent(store, id).await);
     }
-    let report = Report {
+    let report = ReapReport {
         agent_id: id.into(),
         outcome: "unlisted",
         keys_deleted: 0,
@@ -133,28 +132,22 @@ async fn remove(
     force: bool,
 ) -> anyhow::Result<ReapOutcome> {
     let id = view.id.as_str();
-    let record = suspect.candidate.record.as_ref();
+    let record = suspect.record.as_ref();
     let left_behind = match record {
         // It kept a list.
         Some(_) => Vec::new(),
         None => store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
     };
-    let target = Target {
-        id,
-        record,
-        judged: suspect.judged(),
+    let reap = Reap {
         left_behind: &left_behind,
-        reason: Reason::Operator,
         // A registered agent without a lease has nothing that could be over.
         force: force || (record.is_some() && view.lease_end.is_none()),
-        token: None,
-        by: BY,
-        process: ProcessFate::Unknown,
+        ..Reap::of(suspect, Reason::Operator, BY)
     };
-    Ok(store.reap(&target).await?)
+    Ok(store.reap(&reap).await?)
 }
 
-impl Report {
+impl ReapReport {
     fn show(&self, output: Output) -> anyhow::Result<u8> {
         match output {
             Output::Json => output::print_json(self)?,

@@ -15,7 +15,7 @@ use lifecycle_redis::{Store, StoreError};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::failure;
+use crate::errors;
 
 /// Time between two looks whether it is back.
 const POLL: Duration = Duration::from_millis(100);
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report<'a> {
+struct RestartReport<'a> {
     agent_id: &'a str,
     back: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
         let order = if arguments.drain { Order::Drain } else { Order::Terminate };
         store.order(id, Some(record.incarnation), order, StopCause::Operator.as_str()).await?;
     }
-    let mut report = Report { agent_id: id, back: false, pid: None };
+    let mut report = RestartReport { agent_id: id, back: false, pid: None };
     if let Some(patience) = arguments.wait {
         let life = before.map(|record| record.incarnation);
         let Some(record) = back_within(patience, store, id, life).await? else {
@@ -92,7 +92,7 @@ async fn ask_coordinator(
         Some(_) => bail!(
             "{id} was not started by a coordinator, so nobody would start it again: nothing was done; use `stop`"
         ),
-        None => Err(failure::no_such_agent(store, id).await),
+        None => Err(errors::no_such_agent(store, id).await),
     }
 }
 
@@ -131,7 +131,7 @@ async fn back_within(
     }
 }
 
-impl Report<'_> {
+impl RestartReport<'_> {
     fn text(&self) -> String {
         let id = printable(self.agent_id);
         match (self.back, self.pid) {

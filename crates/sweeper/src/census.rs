@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lifecycle_core::growth::Sample;
+use lifecycle_core::fleet_growth::MemorySample;
 use lifecycle_core::ids::{Incarnation, MAX_NAME_LEN};
 use lifecycle_core::record::{AgentState, MemoryUsage};
-use lifecycle_redis::{AgentFigures, IndexCursor, Store, StoreError};
+use lifecycle_redis::{AgentUsage, IndexCursor, Store, StoreError};
 
 /// Most agents that one reading asks for.
 const MOST: usize = 5_000;
@@ -23,14 +23,14 @@ const PLAIN: &str = "plain";
 /// What is known of everybody.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
-    agents: HashMap<String, Known>,
+    agents: HashMap<String, Entry>,
     /// Number of the round under way.
     round: u64,
     at: IndexCursor,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Known {
+struct Entry {
     incarnation: Option<Incarnation>,
     state: &'static str,
     lease_used: Option<f64>,
@@ -43,7 +43,7 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     /// Memory of agents that told something new.
-    pub(crate) samples: Vec<Sample>,
+    pub(crate) samples: Vec<MemorySample>,
     /// Whether it was the last of its round.
     pub(crate) ends_round: bool,
 }
@@ -67,8 +67,8 @@ impl Census {
             names += page.len().max(1);
             page.retain(|(id, _)| self.agents.get(id).is_none_or(|known| known.met != self.round + 1));
             asked += page.len();
-            for figures in store.agent_figures(&page).await? {
-                reading.samples.extend(self.meet(figures, now));
+            for usage in store.agent_usage(&page).await? {
+                reading.samples.extend(self.meet(usage, now));
             }
             reading.ends_round = next.is_none();
             self.at = next.unwrap_or_default();
@@ -80,27 +80,26 @@ impl Census {
     }
 
     /// Takes one agent in. Returns its memory if it told something new.
-    fn meet(&mut self, figures: AgentFigures, now: u64) -> Option<Sample> {
-        let lease_used = lease_used(&figures, now);
-        let known = Known {
-            incarnation: figures.incarnation,
-            state: figures.state.map_or(PLAIN, AgentState::as_str),
+    fn meet(&mut self, usage: AgentUsage, now: u64) -> Option<MemorySample> {
+        let lease_used = lease_used(&usage, now);
+        let known = Entry {
+            incarnation: usage.incarnation,
+            state: usage.state.map_or(PLAIN, AgentState::as_str),
             lease_used,
-            memory: figures.memory,
+            memory: usage.memory,
             met: self.round + 1,
         };
-        let before = self.agents.insert(figures.id.clone(), known);
-        let told = before
-            .filter(|before| before.incarnation == figures.incarnation)
-            .and_then(|before| before.memory);
-        let (usage, stamp) = figures.memory.filter(|memory| told != Some(*memory))?;
+        let before = self.agents.insert(usage.id.clone(), known);
+        let told =
+            before.filter(|before| before.incarnation == usage.incarnation).and_then(|before| before.memory);
+        let (memory, stamp) = usage.memory.filter(|memory| told != Some(*memory))?;
         // A plain agent's stamp is by its own clock.
-        let at = if figures.incarnation.is_some() { stamp.min(now) } else { now };
-        let MemoryUsage { rss, heap_used, limit, .. } = usage;
-        Some(Sample {
-            id: figures.id,
-            incarnation: figures.incarnation,
-            kind: figures.kind,
+        let at = if usage.incarnation.is_some() { stamp.min(now) } else { now };
+        let MemoryUsage { rss, heap_used, limit, .. } = memory;
+        Some(MemorySample {
+            id: usage.id,
+            incarnation: usage.incarnation,
+            kind: usage.kind,
             at,
             rss,
             heap_used,
@@ -173,9 +172,9 @@ impl Census {
 
 /// The part of a running lease that has passed, 0 to 1.
 #[allow(clippy::cast_precision_loss)] // Leases are far shorter than 2^52 ms.
-fn lease_used(figures: &AgentFigures, now: u64) -> Option<f64> {
-    let length = figures.lease_ms.filter(|length| *length > 0)?;
-    let left = figures.lease_end?.checked_sub(now).filter(|left| *left > 0)?;
+fn lease_used(usage: &AgentUsage, now: u64) -> Option<f64> {
+    let length = usage.lease_ms.filter(|length| *length > 0)?;
+    let left = usage.lease_end?.checked_sub(now).filter(|left| *left > 0)?;
     Some((1.0 - left as f64 / length as f64).clamp(0.0, 1.0))
 }
 
@@ -183,8 +182,8 @@ fn lease_used(figures: &AgentFigures, now: u64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn figures(id: &str, life: u64, rss: u64, stamp: u64) -> AgentFigures {
-        AgentFigures {
+    fn usage(id: &str, life: u64, rss: u64, stamp: u64) -> AgentUsage {
+        AgentUsage {
             id: id.into(),
             incarnation: Some(Incarnation(life)),
             kind: "coder".into(),
@@ -198,16 +197,16 @@ mod tests {
     #[test]
     fn a_sample_is_new_once_and_again_in_another_life() {
         let mut census = Census::default();
-        assert_eq!(census.meet(figures("a", 1, 7, 900), 1_000).unwrap().at, 900);
-        assert_eq!(census.meet(figures("a", 1, 7, 900), 1_001), None);
-        assert_eq!(census.meet(figures("a", 1, 7, 901), 1_002).unwrap().at, 901);
-        assert_eq!(census.meet(figures("a", 2, 7, 901), 1_003).unwrap().incarnation, Some(Incarnation(2)));
+        assert_eq!(census.meet(usage("a", 1, 7, 900), 1_000).unwrap().at, 900);
+        assert_eq!(census.meet(usage("a", 1, 7, 900), 1_001), None);
+        assert_eq!(census.meet(usage("a", 1, 7, 901), 1_002).unwrap().at, 901);
+        assert_eq!(census.meet(usage("a", 2, 7, 901), 1_003).unwrap().incarnation, Some(Incarnation(2)));
         assert_eq!(
-            census.meet(figures("a", 2, 7, 9_999), 1_004).unwrap().at,
+            census.meet(usage("a", 2, 7, 9_999), 1_004).unwrap().at,
             1_004,
             "no sample is of the future"
         );
-        let mut plain = figures("p", 0, 7, 5);
+        let mut plain = usage("p", 0, 7, 5);
         plain.incarnation = None;
         assert_eq!(census.meet(plain, 1_000).unwrap().at, 1_000, "its own clock says nothing");
     }
@@ -215,10 +214,10 @@ mod tests {
     #[test]
     fn who_is_not_met_in_a_round_is_gone_at_its_end_and_not_before() {
         let mut census = Census::default();
-        census.meet(figures("a", 1, 7, 1), 1_000);
-        census.meet(figures("b", 1, 9, 1), 1_000);
+        census.meet(usage("a", 1, 7, 1), 1_000);
+        census.meet(usage("b", 1, 9, 1), 1_000);
         census.end_round();
-        census.meet(figures("a", 1, 8, 2), 2_000);
+        census.meet(usage("a", 1, 8, 2), 2_000);
         assert_eq!(census.largest(9), [("b".to_string(), 9), ("a".to_string(), 8)]);
         census.end_round();
         assert_eq!(census.largest(9), [("a".to_string(), 8)]);
@@ -233,17 +232,17 @@ mod tests {
     fn totals_and_the_largest_are_of_everybody_and_absurd_sums_do_not_overflow() {
         let mut census = Census::default();
         for n in 0..300_u64 {
-            census.meet(figures(&format!("agent-{n:03}"), 1, n + 1, 1), 1_000);
+            census.meet(usage(&format!("agent-{n:03}"), 1, n + 1, 1), 1_000);
         }
         let largest = census.largest(200);
         assert_eq!((largest.len(), largest[0].1, largest[199].1), (200, 300, 101));
         let totals = census.totals();
         assert_eq!((totals.rss, totals.processes), (300 * 301 / 2, 600));
         assert!((totals.lease_used - 0.1).abs() < 1e-9, "{totals:?}");
-        census.meet(figures("x", 1, u64::MAX, 1), 1_000);
-        census.meet(figures("y", 1, u64::MAX, 1), 1_000);
+        census.meet(usage("x", 1, u64::MAX, 1), 1_000);
+        census.meet(usage("y", 1, u64::MAX, 1), 1_000);
         assert_eq!(census.totals().rss, u64::MAX);
-        census.meet(figures(&"z".repeat(1 << 20), 1, 1, 1), 1_000);
+        census.meet(usage(&"z".repeat(1 << 20), 1, 1, 1), 1_000);
         assert!(
             census.largest(999).iter().all(|(id, _)| id.len() < 10),
             "an id that is none of ours has no series"
@@ -252,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_lease_that_is_over_or_says_nothing_of_beats_is_not_counted_as_used() {
-        let mut late = figures("a", 1, 1, 1);
+        let mut late = usage("a", 1, 1, 1);
         assert_eq!(lease_used(&late, 1_900), None);
         late.lease_end = Some(9_000);
         assert_eq!(lease_used(&late, 1_000), Some(0.0));

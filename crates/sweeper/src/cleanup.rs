@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use lifecycle_core::contact::Contact;
 use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::fate::ProcessFate;
-use lifecycle_core::sweep::{OrphanOutcome, Reason};
-use lifecycle_redis::{ReapOutcome, StoreError, Suspect, Target};
+use lifecycle_core::process_fate::ProcessFate;
+use lifecycle_core::store_watch::Contact;
+use lifecycle_core::sweep::{OrphanOutcome, Reason, Suspect};
+use lifecycle_redis::{Reap, ReapOutcome, StoreError};
 
 use crate::report::{Tally, named};
 use crate::sweeper::Sweeper;
@@ -25,25 +25,25 @@ const STEAL_AFTER: Duration = Duration::from_secs(10);
 
 /// An agent to be reaped.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Doomed<'a> {
+pub(crate) struct Orphan<'a> {
     pub(crate) suspect: &'a Suspect,
     pub(crate) reason: Reason,
 }
 
-impl Doomed<'_> {
+impl Orphan<'_> {
     fn id(&self) -> &str {
-        &self.suspect.candidate.id
+        &self.suspect.id
     }
 
     fn is_plain(&self) -> bool {
-        self.suspect.candidate.record.is_none()
+        self.suspect.record.is_none()
     }
 
     /// The event of this kind about it.
     fn event(&self, kind: EventKind, now: u64) -> Event {
         let mut event = Event::new(kind, now);
         event.agent_id = Some(self.id().to_string());
-        event.incarnation = self.suspect.candidate.incarnation();
+        event.incarnation = self.suspect.incarnation();
         event.reason = Some(self.reason.to_string());
         event
     }
@@ -53,12 +53,12 @@ impl Sweeper {
     /// Cleans up after these agents: first those whose end is proven.
     pub(crate) async fn clean_up(
         &self,
-        doomed: Vec<Doomed<'_>>,
+        orphan: Vec<Orphan<'_>>,
         contact: Contact,
         tally: &mut Tally,
     ) -> Result<(), StoreError> {
-        let (proven, silent): (Vec<Doomed<'_>>, Vec<Doomed<'_>>) =
-            doomed.into_iter().partition(|doomed| doomed.suspect.candidate.is_proven());
+        let (proven, silent): (Vec<Orphan<'_>>, Vec<Orphan<'_>>) =
+            orphan.into_iter().partition(|orphan| orphan.suspect.is_proven());
         let batch = self.settings().sweep.batch.max(1) as usize;
         for part in proven.chunks(batch) {
             self.clean_up_batch(part, None, tally).await?;
@@ -72,7 +72,7 @@ impl Sweeper {
     /// With a contact there is a last call, and the watch must not have broken during it.
     async fn clean_up_batch(
         &self,
-        batch: &[Doomed<'_>],
+        batch: &[Orphan<'_>],
         last_call: Option<Contact>,
         tally: &mut Tally,
     ) -> Result<(), StoreError> {
@@ -86,23 +86,23 @@ impl Sweeper {
                 agents = locked.len(),
                 "the store was away during the last call: nobody was reaped, the next pass judges anew"
             );
-            for doomed in locked {
-                self.unlock(&doomed, &token).await;
-                self.acknowledgements.take(doomed.id());
-                tally.add(&doomed.suspect.candidate, doomed.reason, OrphanOutcome::Failed);
+            for orphan in locked {
+                self.unlock(&orphan, &token).await;
+                self.acknowledgements.take(orphan.id());
+                tally.add(orphan.suspect, orphan.reason, OrphanOutcome::Failed);
             }
             return Ok(());
         }
         let left_behind = self.left_behind(&locked).await?;
         let mut reaps = stream::iter(locked)
-            .map(|doomed| {
-                let extra = left_behind.get(doomed.id()).map(Vec::as_slice).unwrap_or_default();
+            .map(|orphan| {
+                let extra = left_behind.get(orphan.id()).map(Vec::as_slice).unwrap_or_default();
                 let token = token.as_str();
-                async move { (doomed, self.reap(doomed, extra, token).await) }
+                async move { (orphan, self.reap(orphan, extra, token).await) }
             })
             .buffer_unordered(IN_FLIGHT);
-        while let Some((doomed, outcome)) = reaps.next().await {
-            self.settle(doomed, outcome, &token, tally).await;
+        while let Some((orphan, outcome)) = reaps.next().await {
+            self.settle(orphan, outcome, &token, tally).await;
         }
         Ok(())
     }
@@ -110,31 +110,31 @@ impl Sweeper {
     /// Locks and calls out; returns those whose lock was got.
     async fn announce<'a>(
         &self,
-        batch: &[Doomed<'a>],
+        batch: &[Orphan<'a>],
         token: &str,
         tally: &mut Tally,
-    ) -> Result<Vec<Doomed<'a>>, StoreError> {
-        let ids: Vec<&str> = batch.iter().map(Doomed::id).collect();
+    ) -> Result<Vec<Orphan<'a>>, StoreError> {
+        let ids: Vec<&str> = batch.iter().map(Orphan::id).collect();
         let got = self.store.lock(&ids, token, self.settings().sweep.grace + STEAL_AFTER).await?;
         let mut locked = Vec::with_capacity(batch.len());
-        for (doomed, got) in batch.iter().zip(got) {
+        for (orphan, got) in batch.iter().zip(got) {
             if got {
-                self.acknowledgements.expect(doomed.id(), doomed.suspect.candidate.incarnation());
-                locked.push(*doomed);
+                self.acknowledgements.expect(orphan.id(), orphan.suspect.incarnation());
+                locked.push(*orphan);
             } else {
-                tally.add(&doomed.suspect.candidate, doomed.reason, OrphanOutcome::Elsewhere);
+                tally.add(orphan.suspect, orphan.reason, OrphanOutcome::Elsewhere);
             }
         }
         let now = tally.now();
         stream::iter(&locked)
-            .for_each_concurrent(IN_FLIGHT, |doomed| self.say(doomed.event(EventKind::CleanupStarted, now)))
+            .for_each_concurrent(IN_FLIGHT, |orphan| self.say(orphan.event(EventKind::CleanupStarted, now)))
             .await;
         Ok(locked)
     }
 
     /// Waits for the grace period. Returns whether the store was watched all the while: an agent could only have
     /// spoken up if it was.
-    async fn last_call(&self, locked: &[Doomed<'_>], contact: Contact) -> Result<bool, StoreError> {
+    async fn last_call(&self, locked: &[Orphan<'_>], contact: Contact) -> Result<bool, StoreError> {
         if locked.is_empty() {
             return Ok(true);
         }
@@ -143,8 +143,8 @@ impl Sweeper {
         Ok(now.is_none_or(|now| now.since == contact.since))
     }
 
-    async fn left_behind(&self, locked: &[Doomed<'_>]) -> Result<HashMap<String, Vec<String>>, StoreError> {
-        let plain: Vec<&str> = locked.iter().filter(|doomed| doomed.is_plain()).map(Doomed::id).collect();
+    async fn left_behind(&self, locked: &[Orphan<'_>]) -> Result<HashMap<String, Vec<String>>, StoreError> {
+        let plain: Vec<&str> = locked.iter().filter(|orphan| orphan.is_plain()).map(Orphan::id).collect();
         if plain.is_empty() {
             return Ok(HashMap::new());
         }
@@ -153,61 +153,56 @@ impl Sweeper {
 
     async fn reap(
         &self,
-        doomed: Doomed<'_>,
+        orphan: Orphan<'_>,
         left_behind: &[String],
         token: &str,
     ) -> Result<ReapOutcome, StoreError> {
-        let process = self.acknowledgements.take(doomed.id());
-        let target = Target {
-            id: doomed.id(),
-            record: doomed.suspect.candidate.record.as_ref(),
-            judged: doomed.suspect.judged(),
+        let process = self.acknowledgements.take(orphan.id());
+        let reap = Reap {
             left_behind,
-            reason: doomed.reason,
-            force: false,
             token: Some(token),
-            by: &self.id,
             // That a supervisor was seen to end says nothing of what it had started: only who looked knows.
             process: process.unwrap_or(ProcessFate::Unknown),
+            ..Reap::of(orphan.suspect, orphan.reason, &self.id)
         };
-        self.store.reap(&target).await
+        self.store.reap(&reap).await
     }
 
     async fn settle(
         &self,
-        doomed: Doomed<'_>,
+        orphan: Orphan<'_>,
         outcome: Result<ReapOutcome, StoreError>,
         token: &str,
         tally: &mut Tally,
     ) {
-        let candidate = &doomed.suspect.candidate;
+        let suspect = orphan.suspect;
         match outcome {
             Ok(ReapOutcome::Reaped(removed)) => {
-                self.board.cleaned(doomed.reason);
-                tally.add_cleaned(candidate, doomed.reason, removed);
+                self.pass_gauges.cleaned(orphan.reason);
+                tally.add_cleaned(suspect, orphan.reason, removed);
             }
             Ok(ReapOutcome::Refuted) => {
-                self.unlock(&doomed, token).await;
-                self.say(doomed.event(EventKind::CleanupAborted, tally.now())).await;
-                tracing::info!(agent = ?named(&candidate.id), "the agent spoke up in time and stays");
-                tally.add(candidate, doomed.reason, OrphanOutcome::Refuted);
+                self.unlock(&orphan, token).await;
+                self.say(orphan.event(EventKind::CleanupAborted, tally.now())).await;
+                tracing::info!(agent = ?named(&suspect.id), "the agent spoke up in time and stays");
+                tally.add(suspect, orphan.reason, OrphanOutcome::Refuted);
             }
             Ok(ReapOutcome::AlreadyGone) => {
-                self.unlock(&doomed, token).await;
-                tally.add(candidate, doomed.reason, OrphanOutcome::Elsewhere);
+                self.unlock(&orphan, token).await;
+                tally.add(suspect, orphan.reason, OrphanOutcome::Elsewhere);
             }
             Err(error) => {
-                tracing::warn!(agent = ?named(&candidate.id), %error, "not cleaned up; the next pass tries again");
-                self.unlock(&doomed, token).await;
-                tally.add(candidate, doomed.reason, OrphanOutcome::Failed);
+                tracing::warn!(agent = ?named(&suspect.id), %error, "not cleaned up; the next pass tries again");
+                self.unlock(&orphan, token).await;
+                tally.add(suspect, orphan.reason, OrphanOutcome::Failed);
             }
         }
     }
 
     /// A lock that cannot be given back ends by itself.
-    async fn unlock(&self, doomed: &Doomed<'_>, token: &str) {
-        if let Err(error) = self.store.unlock(doomed.id(), token).await {
-            tracing::debug!(agent = ?named(doomed.id()), %error, "a cleanup lock was not given back");
+    async fn unlock(&self, orphan: &Orphan<'_>, token: &str) {
+        if let Err(error) = self.store.unlock(orphan.id(), token).await {
+            tracing::debug!(agent = ?named(orphan.id()), %error, "a cleanup lock was not given back");
         }
     }
 

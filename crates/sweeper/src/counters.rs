@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use lifecycle_core::brake::HoldKind;
-use lifecycle_core::budget::Limit;
 use lifecycle_core::event::EventKind;
-use lifecycle_core::fate::ProcessFate;
+use lifecycle_core::memory_budget::Limit;
 use lifecycle_core::metric::{self, Kind};
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_redis::Missed;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::interval;

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::counters;
-use crate::figures::Figures;
-use crate::hints::{self, Wake};
+use crate::events::{self, Wake};
 use crate::http::{self, Pages};
+use crate::memory_sampler::MemorySampler;
 use crate::run_loop::RunLoop;
 use crate::sweeper::Sweeper;
 
@@ -32,7 +32,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
     let bus = store.subscribe()?;
     let sweeper = Arc::new(Sweeper::new(store.clone()));
     let wake = Arc::new(Wake::default());
-    let figures = Arc::new(Figures::default());
+    let sampler = Arc::new(MemorySampler::default());
     tracing::info!(
         store = store.url(),
         threshold = ?settings.sweep.orphan_threshold,
@@ -40,15 +40,15 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
         sweeper.id()
     );
 
-    let pages = Pages::new(recorder.clone(), Arc::clone(&sweeper), bus.listening(), Arc::clone(&figures));
+    let pages = Pages::new(recorder.clone(), Arc::clone(&sweeper), bus.listening(), Arc::clone(&sampler));
     let address = settings.http.listen;
     let looping = RunLoop::new(Arc::clone(&sweeper), Arc::clone(&wake), stop);
     // Ends with this function. What may have much to do has a task of its own, so that the watch is never late.
     let mut background = JoinSet::new();
     background.spawn(async move { http::serve(address, pages).await });
     background.spawn({
-        let (sweeper, store, figures) = (Arc::clone(&sweeper), store.clone(), Arc::clone(&figures));
-        async move { figures.keep(&store, &sweeper.watch).await }
+        let (sweeper, store, sampler) = (Arc::clone(&sweeper), store.clone(), Arc::clone(&sampler));
+        async move { sampler.keep(&store, &sweeper.watch).await }
     });
     background.spawn({
         let (sweeper, store, wake) = (Arc::clone(&sweeper), store.clone(), Arc::clone(&wake));
@@ -57,7 +57,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
                 warn_of_eviction(&store),
                 counters::keep_small(&recorder),
                 sweeper.watch.run(&store),
-                hints::listen(bus, &wake, &sweeper.acknowledgements, &figures),
+                events::listen(bus, &wake, &sweeper.acknowledgements, &sampler),
                 tell_of_refusals(store.troubles(), &store),
             );
             never

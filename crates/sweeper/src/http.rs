@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use crate::exposition::Exposition;
-use crate::figures::Figures;
+use crate::memory_sampler::MemorySampler;
 use crate::sweeper::Sweeper;
 
 /// A loop that stands still for this long (and the grace period) is dead.
@@ -33,7 +33,7 @@ pub(crate) struct Pages {
     recorder: PrometheusHandle,
     sweeper: Arc<Sweeper>,
     listening: Listening,
-    figures: Arc<Figures>,
+    sampler: Arc<MemorySampler>,
 }
 
 /// Serves for ever, from the moment the address can be had.
@@ -78,9 +78,9 @@ impl Pages {
         recorder: PrometheusHandle,
         sweeper: Arc<Sweeper>,
         listening: Listening,
-        figures: Arc<Figures>,
+        sampler: Arc<MemorySampler>,
     ) -> Self {
-        Self { recorder, sweeper, listening, figures }
+        Self { recorder, sweeper, listening, sampler }
     }
 
     /// What was counted, and what is so at this moment.
@@ -88,9 +88,9 @@ impl Pages {
         let (sweeper, mut page) = (&self.sweeper, Exposition::default());
         // A sweeper that is cut off from the store would show the fleet of then beside those that see it now.
         let sees = sweeper.watch.is_answering();
-        sweeper.board.render(&mut page, sees);
+        sweeper.pass_gauges.render(&mut page, sees);
         if sees {
-            self.figures.render(&mut page, &sweeper.settings().memory);
+            self.sampler.render(&mut page, &sweeper.settings().memory);
         }
         page.single(metric::SWEEP_LAST_GOOD_AGE, Some(sweeper.health.since_good().as_secs_f64()));
         page.single(metric::STORE_UP, Some(u8::from(sees)));

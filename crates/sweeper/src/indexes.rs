@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use lifecycle_core::metric;
 use lifecycle_core::sweep::Observation;
-use lifecycle_redis::{Differences, StoreError, Suspect};
+use lifecycle_core::sweep::Suspect;
+use lifecycle_redis::{Differences, StoreError};
 use tokio::time::sleep;
 
-use crate::hints::Wake;
+use crate::events::Wake;
 use crate::pass::How;
 use crate::report::named;
 use crate::sweeper::Sweeper;
@@ -28,7 +29,7 @@ impl Sweeper {
         }
         let found = self.store.compare_indexes(seen.now).await?;
         for id in &found.unusable {
-            self.is_cleanable(id);
+            self.report_strange(id);
         }
         // What can be helped is accepted only once it was: a store that refuses that (for want of a right, say) is asked
         // again by the next pass, and not only by the next reconcile.
@@ -47,7 +48,7 @@ impl Sweeper {
     /// one had a lease, and an index lost it.
     pub(crate) async fn watch_again(&self, unleased: &[Suspect]) -> Result<(), StoreError> {
         let (lost, new): (Vec<Suspect>, Vec<Suspect>) =
-            unleased.iter().cloned().partition(|suspect| suspect.candidate.record.is_some());
+            unleased.iter().cloned().partition(|suspect| suspect.record.is_some());
         self.store.adopt(&new).await?;
         let restored = self.store.adopt(&lost).await?;
         metrics::counter!(metric::RECONCILED, "finding" => "unleased").increment(restored);
@@ -59,7 +60,7 @@ impl Sweeper {
         if left.is_empty() {
             return Ok(0);
         }
-        let ids: Vec<&str> = left.iter().map(|suspect| suspect.candidate.id.as_str()).collect();
+        let ids: Vec<&str> = left.iter().map(|suspect| suspect.id.as_str()).collect();
         let left_behind = self.store.left_behind(&ids).await?;
         let mut removed = 0;
         for id in ids {

@@ -10,37 +10,38 @@
 //!   backstop timer ─┘                │
 //!   watch (TIME probes) ─ contact ───┘                     │
 //!                                                          ▼
-//!   census ─▶ growth, leaks ─▶ figures ─┐  board · health · counters
+//!   census ─▶ growth, leaks ─▶ sampler ─┐  board · health · counters
 //!                                └───────────┬──────────────┘
 //!                                            ▼
 //!                                          http ─▶ /metrics /healthz /readyz
 //! ```
 //!
 //! What passes do is counted as it happens. What the fleet uses is read beside them: `census` reads memory samples a
-//! part at a time, `growth` judges the fleet, `leaks` each agent, `figures` renders. A scrape reads the store for nothing.
+//! part at a time, `growth` judges the fleet, `leaks` each agent, `sampler` renders. A scrape reads the store for nothing.
 //!
 //! Nothing here decides who is dead, and nothing here ends on an error: a pass that fails is tried again.
 
-mod board;
+mod acknowledgements;
 mod census;
 mod cleanup;
 mod counters;
+mod event_counters;
+mod events;
 mod exposition;
-mod figures;
-mod growth;
+mod fleet_growth;
 mod health;
-mod heard;
-mod hints;
 mod http;
 mod indexes;
-mod leaks;
+mod leak_watch;
+mod memory_sampler;
 mod pass;
+mod pass_gauges;
 mod report;
 mod residue;
 mod run_loop;
-mod show;
+mod store_watch;
 mod sweeper;
-mod watch;
+mod table;
 
 pub mod daemon;
 pub mod once;

@@ -8,11 +8,11 @@ use lifecycle_core::settings::Settings;
 use lifecycle_core::sweep::OrphanCleanupResult;
 use lifecycle_redis::{Bus, Hint, Store, StoreError};
 
-use crate::figures::Figures;
-use crate::hints::{self, Wake};
+use crate::events::{self, Wake};
+use crate::memory_sampler::MemorySampler;
 use crate::pass::How;
-use crate::show::show;
 use crate::sweeper::Sweeper;
+use crate::table::print;
 
 /// How long to wait for the subscription that hears answers to the last call; a pass does without.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -44,9 +44,9 @@ pub async fn sweep(settings: &Settings, how: Sweep, output: Output) -> anyhow::R
             sweeper.reconcile().await.map_err(|error| unusable(&error))?;
         }
         let bus = subscribed(&store).await.map_err(|error| unusable(&error))?;
-        let (wake, figures) = (Wake::default(), Figures::default());
+        let (wake, sampler) = (Wake::default(), MemorySampler::default());
         let probing = sweeper.watch.run(&store);
-        let listening = hints::listen(bus, &wake, &sweeper.acknowledgements, &figures);
+        let listening = events::listen(bus, &wake, &sweeper.acknowledgements, &sampler);
         tokio::select! {
             passed = sweeper.pass(how) => passed,
             never = probing => match never {},
@@ -54,7 +54,7 @@ pub async fn sweep(settings: &Settings, how: Sweep, output: Output) -> anyhow::R
         }
     };
     let passed = passed.map_err(|error| unusable(&error))?;
-    show(output, &passed.result)?;
+    print(output, &passed.result)?;
     store.close().await;
     let OrphanCleanupResult { orphans_detected, held, .. } = passed.result;
     let held_all = !dry_run && held > 0 && held == orphans_detected;

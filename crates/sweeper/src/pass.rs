@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lifecycle_core::brake::{Holding, Witness};
-use lifecycle_core::contact::Contact;
 use lifecycle_core::liveness::millis;
-use lifecycle_core::sweep::{self, Candidate, Observation, OrphanCleanupResult, OrphanOutcome, SweepPlan};
-use lifecycle_redis::{Differences, StoreError, Suspect};
+use lifecycle_core::store_watch::Contact;
+use lifecycle_core::sweep::{self, Observation, OrphanCleanupResult, OrphanOutcome, Suspect, SweepPlan};
+use lifecycle_redis::{Differences, StoreError, is_usable};
 
-use crate::cleanup::Doomed;
+use crate::cleanup::Orphan;
 use crate::report::Tally;
 use crate::sweeper::Sweeper;
 
@@ -86,24 +86,23 @@ impl Sweeper {
     pub async fn pass(&self, how: How) -> Result<Passed, StoreError> {
         let started = Instant::now();
         let mut seen = self.observe(how).await?;
-        let candidates: Vec<Candidate> = seen.dead.iter().map(|suspect| suspect.candidate.clone()).collect();
-        let witnesses = self.witnesses(&seen, &candidates).await?;
-        self.count_overdue(&mut seen, &candidates).await?;
-        let mut plan = sweep::plan(&seen.observation, &candidates, seen.contact, &witnesses, &self.brake());
-        let more_may_go_in = self.let_some_go(&mut plan, &candidates, how).await?;
+        let witnesses = self.witnesses(&seen).await?;
+        self.count_overdue(&mut seen).await?;
+        let mut plan = sweep::plan(&seen.observation, &seen.dead, seen.contact, &witnesses, &self.brake());
+        let more_may_go_in = self.let_some_go(&mut plan, &seen.dead, how).await?;
 
         let now = seen.observation.now;
         let mut tally = Tally::new(now, seen.healthy, seen.forgotten, how.dry_run);
         for &index in &plan.held {
-            let candidate = &candidates[index];
-            tally.add(candidate, candidate.reason(), OrphanOutcome::Held);
+            let suspect = &seen.dead[index];
+            tally.add(suspect, suspect.reason(), OrphanOutcome::Held);
         }
-        let doomed =
-            plan.reap.iter().map(|&(index, reason)| Doomed { suspect: &seen.dead[index], reason }).collect();
+        let orphan =
+            plan.reap.iter().map(|&(index, reason)| Orphan { suspect: &seen.dead[index], reason }).collect();
         if how.dry_run {
-            self.only_name(doomed, &mut tally);
+            self.only_name(orphan, &mut tally);
         } else {
-            self.clean_up(doomed, seen.contact, &mut tally).await?;
+            self.clean_up(orphan, seen.contact, &mut tally).await?;
         }
         let more = seen.observation.expired as usize > MOST;
         let result = self.report(tally, plan.hold, started.elapsed()).await?;
@@ -116,26 +115,26 @@ impl Sweeper {
     async fn let_some_go(
         &self,
         plan: &mut SweepPlan,
-        candidates: &[Candidate],
+        suspects: &[Suspect],
         how: How,
     ) -> Result<Option<Duration>, StoreError> {
         let Some(a_minute) = plan.hold.and_then(|hold| hold.a_minute) else { return Ok(None) };
         let grant = self.store.grant(plan.held.len() as u64, a_minute, how.dry_run).await?;
-        plan.grant(usize::try_from(grant.agents).unwrap_or(usize::MAX), candidates);
+        plan.grant(usize::try_from(grant.agents).unwrap_or(usize::MAX), suspects);
         Ok(Some(grant.more_in))
     }
 
-    fn only_name(&self, doomed: Vec<Doomed<'_>>, tally: &mut Tally) {
-        for Doomed { suspect, reason } in doomed {
-            tally.add(&suspect.candidate, reason, OrphanOutcome::Detected);
+    fn only_name(&self, orphan: Vec<Orphan<'_>>, tally: &mut Tally) {
+        for Orphan { suspect, reason } in orphan {
+            tally.add(suspect, reason, OrphanOutcome::Detected);
         }
     }
 
     /// Looks at everything a plan needs.
     async fn observe(&self, how: How) -> Result<Seen, StoreError> {
-        let (mut seen, mut contact) = self.look().await?;
+        let (mut seen, mut contact) = self.observe_indexes().await?;
         if !how.dry_run && self.shorten_leases(&seen, how).await? > 0 {
-            (seen, contact) = self.look().await?;
+            (seen, contact) = self.observe_indexes().await?;
         }
         let Differences { unleased, left, .. } = self.differences(&seen, how).await?;
         let mut forgotten = 0;
@@ -144,7 +143,7 @@ impl Sweeper {
         } else if !(unleased.is_empty() && left.is_empty()) {
             self.watch_again(&unleased).await?;
             forgotten += self.forget(&left).await?;
-            (seen, contact) = self.look().await?;
+            (seen, contact) = self.observe_indexes().await?;
             self.accept(&seen);
         }
         let due = self.due(&mut seen).await?;
@@ -154,12 +153,12 @@ impl Sweeper {
             // They have no lease that could run or be over, so they are judged as if they had one.
             let (living, dead): (Vec<Suspect>, Vec<Suspect>) = unleased
                 .into_iter()
-                .partition(|suspect| suspect.candidate.record.is_some() || is_alive(suspect, seen.now));
+                .partition(|suspect| suspect.record.is_some() || suspect.is_alive(seen.now));
             healthy += living.len() as u64;
             found.extend(dead);
         }
         let (living, dead): (Vec<Suspect>, Vec<Suspect>) =
-            found.into_iter().partition(|suspect| is_alive(suspect, seen.now));
+            found.into_iter().partition(|suspect| suspect.is_alive(seen.now));
         healthy += living.len() as u64;
         let (left, dead): (Vec<Suspect>, Vec<Suspect>) = dead.into_iter().partition(Suspect::has_left);
         if !how.dry_run {
@@ -167,13 +166,12 @@ impl Sweeper {
             forgotten += self.forget(&left).await?;
         }
         // The brake counts who fell silent: not plain agents whose heartbeats have just renewed their leases.
-        seen.batch =
-            dead.iter().map(|suspect| (suspect.candidate.id.clone(), suspect.candidate.lease_end)).collect();
+        seen.batch = dead.iter().map(|suspect| (suspect.id.clone(), suspect.lease_end)).collect();
         seen.expired = (seen.expired.saturating_sub(due.len() as u64)) + dead.len() as u64;
         Ok(Seen { observation: seen, contact, dead, healthy, forgotten })
     }
 
-    pub(crate) async fn look(&self) -> Result<(Observation, Contact), StoreError> {
+    pub(crate) async fn observe_indexes(&self) -> Result<(Observation, Contact), StoreError> {
         let seen = self.store.observe(self.settings().sweep.batch).await?;
         self.health.turned();
         let contact = self.watch.observed(&seen);
@@ -210,7 +208,8 @@ impl Sweeper {
         let mut known = HashSet::new();
         due.retain(|(id, _)| known.insert(id.clone()));
         let found = due.len();
-        due.retain(|(id, _)| self.is_cleanable(id));
+        due.iter().for_each(|(id, _)| self.report_strange(id));
+        due.retain(|(id, _)| is_usable(id));
         seen.expired = seen.expired.saturating_sub((found - due.len()) as u64);
         seen.leases = seen.leases.saturating_sub((found - due.len()) as u64);
         Ok(due)
@@ -219,8 +218,7 @@ impl Sweeper {
     /// Renews the leases of plain agents that have beaten since.
     async fn renew(&self, living: &[Suspect], due: &[(String, u64)]) -> Result<(), StoreError> {
         let judged: HashMap<&str, u64> = due.iter().map(|(id, end)| (id.as_str(), *end)).collect();
-        let renewed =
-            living.iter().filter_map(|suspect| Some((suspect, *judged.get(suspect.candidate.id.as_str())?)));
+        let renewed = living.iter().filter_map(|suspect| Some((suspect, *judged.get(suspect.id.as_str())?)));
         stream::iter(renewed)
             .map(|(suspect, judged_end)| self.store.renew_plain(suspect, judged_end))
             .buffer_unordered(RENEWALS)
@@ -229,25 +227,20 @@ impl Sweeper {
     }
 
     /// Who else has missed a beat, where silence is to be judged: the others of a mass that is only beginning to show.
-    async fn count_overdue(&self, seen: &mut Seen, candidates: &[Candidate]) -> Result<(), StoreError> {
+    async fn count_overdue(&self, seen: &mut Seen) -> Result<(), StoreError> {
         let default = millis(self.settings().sweep.orphan_threshold);
-        let silent = candidates.iter().filter(|candidate| !candidate.is_proven());
-        if let Some(longest) = silent.map(|candidate| candidate.lease_ms(default)).max() {
+        let silent = seen.dead.iter().filter(|suspect| !suspect.is_proven());
+        if let Some(longest) = silent.map(|suspect| suspect.lease_ms(default)).max() {
             seen.observation.overdue = self.store.overdue(seen.observation.now, longest, OVERDUE).await?;
         }
         Ok(())
     }
 
     /// Beats of living agents, where the plan may need them: after a break in watching.
-    async fn witnesses(&self, seen: &Seen, candidates: &[Candidate]) -> Result<Vec<Witness>, StoreError> {
-        if seen.contact.gap() == 0 || candidates.iter().all(Candidate::is_proven) {
+    async fn witnesses(&self, seen: &Seen) -> Result<Vec<Witness>, StoreError> {
+        if seen.contact.gap() == 0 || seen.dead.iter().all(Suspect::is_proven) {
             return Ok(Vec::new());
         }
         self.store.witnesses(seen.observation.now, WITNESSES).await
     }
-}
-
-/// Whether a plain agent's heartbeat says that it is alive although its lease is over.
-fn is_alive(suspect: &Suspect, now: u64) -> bool {
-    suspect.plain.is_some_and(|lease| lease.end > now)
 }

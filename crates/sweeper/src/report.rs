@@ -9,7 +9,7 @@ use lifecycle_core::brake::Holding;
 use lifecycle_core::event::{Event, EventKind};
 use lifecycle_core::ids::MAX_NAME_LEN;
 use lifecycle_core::metric;
-use lifecycle_core::sweep::{Candidate, Orphan, OrphanCleanupResult, OrphanOutcome, Reason};
+use lifecycle_core::sweep::{Orphan, OrphanCleanupResult, OrphanOutcome, Reason, Suspect};
 use lifecycle_redis::{Removed, StoreError};
 
 use crate::sweeper::Sweeper;
@@ -45,7 +45,7 @@ impl Tally {
         self.now
     }
 
-    pub(crate) fn add(&mut self, candidate: &Candidate, reason: Reason, outcome: OrphanOutcome) {
+    pub(crate) fn add(&mut self, suspect: &Suspect, reason: Reason, outcome: OrphanOutcome) {
         let name = match outcome {
             OrphanOutcome::Cleaned => Some("cleaned"),
             OrphanOutcome::Refuted => Some("refuted"),
@@ -56,15 +56,15 @@ impl Tally {
         if let Some(name) = name {
             metrics::counter!(metric::REAP_OUTCOMES, "outcome" => name).increment(1);
         }
-        self.result.add(Orphan::of(candidate, reason, self.now, outcome));
+        self.result.add(Orphan::of(suspect, reason, self.now, outcome));
     }
 
-    pub(crate) fn add_cleaned(&mut self, candidate: &Candidate, reason: Reason, removed: Removed) {
+    pub(crate) fn add_cleaned(&mut self, suspect: &Suspect, reason: Reason, removed: Removed) {
         metrics::counter!(metric::KEYS_DELETED).increment(removed.keys_deleted);
         metrics::counter!(metric::TASKS_REQUEUED).increment(removed.tasks_requeued);
         self.result.keys_deleted += removed.keys_deleted;
         self.result.tasks_requeued += removed.tasks_requeued;
-        self.add(candidate, reason, OrphanOutcome::Cleaned);
+        self.add(suspect, reason, OrphanOutcome::Cleaned);
     }
 }
 
@@ -87,7 +87,7 @@ impl Sweeper {
         if began || result.orphans_detected > result.held + result.elsewhere {
             self.say(detected(&result, now)).await;
         }
-        self.board.passed(&result);
+        self.pass_gauges.passed(&result);
         if hold.is_none() {
             self.health.held_nothing();
         }

@@ -13,7 +13,7 @@ use crate::sweeper::Sweeper;
 impl Sweeper {
     /// Looks for residue, twice. Returns how many keys it is.
     pub(crate) async fn count_residue(&self) -> Result<u64, StoreError> {
-        let suspects = self.store.unvouched_keys().await?;
+        let suspects = self.store.possible_residue().await?;
         let first = self.left_behind_of(&suspects).await?;
         if first.is_empty() {
             return Ok(0);

@@ -18,7 +18,7 @@ use lifecycle_redis::StoreError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::hints::Wake;
+use crate::events::Wake;
 use crate::pass::{How, Passed};
 use crate::sweeper::Sweeper;
 

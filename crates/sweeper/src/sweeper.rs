@@ -10,10 +10,10 @@ use lifecycle_core::liveness::millis;
 use lifecycle_core::settings::Settings;
 use lifecycle_redis::{Store, is_usable};
 
-use crate::board::Board;
+use crate::acknowledgements::Acknowledgements;
 use crate::health::Health;
-use crate::hints::Acknowledgements;
-use crate::watch::Watch;
+use crate::pass_gauges::PassGauges;
+use crate::store_watch::StoreWatch;
 
 /// Most strange ids that are remembered, so that a flood of them costs no memory.
 const REMEMBERED: usize = 1_000;
@@ -23,10 +23,10 @@ const REMEMBERED: usize = 1_000;
 pub struct Sweeper {
     pub(crate) store: Store,
     pub(crate) id: String,
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) watch: Arc<StoreWatch>,
     pub(crate) acknowledgements: Arc<Acknowledgements>,
     pub(crate) health: Arc<Health>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) pass_gauges: Arc<PassGauges>,
     /// By how much the counts of the indexes differed after they had been compared last.
     pub(crate) accepted: AtomicI64,
     /// The longest lease that was seen, in ms.
@@ -44,14 +44,14 @@ impl Sweeper {
     /// A sweeper on this connection, named after host and process.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        let watch = Arc::new(Watch::new(store.settings().sweep.orphan_threshold));
+        let watch = Arc::new(StoreWatch::new(store.settings().sweep.orphan_threshold));
         Self {
             store,
             id: format!("sweeper-{}-{}", host(), std::process::id()),
             watch,
             acknowledgements: Arc::default(),
             health: Arc::default(),
-            board: Arc::default(),
+            pass_gauges: Arc::default(),
             accepted: AtomicI64::new(0),
             longest_lease: AtomicU64::new(0),
             holding: AtomicBool::new(false),
@@ -90,21 +90,19 @@ impl Sweeper {
         self.residue.store(i64::try_from(keys).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
-    /// Whether an id found in the store can be cleaned up. One that no agent of ours could have is reported, once.
-    pub(crate) fn is_cleanable(&self, id: &str) -> bool {
-        let usable = is_usable(id);
-        if let Err(problem) = AgentId::new(id) {
-            let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);
-            if strange.len() < REMEMBERED && strange.insert(id.to_string()) {
-                let effect = if usable {
-                    "only its exact keys are touched"
-                } else {
-                    "it is left alone; `lifecyclectl reap --force` takes it off the indexes"
-                };
-                tracing::warn!(%problem, "an id in the store was not written by us: {effect}");
-            }
+    /// Reports an id found in the store that no agent of ours could have, once. Whether it can be cleaned up is another
+    /// question ([`is_usable`]).
+    pub(crate) fn report_strange(&self, id: &str) {
+        let Err(problem) = AgentId::new(id) else { return };
+        let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);
+        if strange.len() < REMEMBERED && strange.insert(id.to_string()) {
+            let effect = if is_usable(id) {
+                "only its exact keys are touched"
+            } else {
+                "it is left alone; `lifecyclectl reap --force` takes it off the indexes"
+            };
+            tracing::warn!(%problem, "an id in the store was not written by us: {effect}");
         }
-        usable
     }
 }
 

@@ -3,10 +3,10 @@
 mod act;
 mod edges;
 mod judge;
-mod look;
 mod memory;
+mod read;
+mod text;
 mod verify;
-mod words;
 
 use std::time::Duration;
 

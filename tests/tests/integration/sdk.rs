@@ -9,7 +9,7 @@ use lifecycle_core::record::Role;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sweep::Reason;
 use lifecycle_core::task::{Assignment, Cost, TaskRecord, TaskState};
-use lifecycle_redis::{Assigned, Fenced, Judged, ReapOutcome, Target};
+use lifecycle_redis::{Assigned, Fenced, Reap, ReapOutcome};
 use lifecycle_tests::Server;
 use tokio::time::timeout;
 
@@ -75,18 +75,9 @@ async fn record(coordinator: &Agent) -> TaskRecord {
 }
 
 async fn reap(by: &Agent, id: &str) -> ReapOutcome {
-    let record = by.store().record(id).await.unwrap();
-    let target = Target {
-        id,
-        record: record.as_ref(),
-        judged: Judged::Missing,
-        left_behind: &[],
-        reason: Reason::Operator,
-        force: true,
-        token: None,
-        by: "test",
-        process: lifecycle_core::fate::ProcessFate::Unknown,
-    };
+    let now = by.store().server_time().await.unwrap();
+    let suspect = by.store().suspects(&[(id.into(), now)], now).await.unwrap().remove(0);
+    let target = Reap { force: true, ..Reap::of(&suspect, Reason::Operator, "test") };
     by.store().reap(&target).await.unwrap()
 }
 

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
 use lifecycle_core::keys::KeyType;
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_core::record::{AgentState, Heartbeat, MemoryUsage, Order, Registration, Role as AgentRole};
 use lifecycle_core::residue;
 use lifecycle_core::settings::Settings;

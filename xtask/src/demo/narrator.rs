@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::fate::ProcessFate;
+use lifecycle_core::process_fate::ProcessFate;
 
 use crate::demo::cast::Cast;
 

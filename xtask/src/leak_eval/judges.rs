@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use lifecycle_core::leak::{Detector, KindHistory, Sample, Verdict};
+use lifecycle_core::leak::{Detector, KindHistory, LeakVerdict, RssSample};
 
 use super::fleet::{HOST, Reading, TICK_MS, Trace};
 
@@ -90,9 +90,9 @@ impl Judge {
 }
 
 /// The detector's verdicts by agent. All agents are looked at side by side, since those of a kind learn from each other.
-pub(super) fn verdicts(traces: &[Trace], every: usize) -> Vec<Vec<Verdict>> {
+pub(super) fn verdicts(traces: &[Trace], every: usize) -> Vec<Vec<LeakVerdict>> {
     let mut kinds: HashMap<&str, KindHistory> = HashMap::new();
-    let mut agents: Vec<(Detector, Vec<Verdict>)> =
+    let mut agents: Vec<(Detector, Vec<LeakVerdict>)> =
         traces.iter().map(|_| (Detector::default(), Vec::new())).collect();
     let ticks = traces.iter().map(|trace| trace.readings.len()).max().unwrap_or(0);
     for tick in 0..ticks {
@@ -101,7 +101,7 @@ pub(super) fn verdicts(traces: &[Trace], every: usize) -> Vec<Vec<Verdict>> {
                 Some(Reading::Rss(rss)) if tick.is_multiple_of(every) => {
                     let kind = kinds.entry(&trace.kind).or_default();
                     let at_ms = tick as u64 * TICK_MS;
-                    let sample = Sample { at_ms, rss_bytes: *rss, limit_bytes: trace.limit };
+                    let sample = RssSample { at_ms, rss_bytes: *rss, limit_bytes: trace.limit };
                     verdicts.extend(detector.observe(kind, sample));
                 }
                 Some(Reading::Restart) => detector.restarted(),

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lifecycle_core::leak::{Detector, KindHistory, Sample, Verdict};
+use lifecycle_core::leak::{Detector, KindHistory, LeakVerdict, RssSample};
 use lifecycle_tests::descendants;
 
 const LOOK: Duration = Duration::from_millis(50);
@@ -43,7 +43,7 @@ pub(super) struct Recorded {
 
 enum Outcome {
     Missing(String),
-    Judged { first: Option<Verdict>, early: bool },
+    Judged { first: Option<LeakVerdict>, early: bool },
 }
 
 struct Running {
@@ -52,7 +52,7 @@ struct Running {
     child: Child,
     detector: Detector,
     kind: KindHistory,
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<LeakVerdict>,
 }
 
 impl Recorded {
@@ -125,7 +125,7 @@ impl Running {
     fn look(&mut self, at_ms: u64) {
         let rss_bytes = tree_rss(self.child.id());
         if rss_bytes > 0 {
-            let sample = Sample { at_ms, rss_bytes, limit_bytes: None };
+            let sample = RssSample { at_ms, rss_bytes, limit_bytes: None };
             self.verdicts.extend(self.detector.observe(&mut self.kind, sample));
         }
     }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lifecycle_core::fate::Findings;
+use lifecycle_core::process_fate::Findings;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -202,7 +202,7 @@ impl Worker {
 
     /// One look, and what is due after it. Whether anything happened.
     fn step(&mut self, scans: bool) -> bool {
-        let seen = self.look(scans);
+        let seen = self.note_members(scans);
         let subreaper = &self.subreaper;
         self.endings.ask(ProcessId::is_alive, |supervisor| subreaper.expects(supervisor));
         let endings = &self.endings;
@@ -242,7 +242,7 @@ impl Worker {
     }
 
     /// Notes whoever belongs to a tree.
-    fn look(&mut self, scans: bool) -> Seen {
+    fn note_members(&mut self, scans: bool) -> Seen {
         let mut kinship = if scans { Kinship::of_all() } else { Kinship::by_lists() };
         let children = self.subreaper.children(&mut kinship);
         if self.endings.ends_own() {

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use lifecycle_core::fate::Findings;
+use lifecycle_core::process_fate::Findings;
 
 use super::{Descent, ProcessId, Tree};
 

@@ -30,11 +30,11 @@ pub struct Subreaper {
 #[derive(Debug)]
 struct Inner {
     adopts: bool,
-    known: Mutex<Known>,
+    known: Mutex<ChildRegistry>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct ChildRegistry {
     own: HashSet<ProcessId>,
     bystanders: HashSet<ProcessId>,
     /// Whether what is adopted can only have been left behind by children of our own.
@@ -65,7 +65,7 @@ impl Subreaper {
         // Whom a bystander left behind in between.
         bystanders.extend(descendants());
         let is_sure = is_sure(&bystanders);
-        let known = Mutex::new(Known { bystanders, is_sure, ..Known::default() });
+        let known = Mutex::new(ChildRegistry { bystanders, is_sure, ..ChildRegistry::default() });
         Self { inner: Arc::new(Inner { adopts: adopted.is_ok(), known }) }
     }
 
@@ -184,7 +184,7 @@ impl Subreaper {
     }
 
     /// A panic elsewhere does not make what is noted any less true.
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, ChildRegistry> {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

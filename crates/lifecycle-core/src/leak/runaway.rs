@@ -4,9 +4,9 @@
 //! before; much of the limit is used already; and a slope is believed only a few times as far ahead as it was seen.
 
 use super::MINUTE_MS;
-use super::growth::largest_jump;
 use super::kind::{Bin, KindHistory, LEVELS};
 use super::slope::{Line, MOST, line};
+use super::steady_growth::largest_jump;
 
 /// Windows in samples.
 const WINDOWS: [usize; 5] = [3, 4, 7, 13, MOST];

@@ -67,7 +67,7 @@ impl Series {
         self.accounted_ms as f64 / HOUR_MS
     }
 
-    /// Growth up to this, in bytes, is within what this agent or its kind did before, or may do for all that is known.
+    /// SteadyGrowth up to this, in bytes, is within what this agent or its kind did before, or may do for all that is known.
     pub(super) fn allowance(&self, kind: &KindHistory, scale: usize) -> f64 {
         let own = self.experience_h();
         let others = kind.accounted_ms(scale).saturating_sub(self.accounted_ms) as f64 / HOUR_MS;

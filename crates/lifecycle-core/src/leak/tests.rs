@@ -14,7 +14,7 @@ struct Life {
     detector: Detector,
     at_ms: u64,
     limit: Option<u64>,
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<LeakVerdict>,
 }
 
 impl Life {
@@ -36,7 +36,7 @@ impl Life {
     }
 
     fn sample(&mut self, rss_bytes: u64) {
-        let sample = Sample { at_ms: self.at_ms, rss_bytes, limit_bytes: self.limit };
+        let sample = RssSample { at_ms: self.at_ms, rss_bytes, limit_bytes: self.limit };
         self.verdicts.extend(self.detector.observe(&mut self.kind, sample));
     }
 
@@ -217,7 +217,7 @@ proptest! {
             if act == 0 {
                 detector.restarted();
             }
-            let verdict = detector.observe(&mut kind, Sample { at_ms, rss_bytes, limit_bytes });
+            let verdict = detector.observe(&mut kind, RssSample { at_ms, rss_bytes, limit_bytes });
             if let Some(verdict) = verdict {
                 prop_assert!((0.0..=1.0).contains(&verdict.confidence), "{:?}", verdict);
                 prop_assert!(verdict.slope_bytes_per_hour > 0.0, "{:?}", verdict);
@@ -236,7 +236,7 @@ proptest! {
         for (wait, less) in steps {
             at_ms += wait;
             rss_bytes -= less * 4_096;
-            prop_assert_eq!(detector.observe(&mut kind, Sample { at_ms, rss_bytes, limit_bytes: limit }), None);
+            prop_assert_eq!(detector.observe(&mut kind, RssSample { at_ms, rss_bytes, limit_bytes: limit }), None);
         }
     }
 
@@ -258,7 +258,7 @@ proptest! {
 fn samples_of_one_moment_say_nothing_of_a_slope() {
     let (mut detector, mut kind) = (Detector::default(), KindHistory::default());
     for rss_bytes in [900, 950, 990, 995, 999] {
-        let sample = Sample { at_ms: 5, rss_bytes, limit_bytes: Some(1_000) };
+        let sample = RssSample { at_ms: 5, rss_bytes, limit_bytes: Some(1_000) };
         assert_eq!(detector.observe(&mut kind, sample), None);
     }
 }

@@ -10,9 +10,9 @@ use bytesize::ByteSize;
 use super::check::{Check, label};
 use super::written::{self, Scalar, Spanned};
 use super::{AgentPlan, MAX_AGENTS, MAX_COUNT, MAX_TASK_TIMEOUT, RESERVED_ENV_PREFIX};
-use crate::budget::MemoryBudget;
 use crate::human::{parse_duration, parse_size};
 use crate::ids::{AgentId, AgentName, EpicId};
+use crate::memory_budget::MemoryBudget;
 
 /// Who has which name so far, over all sprints.
 #[derive(Default)]

@@ -2,20 +2,20 @@ use super::*;
 
 const NOW: u64 = 1_764_000_000_000;
 
-fn living(incarnation: u64) -> Known {
-    Known {
+fn living(incarnation: u64) -> SignsOfLife {
+    SignsOfLife {
         active: true,
         lease_end: Some(NOW + 1),
         incarnation: Some(Incarnation(incarnation)),
-        ..Known::default()
+        ..SignsOfLife::default()
     }
 }
 
-fn over() -> Known {
-    Known { lease_end: Some(NOW - 12_000), ..living(1) }
+fn over() -> SignsOfLife {
+    SignsOfLife { lease_end: Some(NOW - 12_000), ..living(1) }
 }
 
-fn store(agents: &[(&str, Known)], keys: &[&str]) -> Inventory {
+fn store(agents: &[(&str, SignsOfLife)], keys: &[&str]) -> Inventory {
     Inventory {
         now: NOW,
         keys: keys.iter().map(ToString::to_string).collect(),
@@ -74,22 +74,22 @@ fn what_an_orphan_has_is_told_apart_from_what_nobody_owns() {
 
 #[test]
 fn a_plain_agent_lives_by_its_heartbeat_where_its_lease_is_old_or_missing() {
-    let heard = Known { active: true, heartbeat_until: Some(NOW + 5), ..Known::default() };
+    let heard = SignsOfLife { active: true, heartbeat_until: Some(NOW + 5), ..SignsOfLife::default() };
     assert_eq!(found(&store(&[("p", heard.clone())], &["agent:heartbeat:p"])), []);
-    assert_eq!(found(&store(&[("p", Known { lease_end: Some(NOW - 1), ..heard })], &[])), []);
-    let silent = Known { active: true, ..Known::default() };
+    assert_eq!(found(&store(&[("p", SignsOfLife { lease_end: Some(NOW - 1), ..heard })], &[])), []);
+    let silent = SignsOfLife { active: true, ..SignsOfLife::default() };
     assert_eq!(found(&store(&[("p", silent)], &[])), one("agents:active p", Why::NoLease));
 }
 
 #[test]
 fn a_registered_agent_lives_by_its_lease_alone() {
-    let late = Known { heartbeat_until: Some(NOW + 5), ..over() };
+    let late = SignsOfLife { heartbeat_until: Some(NOW + 5), ..over() };
     assert_eq!(late.standing(NOW), Standing::Over { since: NOW - 12_000 });
 }
 
 #[test]
 fn a_lease_without_membership_is_named_though_its_agent_lives() {
-    let unlisted = Known { active: false, ..living(1) };
+    let unlisted = SignsOfLife { active: false, ..living(1) };
     assert_eq!(found(&store(&[("a", unlisted)], &["agent:state:a"])), one("agents:leases a", Why::NotActive));
 }
 
@@ -97,7 +97,7 @@ fn a_lease_without_membership_is_named_though_its_agent_lives() {
 fn a_sprint_lives_with_its_coordinator_in_the_same_incarnation() {
     let mut seen =
         store(&[("boss", living(7))], &["sprint:state:api", "sprint:tasks:api", "epic:sprints:shop"]);
-    let held_by = |incarnation| Holder { coordinator: "boss".into(), incarnation };
+    let held_by = |incarnation| SprintHolder { coordinator: "boss".into(), incarnation };
     seen.members.insert("epic:sprints:shop".into(), vec!["api".into()]);
     seen.sprints.insert("api".into(), held_by(Some(Incarnation(7))));
     assert_eq!(found(&seen), []);
@@ -124,7 +124,7 @@ fn members_that_are_nobody_are_named_and_orphans_only_once() {
 fn an_epic_names_the_sprint_that_is_gone_while_another_lives() {
     let mut seen = store(&[("boss", living(7))], &["epic:sprints:shop"]);
     seen.sprints
-        .insert("api".into(), Holder { coordinator: "boss".into(), incarnation: Some(Incarnation(7)) });
+        .insert("api".into(), SprintHolder { coordinator: "boss".into(), incarnation: Some(Incarnation(7)) });
     seen.members.insert("epic:sprints:shop".into(), vec!["api".into(), "web".into()]);
     assert_eq!(found(&seen), one("epic:sprints:shop web", Why::Dangling));
 }

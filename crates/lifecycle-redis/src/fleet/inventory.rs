@@ -7,7 +7,7 @@ use fred::types::Value;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lifecycle_core::ids::SprintId;
 use lifecycle_core::keys::{KeyOwner, KeySchema, KeyType};
-use lifecycle_core::residue::{Holder, Inventory};
+use lifecycle_core::residue::{Inventory, SprintHolder};
 
 use super::AgentView;
 use crate::error::StoreError;
@@ -52,7 +52,7 @@ impl Store {
         let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
         let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
-        let agents = fleet.into_iter().map(|view| (view.id.clone(), view.known())).collect();
+        let agents = fleet.into_iter().map(|view| (view.id.clone(), view.signs_of_life())).collect();
         Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
     }
 
@@ -71,7 +71,7 @@ impl Store {
         let now = self.server_time().await?;
         let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
-        let agents = fleet.into_iter().map(|view| (view.id.clone(), view.known())).collect();
+        let agents = fleet.into_iter().map(|view| (view.id.clone(), view.signs_of_life())).collect();
         Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
     }
 
@@ -140,7 +140,10 @@ impl Store {
         Ok(expiring)
     }
 
-    async fn holders(&self, sprints: BTreeSet<SprintId>) -> Result<HashMap<String, Holder>, StoreError> {
+    async fn holders(
+        &self,
+        sprints: BTreeSet<SprintId>,
+    ) -> Result<HashMap<String, SprintHolder>, StoreError> {
         let mut holders = HashMap::new();
         for sprint in sprints {
             let fields = vec!["coordinator", "incarnation"];
@@ -150,7 +153,8 @@ impl Store {
                 && !coordinator.is_null()
             {
                 let incarnation = number(incarnation).map(lifecycle_core::ids::Incarnation);
-                holders.insert(sprint.to_string(), Holder { coordinator: text(coordinator), incarnation });
+                holders
+                    .insert(sprint.to_string(), SprintHolder { coordinator: text(coordinator), incarnation });
             }
         }
         Ok(holders)
@@ -163,8 +167,11 @@ impl Store {
         fleet: &[AgentView],
         now: u64,
     ) -> Result<HashMap<String, Vec<String>>, StoreError> {
-        let living: HashSet<&str> =
-            fleet.iter().filter(|view| view.known().is_alive(now)).map(|view| view.id.as_str()).collect();
+        let living: HashSet<&str> = fleet
+            .iter()
+            .filter(|view| view.signs_of_life().is_alive(now))
+            .map(|view| view.id.as_str())
+            .collect();
         let mut claimed = HashMap::new();
         for key in keys {
             if let Some(KeyOwner::Agent(id)) = self.keys().parse(key)
@@ -180,7 +187,7 @@ impl Store {
 }
 
 /// Every agent that can be the owner of these keys.
-fn owners(schema: &KeySchema, keys: &[String], sprints: &HashMap<String, Holder>) -> BTreeSet<String> {
+fn owners(schema: &KeySchema, keys: &[String], sprints: &HashMap<String, SprintHolder>) -> BTreeSet<String> {
     let by_name = keys.iter().filter_map(|key| match schema.parse(key) {
         Some(KeyOwner::Agent(id)) => Some(id),
         _ => None,

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use lifecycle_core::leak::{Detector, KindHistory, Sample, Verdict};
+use lifecycle_core::leak::{Detector, KindHistory, LeakVerdict, RssSample};
 use lifecycle_core::trace::{Header, Row};
 use serde::Serialize;
 
 use super::table::per_hour;
-use crate::phrase;
+use crate::wording;
 
 /// What has been replayed so far. Its memory grows with agents and kinds, not with lines.
 #[derive(Default)]
@@ -92,7 +92,7 @@ impl Replay {
             agent.detector.restarted();
             return None;
         };
-        let sample = Sample { at_ms: row.at_ms, rss_bytes, limit_bytes: row.limit_bytes };
+        let sample = RssSample { at_ms: row.at_ms, rss_bytes, limit_bytes: row.limit_bytes };
         let verdict = agent.detector.observe(self.histories.get_mut(agent.kind)?, sample)?;
         Some(Alert::new(row, &verdict))
     }
@@ -112,17 +112,17 @@ impl Alert {
 
     pub(super) fn cells(&self) -> [String; 7] {
         [
-            phrase::instant(self.timestamp_ms),
+            wording::instant(self.timestamp_ms),
             self.agent_id.clone(),
             self.kind.clone(),
             self.verdict.into(),
             per_hour(self.slope_bytes_per_hour as f64),
             format!("{:.0}%", self.confidence * 100.0),
-            self.limit_reached_ms.map_or_else(|| "-".into(), phrase::instant),
+            self.limit_reached_ms.map_or_else(|| "-".into(), wording::instant),
         ]
     }
 
-    fn new(row: &Row<'_>, verdict: &Verdict) -> Self {
+    fn new(row: &Row<'_>, verdict: &LeakVerdict) -> Self {
         Self {
             timestamp_ms: verdict.at_ms,
             agent_id: row.agent.into(),

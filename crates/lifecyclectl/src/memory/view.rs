@@ -7,13 +7,13 @@ use std::io::{self, Write as _};
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
-use lifecycle_core::growth::MemoryStats;
+use lifecycle_core::fleet_growth::MemoryStats;
 use lifecycle_core::leak::{Finding, Trend};
 use lifecycle_core::record::MemoryUsage;
-use lifecycle_redis::{AgentFigures, Store};
+use lifecycle_redis::{AgentUsage, Store};
 use serde::Serialize;
 
-use crate::phrase;
+use crate::wording;
 
 /// What agents on the plain protocol are called where a kind is asked for.
 pub(super) const PLAIN: &str = "plain";
@@ -91,9 +91,9 @@ pub(super) async fn run(selection: &Selection, store: &Store, output: Output) ->
 }
 
 async fn look(selection: &Selection, store: &Store) -> anyhow::Result<Fleet> {
-    let mut figures = store.fleet_figures().await?;
-    figures.retain(|agent| selection.kind.as_deref().is_none_or(|kind| kind == kind_of(agent)));
-    figures.sort_by_key(|agent| Reverse(rss(agent)));
+    let mut agents = store.fleet_usage().await?;
+    agents.retain(|agent| selection.kind.as_deref().is_none_or(|kind| kind == kind_of(agent)));
+    agents.sort_by_key(|agent| Reverse(rss(agent)));
     let info = match store.server_info("memory").await {
         Ok(info) => info,
         Err(error) if error.is_transient() => return Err(error.into()),
@@ -102,7 +102,7 @@ async fn look(selection: &Selection, store: &Store) -> anyhow::Result<Fleet> {
     };
     let mut fleet = Fleet {
         totals: MemoryStats {
-            total_agents: figures.len() as u64,
+            total_agents: agents.len() as u64,
             redis_memory: info.get("used_memory").and_then(|bytes| bytes.parse().ok()).unwrap_or(0),
             timestamp: store.server_time().await?,
             ..MemoryStats::default()
@@ -113,23 +113,23 @@ async fn look(selection: &Selection, store: &Store) -> anyhow::Result<Fleet> {
         telling: 0,
         processes: None,
     };
-    for (usage, _) in figures.iter().filter_map(|agent| agent.memory) {
+    for (usage, _) in agents.iter().filter_map(|agent| agent.memory) {
         fleet.add(&usage);
     }
     let top = selection.top.map(|top| usize::try_from(top).unwrap_or(usize::MAX));
-    figures.truncate(top.unwrap_or(SHOWN));
-    let ids: Vec<&str> = figures.iter().map(|agent| agent.id.as_str()).collect();
+    agents.truncate(top.unwrap_or(SHOWN));
+    let ids: Vec<&str> = agents.iter().map(|agent| agent.id.as_str()).collect();
     let trends = store.trends(&ids).await?;
-    fleet.agents = figures.iter().zip(trends).map(|(agent, trend)| Row::of(agent, trend)).collect();
+    fleet.agents = agents.iter().zip(trends).map(|(agent, trend)| Row::of(agent, trend)).collect();
     Ok(fleet)
 }
 
 /// What an agent is called where a kind is asked for.
-fn kind_of(agent: &AgentFigures) -> &str {
+fn kind_of(agent: &AgentUsage) -> &str {
     if agent.incarnation.is_none() { PLAIN } else { &agent.kind }
 }
 
-fn rss(agent: &AgentFigures) -> Option<u64> {
+fn rss(agent: &AgentUsage) -> Option<u64> {
     agent.memory.map(|(usage, _)| usage.rss)
 }
 
@@ -152,7 +152,7 @@ impl Fleet {
 }
 
 impl Row {
-    fn of(agent: &AgentFigures, trend: Option<Trend>) -> Self {
+    fn of(agent: &AgentUsage, trend: Option<Trend>) -> Self {
         let usage = agent.memory.map(|(usage, _)| usage);
         let row = Self {
             agent_id: agent.id.clone(),
@@ -184,10 +184,10 @@ impl Row {
     }
 }
 
-/// What was asked for has been shown: a store that does not say who sweeps it is no failure.
+/// What was asked for has been shown: a store that does not say who sweeps it is no errors.
 async fn why_no_trend(store: &Store) -> String {
     let why = match store.observe(1).await {
-        Ok(seen) => phrase::absence(&seen, store.settings()),
+        Ok(seen) => wording::absence(&seen, store.settings()),
         Err(error) => Some(error.to_string()),
     };
     let patience = || {

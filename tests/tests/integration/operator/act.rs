@@ -1,6 +1,6 @@
 //! `reap`, `drain` and `stop` do what they say to whom they say, and refuse the rest.
 
-use lifecycle_core::fate::ProcessFate;
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_core::record::{AgentState, Heartbeat, Order};
 use lifecycle_core::shutdown::StopCause;
 use lifecycle_redis::Fenced;

@@ -1,8 +1,8 @@
 //! `verify` names what has no living owner, and nothing else.
 
-use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
 use lifecycle_core::keys::KeySchema;
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_core::record::AgentState;
 use lifecycle_core::shutdown::StopCause;
 use lifecycle_redis::{Fenced, Registered};

@@ -1,6 +1,6 @@
 //! What the pages of `sweeper run` say.
 
-use lifecycle_core::fate::ProcessFate;
+use lifecycle_core::process_fate::ProcessFate;
 use std::time::Duration;
 
 use lifecycle_core::event::EventKind;

@@ -1,8 +1,8 @@
 //! The original design's leak rule, corrected: compared with what was really there a window ago, told once.
 
 use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::fate::ProcessFate;
-use lifecycle_core::growth::Turn;
+use lifecycle_core::fleet_growth::Turn;
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_core::record::MemoryUsage;
 use lifecycle_core::shutdown::StopCause;
 use lifecycle_redis::Life;

@@ -2,9 +2,9 @@
 //! store. How good it is at its work is measured by `cargo xtask leak-eval`.
 
 use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::fate::ProcessFate;
 use lifecycle_core::ids::Incarnation;
 use lifecycle_core::leak::{Finding, Trend};
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_core::record::MemoryUsage;
 use lifecycle_core::shutdown::StopCause;
 use lifecycle_redis::{Life, TrendNote};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use lifecycle_core::codec::decode;
 use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::fate::ProcessFate;
-use lifecycle_core::sweep::Reason;
-use lifecycle_redis::{Fenced, ReapOutcome, Suspect, Target};
+use lifecycle_core::process_fate::ProcessFate;
+use lifecycle_core::sweep::{Reason, Suspect};
+use lifecycle_redis::{Fenced, Reap, ReapOutcome};
 use lifecycle_tests::plain::Subscription;
 
 use super::{SOON, Site, count, result};
@@ -24,17 +24,7 @@ fn suspect(site: &Site) -> Suspect {
 }
 
 fn reap(site: &Site, suspect: &Suspect) -> ReapOutcome {
-    let target = Target {
-        id: &suspect.candidate.id,
-        record: suspect.candidate.record.as_ref(),
-        judged: suspect.judged(),
-        left_behind: &[],
-        reason: Reason::StaleHeartbeat,
-        force: false,
-        token: None,
-        by: "test",
-        process: ProcessFate::Unknown,
-    };
+    let target = Reap::of(suspect, Reason::StaleHeartbeat, "test");
     site.runtime.block_on(site.store.reap(&target)).unwrap()
 }
 

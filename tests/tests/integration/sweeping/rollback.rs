@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use lifecycle_core::fate::ProcessFate;
+use lifecycle_core::process_fate::ProcessFate;
 use lifecycle_core::record::AgentState;
 use lifecycle_core::shutdown::StopCause;
-use lifecycle_redis::{Fenced, Life, ReapOutcome, Registered, Target};
+use lifecycle_core::sweep::Reason;
+use lifecycle_redis::{Fenced, Life, Reap, ReapOutcome, Registered};
 
 use super::{SOON, Site, count, registration};
 
@@ -39,18 +40,9 @@ impl Site {
     }
 
     fn reap(&self, life: &Life) {
-        let record = self.runtime.block_on(self.store.record(life.id.as_str())).unwrap();
-        let target = Target {
-            id: life.id.as_str(),
-            record: record.as_ref(),
-            judged: lifecycle_redis::Judged::Missing,
-            left_behind: &[],
-            reason: lifecycle_core::sweep::Reason::Operator,
-            force: true,
-            token: None,
-            by: "test",
-            process: ProcessFate::Unknown,
-        };
+        let record = self.runtime.block_on(self.store.record(life.id.as_str())).unwrap().unwrap();
+        let target =
+            Reap { force: true, ..Reap::of_life(life.id.as_str(), &record, Reason::Operator, "test") };
         let outcome = self.runtime.block_on(self.store.reap(&target)).unwrap();
         assert!(matches!(outcome, ReapOutcome::Reaped(_)));
     }

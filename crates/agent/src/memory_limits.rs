@@ -1,0 +1,99 @@
+//! The command's memory budget, held by looking.
+//!
+//! Beyond the soft limit the agent gives itself a `drain` order, through the store where everybody sees it: it finishes
+//! what it has in hand and leaves. Beyond the hard limit [`exceeded`] resolves and the tree is ended. Both are told on
+//! `system:alerts`.
+
+use std::time::Duration;
+
+use agent_sdk::process::{proportional, resident};
+use agent_sdk::{Agent, StopCause, Urgency};
+use lifecycle_cli::output;
+use lifecycle_core::event::EventKind;
+use lifecycle_core::memory_budget::{Excess, Limit, MemoryBudget};
+use lifecycle_core::record::Order;
+use tokio::time::{Instant, sleep};
+
+use crate::containment;
+
+/// How often the tree is looked at while there is a limit.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// A tree that only shares much is not looked at closely again for so long, unless a twentieth more is resident.
+const CLEARED_FOR: Duration = Duration::from_secs(2);
+
+/// Resolves when the tree uses more than its hard limit; drains the agent when it uses more than its soft one. Waits for
+/// nobody: a store that does not answer must not keep us from looking.
+pub(crate) async fn exceeded(agent: &Agent, budget: MemoryBudget) -> Excess {
+    if budget.is_unlimited() {
+        return std::future::pending().await;
+    }
+    let mut cleared = None;
+    loop {
+        sleep(INTERVAL).await;
+        let looked = tokio::task::spawn_blocking(move || look(budget, cleared)).await;
+        match looked.unwrap_or(Look::Within) {
+            Look::Over(excess) if excess.limit == Limit::Hard => return excess,
+            Look::Over(excess) if agent.stop_requested().is_none() => drain(agent, excess),
+            Look::Cleared(rss) => cleared = Some((Instant::now(), rss)),
+            Look::Over(_) | Look::Within => {}
+        }
+    }
+}
+
+/// What a look at the tree brought.
+enum Look {
+    Within,
+    /// So much is resident, but it is shared.
+    Cleared(u64),
+    Over(Excess),
+}
+
+/// Resident memory first; only what exceeds a limit is worth the longer look that counts shared pages once, and that not
+/// again as long as little has changed since a tree was `cleared`.
+fn look(budget: MemoryBudget, cleared: Option<(Instant, u64)>) -> Look {
+    let tree = containment::command_tree();
+    let rss = resident(&tree).rss;
+    let Some(at_most) = budget.judge(rss) else { return Look::Within };
+    if cleared.is_some_and(|(when, then)| when.elapsed() < CLEARED_FOR && rss <= then + then / 20) {
+        return Look::Within;
+    }
+    match budget.judge(proportional(&tree).unwrap_or(at_most.used)) {
+        Some(excess) => Look::Over(excess),
+        None => Look::Cleared(rss),
+    }
+}
+
+fn drain(agent: &Agent, excess: Excess) {
+    tracing::warn!(
+        agent = %agent.id(),
+        "over its soft memory limit: {} of {}; finishing what is in hand and leaving",
+        output::size(excess.used),
+        output::size(excess.allowed)
+    );
+    agent.request_stop(Urgency::Drain, StopCause::SoftMemoryLimit);
+    let agent = agent.clone();
+    tokio::spawn(async move {
+        tell(&agent, excess).await;
+        let life = agent.life();
+        let why = StopCause::SoftMemoryLimit.as_str();
+        let order = agent.store().order(life.id.as_str(), Some(life.incarnation), Order::Drain, why);
+        if let Err(error) = order.await {
+            tracing::debug!(%error, "the drain order was not written; the agent drains all the same");
+        }
+    });
+}
+
+/// Tells people, on `system:alerts`.
+pub(crate) async fn tell(agent: &Agent, excess: Excess) {
+    let life = agent.life();
+    let said = agent.store().announce(EventKind::MemoryLimitExceeded, |event| {
+        event.agent_id = Some(life.id.to_string());
+        event.incarnation = Some(life.incarnation);
+        event.reason = Some(excess.limit.to_string());
+        event.bytes = Some(excess.used);
+        event.limit = Some(excess.allowed);
+    });
+    if let Err(error) = said.await {
+        tracing::warn!(%error, "could not publish memory_limit_exceeded");
+    }
+}

@@ -1,0 +1,105 @@
+//! What every part of a coordinator has at hand.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use agent_sdk::{Agent, Urgency};
+use lifecycle_core::ids::EpicId;
+use lifecycle_core::restart::RestartPolicy;
+use lifecycle_core::settings::{Settings, Shutdown};
+use lifecycle_redis::{Fenced, Life, Store, StoreError};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+use crate::child_exit::EndedLife;
+use crate::children::Launcher;
+use crate::progress::Progress;
+
+/// The coordinator's means.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) agent: Agent,
+    pub(crate) epic: EpicId,
+    pub(crate) launcher: Launcher,
+    pub(crate) progress: Progress,
+    pub(crate) child_events: UnboundedSender<ChildEvent>,
+    pub(crate) begun: Instant,
+}
+
+/// What a task of our own tells the loop. Agents are named by the position of their sprint and in it.
+#[derive(Debug)]
+pub(crate) enum ChildEvent {
+    /// A child's process has ended.
+    Exited { sprint: usize, agent: usize, status: std::io::Result<ExitStatus> },
+    /// Everything that follows an exit is done.
+    EndedLife { sprint: usize, agent: usize, ended: Option<EndedLife> },
+}
+
+/// Why a step was cut short. The next one begins anew. Later ones go before earlier ones.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The store is away or refused.
+    Store(StoreError),
+    /// The store lost its memory; our heartbeat registers us again.
+    Unknown,
+    /// Our life is over.
+    Fenced,
+}
+
+impl Trouble {
+    /// The one of two that matters more.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (&self, &other) {
+            (_, Self::Fenced) | (Self::Store(_), Self::Unknown) => other,
+            _ => self,
+        }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// The answer of a write that took place.
+pub(crate) fn written<T>(reply: Fenced<T>) -> Result<T, Trouble> {
+    match reply {
+        Fenced::Ok(value) => Ok(value),
+        Fenced::Fenced => Err(Trouble::Fenced),
+        Fenced::Unknown => Err(Trouble::Unknown),
+    }
+}
+
+impl Context {
+    /// Time since the start, on a clock that only goes forward.
+    pub(crate) fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.agent.store()
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        self.agent.life()
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.launcher.settings
+    }
+
+    pub(crate) fn shutdown(&self) -> &Shutdown {
+        &self.settings().shutdown
+    }
+
+    pub(crate) fn restart_policy(&self) -> RestartPolicy {
+        let settings = &self.settings().coordinator;
+        RestartPolicy { limit: settings.restart_limit, window: settings.restart_window }
+    }
+
+    /// How urgently we are asked to stop.
+    pub(crate) fn urgency(&self) -> Option<Urgency> {
+        self.agent.stop_requested().map(|stop| stop.urgency)
+    }
+}

@@ -1,0 +1,152 @@
+//! The end of a sprint: its agents leave, then nothing of it is left in the store.
+
+use std::time::Duration;
+
+use lifecycle_core::decide::{Process, slot_of};
+use lifecycle_core::ids::Incarnation;
+use lifecycle_core::record::Order;
+use lifecycle_core::shutdown::StopCause;
+use lifecycle_core::sweep::Reason;
+use lifecycle_redis::SprintEnded;
+
+use crate::context::{Context, Trouble, written};
+use crate::sprint::{Slot, Sprint, Stage};
+use crate::stop_level::StopLevel;
+
+impl Sprint {
+    /// One step of the end. Signals are sent elsewhere, so that a store that is away does not hold them up.
+    /// `true` once it is over.
+    pub(crate) async fn finish(&mut self, context: &Context, level: StopLevel) -> Result<bool, Trouble> {
+        if self.slots.iter().any(|slot| slot.child.is_some()) {
+            self.give_orders(context, level).await?;
+        }
+        if !self.is_deserted() {
+            return Ok(false);
+        }
+        if self.taken {
+            // Its records are somebody else's.
+            self.stage = Stage::Over(self.outcome());
+            return Ok(true);
+        }
+        if !self.is_broken {
+            self.take_in_tasks(context, false).await?;
+        }
+        self.reap_the_dead(context).await?;
+        let outcome = self.outcome();
+        let (store, life) = (context.store(), context.life());
+        let leave_agents = self.have_guests_overstayed(context);
+        let ended =
+            store.complete_sprint(&life, &context.epic, &self.plan.id, outcome.as_str(), leave_agents);
+        match written(ended.await?)? {
+            SprintEnded::AgentsLeft(ids) => {
+                self.send_guests_away(context, &ids).await?;
+                return Ok(false);
+            }
+            // Its records are that one's business now.
+            SprintEnded::Taken(holder) => self.warn(context, &format!("it is now run by {holder}")),
+            SprintEnded::Ok { keys_deleted } => {
+                tracing::debug!(sprint = %self.plan.id, keys_deleted, "sprint removed");
+            }
+        }
+        self.stage = Stage::Over(outcome);
+        self.say(context, &format!("{outcome}, {} of {} tasks settled", self.settled(), self.records.len()));
+        self.show(context);
+        Ok(true)
+    }
+
+    /// Those that died and that no sweeper has been by for.
+    async fn reap_the_dead(&self, context: &Context) -> Result<(), Trouble> {
+        let ids: Vec<_> = self.plan.agents.iter().map(|agent| &agent.id).collect();
+        let records = context.store().records(&ids).await?;
+        for ((slot, id), record) in self.slots.iter().zip(ids).zip(records) {
+            let life = record.map(|record| record.incarnation);
+            if let Some(life) = life.filter(|life| slot.has_ended(*life)) {
+                self.reap(context, id.as_str(), life, Reason::ProcessExited).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every process has ended and been dealt with.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.slots.iter().all(|slot| slot.child.is_none() && !slot.settling_exit)
+    }
+
+    async fn give_orders(&mut self, context: &Context, level: StopLevel) -> Result<(), Trouble> {
+        // Some may have registered only now.
+        let ids: Vec<_> = self.plan.agents.iter().map(|agent| &agent.id).collect();
+        let records = context.store().records(&ids).await?;
+        let why = match level {
+            StopLevel::Finished => StopCause::SprintCompleted,
+            _ => StopCause::CoordinatorStopping,
+        };
+        for ((slot, agent), record) in self.slots.iter_mut().zip(&self.plan.agents).zip(records) {
+            let Slot { child: Some(child), .. } = slot else { continue };
+            let own =
+                record.filter(|record| record.pid == Some(child.pid) && record.host == agent_sdk::host());
+            let Some(record) = own else { continue };
+            child.incarnation = Some(record.incarnation);
+            let Some(order) = child.order_due().and_then(StopLevel::order) else { continue };
+            context.store().order(agent.id.as_str(), Some(record.incarnation), order, why.as_str()).await?;
+            child.ordered();
+        }
+        Ok(())
+    }
+
+    /// Agents that somebody else started for this sprint: they are told to leave, once and then more urgently. Whoever
+    /// lives and does not go is nobody's to end: the sprint ends without it.
+    async fn send_guests_away(&mut self, context: &Context, ids: &[String]) -> Result<(), Trouble> {
+        let now = context.now();
+        let is_first = self.guests_since.is_none();
+        let since = *self.guests_since.get_or_insert(now);
+        let order =
+            if now.saturating_sub(since) < self.patience(context) { Order::Drain } else { Order::Terminate };
+        for id in ids {
+            let Some(record) = context.store().record(id).await? else { continue };
+            if self.is_over(id, record.incarnation) {
+                self.reap(context, id, record.incarnation, Reason::ProcessExited).await?;
+            } else if is_first || (order == Order::Terminate && self.guests_told != Some(order)) {
+                self.say(context, &format!("{id}, which is not of this plan, is told to leave"));
+                let why = StopCause::SprintCompleted.as_str();
+                context.store().order(id, Some(record.incarnation), order, why).await?;
+            }
+        }
+        self.guests_told = Some(order);
+        Ok(())
+    }
+
+    fn patience(&self, context: &Context) -> Duration {
+        context.shutdown().kill_timeout
+    }
+
+    fn have_guests_overstayed(&self, context: &Context) -> bool {
+        let now = context.now();
+        let overstayed =
+            self.guests_since.is_some_and(|since| now.saturating_sub(since) >= self.patience(context) * 3);
+        if overstayed {
+            self.warn(
+                context,
+                "agents that are not of this plan do not leave; ending the sprint without them",
+            );
+        }
+        overstayed
+    }
+
+    fn is_over(&self, id: &str, life: Incarnation) -> bool {
+        slot_of(&self.plan, id).is_some_and(|slot| self.slots[slot].has_ended(life))
+    }
+
+    /// Whether something is due that nobody will tell us of: a pause that ends, a signal.
+    pub(crate) fn is_restless(&self) -> bool {
+        let waits = |slot: &Slot| match slot.process {
+            _ if slot.is_retired || slot.told_held.is_some() => false,
+            Process::NotStarted { .. } | Process::Vacant { .. } => true,
+            Process::Running | Process::GivenUp { .. } => false,
+        };
+        match self.stage {
+            Stage::Starting | Stage::Finishing(_) => true,
+            Stage::Running => self.slots.iter().any(waits),
+            Stage::Waiting | Stage::Over(_) => false,
+        }
+    }
+}

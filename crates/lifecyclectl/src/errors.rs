@@ -1,0 +1,34 @@
+//! Which exit code an error of the store stands for, and the error for an agent that is not there.
+
+use anyhow::anyhow;
+use lifecycle_cli::exit::{self, ExitWith as _};
+use lifecycle_redis::{LogEntry, Store, StoreError};
+
+use crate::wording;
+
+/// Gives an error that comes from the store its exit code; others keep theirs.
+pub(crate) fn with_code(error: anyhow::Error) -> anyhow::Error {
+    let Some(cause) = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>()) else {
+        return error;
+    };
+    let code = exit::of_store(cause);
+    Err::<(), _>(error).exit_with(code).err().unwrap_or_else(|| anyhow!("the store did not answer"))
+}
+
+/// The error for an id that nobody has now, with what became of it if the log still knows.
+pub(crate) async fn no_such_agent(store: &Store, id: &str) -> anyhow::Error {
+    match last_word(store, id).await {
+        Ok(Some(word)) => anyhow!("there is no agent {id:?} any more: {word}"),
+        Ok(None) => anyhow!("there is no agent {id:?}; `lifecyclectl ps` lists those there are"),
+        Err(error) => error.into(),
+    }
+}
+
+async fn last_word(store: &Store, id: &str) -> Result<Option<String>, StoreError> {
+    let now = store.server_time().await?;
+    let log = store.log(wording::LOG_DEPTH).await?;
+    // What was found of its processes is written behind the removal, and tells not how it went.
+    let is_removal = |entry: &LogEntry| entry.fields.get("type").is_none_or(|kind| kind != "acknowledge");
+    let entry = log.into_iter().find(|entry| wording::is_about(entry, id) && is_removal(entry));
+    Ok(entry.map(|entry| wording::farewell(&entry, now)))
+}

@@ -13,9 +13,9 @@ mod narrator;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use lifecycle_core::codec::decode;
-use lifecycle_core::event::Event;
-use lifecycle_core::keys::{ALERT_CHANNEL, KeySchema, LIFECYCLE_CHANNEL};
+use lifecycle_core::wire::codec::decode;
+use lifecycle_core::wire::event::Event;
+use lifecycle_core::wire::keys::{ALERT_CHANNEL, KeySchema, LIFECYCLE_CHANNEL};
 use lifecycle_tests::plain::PlainClient;
 use lifecycle_tests::process::Role;
 use lifecycle_tests::server::Server;

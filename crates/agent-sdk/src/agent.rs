@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lifecycle_core::ids::{AgentId, Incarnation, TaskId};
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::record::{AgentState, Order, Registration};
-use lifecycle_core::shutdown::{Stop, StopCause, Urgency};
-use lifecycle_core::sweep::Reason;
-use lifecycle_core::task::Assignment;
+use lifecycle_core::agent::shutdown::{Stop, StopCause, Urgency};
+use lifecycle_core::wire::ids::{AgentId, Incarnation, TaskId};
+use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::record::{AgentState, Order, Registration};
+use lifecycle_core::wire::task::Assignment;
 use lifecycle_redis::{Fenced, Life, Reap, ReapOutcome, Refusal, Registered, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};

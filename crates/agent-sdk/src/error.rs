@@ -1,6 +1,6 @@
 //! Why an agent could not do something.
 
-use lifecycle_core::ids::{Incarnation, InvalidName, SprintId};
+use lifecycle_core::wire::ids::{Incarnation, InvalidName, SprintId};
 use lifecycle_redis::StoreError;
 
 /// What went wrong, and what it means.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lifecycle_core::event::EventKind;
-use lifecycle_core::liveness::millis;
-use lifecycle_core::record::{Heartbeat, MemoryUsage};
-use lifecycle_core::shutdown::{StopCause, Urgency};
+use lifecycle_core::agent::shutdown::{StopCause, Urgency};
+use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::record::Heartbeat;
+use lifecycle_core::wire::time::millis;
 use lifecycle_redis::{BeatReply, Fenced, Registered, StoreError};
 use tokio::time::{Instant, sleep};
 

@@ -27,8 +27,8 @@ pub mod witness;
 
 pub use agent::Agent;
 pub use error::AgentError;
-pub use lifecycle_core::record::AgentState;
-pub use lifecycle_core::shutdown::{Stop, StopCause, Urgency};
-pub use lifecycle_core::task::{Assignment, Outcome};
+pub use lifecycle_core::agent::shutdown::{Stop, StopCause, Urgency};
+pub use lifecycle_core::wire::record::AgentState;
+pub use lifecycle_core::wire::task::{Assignment, Outcome};
 pub use settings::{AgentSettings, host};
 pub use tasks::{Attempt, Work};

@@ -3,8 +3,8 @@
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 
-use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::record::Order;
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::record::Order;
 use lifecycle_redis::{Bus, Hint};
 
 use crate::agent::Inner;

@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use lifecycle_core::record::{MemoryUsage, Role};
+use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::record::Role;
 use tokio::time::Instant;
 
 use crate::process::{own_cgroup, proportional, resident, tree_of};

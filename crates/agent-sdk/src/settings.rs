@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use lifecycle_core::ids::{AgentId, EpicId, InvalidName, SprintId};
-use lifecycle_core::record::{Registration, Role};
 use lifecycle_core::settings::Settings;
+use lifecycle_core::wire::ids::{AgentId, EpicId, InvalidName, SprintId};
+use lifecycle_core::wire::record::{Registration, Role};
 
 use crate::process::{ProcessId, place};
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use lifecycle_core::shutdown::{StopCause, Urgency};
+use lifecycle_core::agent::shutdown::{StopCause, Urgency};
 use lifecycle_redis::Removed;
 use tokio::time::{Instant, sleep};
 

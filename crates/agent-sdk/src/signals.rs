@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use lifecycle_core::shutdown::{StopCause, Urgency};
+use lifecycle_core::agent::shutdown::{StopCause, Urgency};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::Inner;

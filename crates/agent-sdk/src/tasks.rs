@@ -4,9 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use lifecycle_core::record::AgentState;
-use lifecycle_core::shutdown::Urgency;
-use lifecycle_core::task::{Assignment, Outcome};
+use lifecycle_core::agent::shutdown::Urgency;
+use lifecycle_core::wire::record::AgentState;
+use lifecycle_core::wire::task::{Assignment, Outcome};
 use lifecycle_redis::{Fenced, Life, StoreError, TaskReply};
 use tokio::time::{Instant, sleep};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use lifecycle_core::ids::Incarnation;
-use lifecycle_core::process_fate::{Fate, ProcessFate};
-use lifecycle_core::record::AgentRecord;
+use lifecycle_core::wire::ids::Incarnation;
+use lifecycle_core::wire::process_fate::{Fate, ProcessFate};
+use lifecycle_core::wire::record::AgentRecord;
 use lifecycle_redis::{Store, StoreError};
 
 use crate::process::{Descent, Ender, Subreaper, Tree, is_proven_gone, token};

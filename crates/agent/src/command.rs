@@ -7,7 +7,7 @@ use std::process::Stdio;
 use agent_sdk::process::{TOKEN_VARIABLE, token};
 use agent_sdk::{Agent, Assignment};
 use lifecycle_cli::settings::VARIABLE_PREFIX;
-use lifecycle_core::plan::substitute;
+use lifecycle_core::sprint::plan::substitute;
 use tokio::process::{Child, Command};
 
 use crate::task_log::TaskLog;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use agent_sdk::Agent;
 use agent_sdk::process::{Descent, Ender, ProcessId, Subreaper, Tree, token};
-use lifecycle_core::process_fate::{Fate, Findings, ProcessFate};
+use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
 use tokio::process::Child;
 
 /// Holds the tree; one for this process, as its children are.

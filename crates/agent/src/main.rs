@@ -25,9 +25,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lifecycle_cli::arguments::{Completions, GlobalArgs, run as run_cli};
-use lifecycle_core::human::parse_size;
-use lifecycle_core::ids::{AgentId, SprintId};
-use lifecycle_core::memory_budget::MemoryBudget;
+use lifecycle_core::agent::memory_budget::MemoryBudget;
+use lifecycle_core::text::units::parse_size;
+use lifecycle_core::wire::ids::{AgentId, SprintId};
 
 /// Runs any command as an agent: it beats, holds the command's whole process tree, and leaves nothing behind.
 #[derive(Debug, Parser)]

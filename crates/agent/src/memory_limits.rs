@@ -9,9 +9,9 @@ use std::time::Duration;
 use agent_sdk::process::{proportional, resident};
 use agent_sdk::{Agent, StopCause, Urgency};
 use lifecycle_cli::output;
-use lifecycle_core::event::EventKind;
-use lifecycle_core::memory_budget::{Excess, Limit, MemoryBudget};
-use lifecycle_core::record::Order;
+use lifecycle_core::agent::memory_budget::{Excess, Limit, MemoryBudget};
+use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::record::Order;
 use tokio::time::{Instant, sleep};
 
 use crate::containment;

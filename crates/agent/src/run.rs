@@ -4,15 +4,14 @@ use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, StopCause, Work};
 use anyhow::Context as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_cli::program;
-use lifecycle_core::plan::depends_on_task;
 use lifecycle_core::settings::Settings;
-use lifecycle_core::task::Assignment;
+use lifecycle_core::sprint::plan::depends_on_task;
+use lifecycle_core::wire::task::Assignment;
 
-use crate::RunArguments;
 use crate::command::{CommandLine, StartError};
 use crate::supervise::{Budget, Ended, supervise};
 use crate::task_log::TaskLog;
-use crate::{containment, lifeline};
+use crate::{RunArguments, containment, lifeline};
 
 pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::Result<u8> {
     if let Some(wrong) = arguments.memory().contradiction() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use agent_sdk::process::{ProcessId, signal_group};
 use agent_sdk::{Agent, Stop, StopCause, Urgency};
 use lifecycle_cli::output;
-use lifecycle_core::memory_budget::{Excess, MemoryBudget};
+use lifecycle_core::agent::memory_budget::{Excess, MemoryBudget};
 use rustix::process::Signal;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, sleep_until};

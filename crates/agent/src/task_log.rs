@@ -10,7 +10,7 @@ use std::time::Duration;
 use agent_sdk::Assignment;
 use bytesize::ByteSize;
 use lifecycle_cli::log_file::{self, LogFile};
-use lifecycle_core::ids::AgentId;
+use lifecycle_core::wire::ids::AgentId;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 

@@ -4,23 +4,25 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_sdk::witness;
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use lifecycle_cli::output;
 use lifecycle_cli::output::count;
-use lifecycle_core::decide::{Action, Exit, Process, SprintView, WhyAbsent, decide, slot_of, waited_for};
-use lifecycle_core::ids::{Incarnation, TaskId};
-use lifecycle_core::plan::SprintPlan;
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::record::AgentRecord;
-use lifecycle_core::sweep::Reason;
-use lifecycle_core::task::{Assignment, Cost, TaskRecord, TaskState};
+use lifecycle_core::agent::stop_level::StopLevel;
+use lifecycle_core::sprint::decide::{
+    Action, Exit, Process, SprintView, WhyAbsent, decide, slot_of, waited_for,
+};
+use lifecycle_core::sprint::plan::SprintPlan;
+use lifecycle_core::wire::ids::{Incarnation, TaskId};
+use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::record::AgentRecord;
+use lifecycle_core::wire::task::{Assignment, Cost, TaskRecord, TaskState};
 use lifecycle_redis::{Assigned, Reap, ReapOutcome};
 
-use crate::context::{ChildEvent, Context, Trouble, written};
+use crate::child_events::ChildEvent;
+use crate::context::{Context, Trouble, written};
 use crate::observe::Observed;
 use crate::sprint::{Sprint, Stage};
-use crate::stop_level::StopLevel;
 
 /// Assignments that are on their way at once.
 const AT_ONCE: usize = 32;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lifecycle_cli::exit::{self, Failure};
-use lifecycle_core::ids::EpicId;
 use lifecycle_core::settings::Settings;
+use lifecycle_core::wire::ids::EpicId;
 use lifecycle_redis::{Store, StoreError};
 
 /// Longest wait for the store: whoever asks, asks again.

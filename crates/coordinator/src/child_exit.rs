@@ -8,15 +8,16 @@
 use std::time::Duration;
 
 use agent_sdk::process::{Descent, ProcessId, Tree, token};
-use lifecycle_core::decide::Exit;
-use lifecycle_core::event::EventKind;
-use lifecycle_core::ids::{AgentId, Incarnation};
-use lifecycle_core::process_fate::{Fate, Findings, ProcessFate};
-use lifecycle_core::record::AgentRecord;
+use lifecycle_core::sprint::decide::Exit;
+use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::ids::{AgentId, Incarnation};
+use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
+use lifecycle_core::wire::record::AgentRecord;
 use lifecycle_redis::StoreError;
 use tokio::time::sleep;
 
-use crate::context::{ChildEvent, Context};
+use crate::child_events::{ChildEvent, EndedLife};
+use crate::context::Context;
 
 /// Pause between two attempts to reach a store that is away.
 const RETRY: Duration = Duration::from_millis(200);
@@ -33,13 +34,6 @@ pub(crate) struct ChildExit {
     pub(crate) how: Exit,
     /// It did not end by itself.
     pub(crate) forced: bool,
-}
-
-/// A life that is over, and what was proven of its processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EndedLife {
-    pub(crate) life: Incarnation,
-    pub(crate) fate: Fate,
 }
 
 impl ChildExit {

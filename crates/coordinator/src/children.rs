@@ -14,14 +14,13 @@ use std::time::Duration;
 use agent_sdk::process::{Ender, ProcessId};
 use lifecycle_cli::log_file;
 use lifecycle_cli::secrets::is_secret;
-use lifecycle_core::ids::{AgentId, Incarnation};
-use lifecycle_core::lifeline::Handover;
-use lifecycle_core::plan::{AgentPlan, SprintPlan};
+use lifecycle_core::agent::lifeline::Handover;
+use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::settings::{Redis, Settings, Shutdown};
+use lifecycle_core::sprint::plan::{AgentPlan, SprintPlan};
+use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Command;
-
-use crate::stop_level::StopLevel;
 
 /// How children are started.
 #[derive(Debug, Clone)]

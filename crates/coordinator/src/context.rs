@@ -1,19 +1,18 @@
 //! What every part of a coordinator has at hand.
 
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use agent_sdk::{Agent, Urgency};
-use lifecycle_core::ids::EpicId;
-use lifecycle_core::restart::RestartPolicy;
 use lifecycle_core::settings::{Settings, Shutdown};
+use lifecycle_core::sprint::restart::RestartPolicy;
+use lifecycle_core::wire::ids::EpicId;
 use lifecycle_redis::{Fenced, Life, Store, StoreError};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use crate::child_exit::EndedLife;
+use crate::child_events::ChildEvent;
 use crate::children::Launcher;
-use crate::progress::Progress;
+use crate::ui::progress::Progress;
 
 /// The coordinator's means.
 #[derive(Debug, Clone)]
@@ -24,15 +23,6 @@ pub(crate) struct Context {
     pub(crate) progress: Progress,
     pub(crate) child_events: UnboundedSender<ChildEvent>,
     pub(crate) begun: Instant,
-}
-
-/// What a task of our own tells the loop. Agents are named by the position of their sprint and in it.
-#[derive(Debug)]
-pub(crate) enum ChildEvent {
-    /// A child's process has ended.
-    Exited { sprint: usize, agent: usize, status: std::io::Result<ExitStatus> },
-    /// Everything that follows an exit is done.
-    EndedLife { sprint: usize, agent: usize, ended: Option<EndedLife> },
 }
 
 /// Why a step was cut short. The next one begins anew. Later ones go before earlier ones.

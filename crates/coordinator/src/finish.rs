@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use lifecycle_core::decide::{Process, slot_of};
-use lifecycle_core::ids::Incarnation;
-use lifecycle_core::record::Order;
-use lifecycle_core::shutdown::StopCause;
-use lifecycle_core::sweep::Reason;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::agent::stop_level::StopLevel;
+use lifecycle_core::sprint::decide::{Process, slot_of};
+use lifecycle_core::wire::ids::Incarnation;
+use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::record::Order;
 use lifecycle_redis::SprintEnded;
 
 use crate::context::{Context, Trouble, written};
 use crate::sprint::{Slot, Sprint, Stage};
-use crate::stop_level::StopLevel;
 
 impl Sprint {
     /// One step of the end. Signals are sent elsewhere, so that a store that is away does not hold them up.

@@ -7,7 +7,7 @@
 //!            ┌──────────── run: wait for a reason, one step, again ───────────┐
 //!   reasons: │ event · a child's exit · a stop · 1 s                          │
 //!            │                                                                │
-//!            │  observe ──▶ lifecycle_core::decide ──▶ act                    │
+//!            │  observe ──▶ lifecycle_core::sprint::decide ──▶ act                    │
 //!            │  store,      (pure)                     store, children        │
 //!            │  children                                                      │
 //!            └──── all settled, or a stop: finish ──▶ nothing is left ────────┘
@@ -15,32 +15,28 @@
 //!
 //! ```text
 //!   plan_file · programs    what is checked before anything starts
-//!   register · intro        the beginning
+//!   register                the beginning
 //!   run · sprint            the loop, and what it knows of a sprint
 //!   observe · act · finish  one step of a sprint
-//!   children · stop_level   processes: started, watched, told to end
-//!   child_exit              what follows an exit: evidence, stragglers, acknowledgement
-//!   progress · summary      what people see
+//!   children               processes: started, watched, told to end
+//!   child_exit · child_events  what follows an exit: evidence, stragglers, acknowledgement
+//!   ui/                     what people see: before, while it runs, and at the end
 //!   alive                   what a health check asks
-//!   shell                   commands as they can be pasted
 //! ```
 
 mod act;
 pub mod alive;
+mod child_events;
 mod child_exit;
 mod children;
 mod context;
 mod finish;
-mod intro;
 mod observe;
 pub mod plan_file;
 pub mod programs;
-mod progress;
 mod register;
 mod run;
-pub mod shell;
 mod sprint;
-mod stop_level;
-pub mod summary;
+pub mod ui;
 
 pub use run::{RunRequest, run};

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use coordinator::{RunRequest, alive, plan_file, programs, shell};
+use coordinator::ui::preview::Preview;
+use coordinator::{RunRequest, alive, plan_file, programs};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
 use lifecycle_cli::exit;
-use lifecycle_cli::output::{self, Output, count, print_stdout, printable};
-use lifecycle_core::plan::Plan;
+use lifecycle_cli::output::{self, Output, print_stdout, printable};
 use lifecycle_core::settings::Settings;
-use serde::Serialize;
+use lifecycle_core::sprint::plan::Plan;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,11 +89,11 @@ fn check(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
     let settings = global.start_quietly()?;
     match ready(path, &settings) {
         Ok((plan, agent_program)) => {
-            let intent = Intent::of(&plan, &agent_program, &settings);
+            let preview = Preview::of(&plan, &agent_program, &settings);
             if global.output() == Output::Json {
-                output::print_json(&intent)?;
+                output::print_json(&preview)?;
             } else {
-                print_stdout(&intent.text())?;
+                print_stdout(&preview.text())?;
             }
             Ok(exit::OK)
         }
@@ -135,94 +135,4 @@ fn refuse(problems: &[String]) -> u8 {
         let _ = writeln!(std::io::stderr(), "error: {}", printable(problem));
     }
     exit::USAGE
-}
-
-/// What `run` would do.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Intent {
-    epic: String,
-    store: String,
-    output: String,
-    agent_program: String,
-    sprints: Vec<SprintIntent>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SprintIntent {
-    sprint: String,
-    after: Vec<String>,
-    agents: Vec<AgentIntent>,
-    tasks: Vec<TaskIntent>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AgentIntent {
-    agent_id: String,
-    command: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TaskIntent {
-    task_id: String,
-    needs: Vec<String>,
-    max_attempts: u32,
-}
-
-impl Intent {
-    fn of(plan: &Plan, agent_program: &std::path::Path, settings: &Settings) -> Self {
-        let sprints = plan.order().into_iter().map(|sprint| SprintIntent {
-            sprint: sprint.id.to_string(),
-            after: sprint.after.iter().map(ToString::to_string).collect(),
-            agents: sprint
-                .agents
-                .iter()
-                .map(|agent| AgentIntent { agent_id: agent.id.to_string(), command: agent.command.clone() })
-                .collect(),
-            tasks: sprint
-                .order()
-                .into_iter()
-                .map(|task| TaskIntent {
-                    task_id: task.id.to_string(),
-                    needs: task.needs.iter().map(ToString::to_string).collect(),
-                    max_attempts: task.attempts,
-                })
-                .collect(),
-        });
-        Self {
-            epic: plan.epic.to_string(),
-            store: settings.redis.url_without_password(),
-            output: settings.coordinator.runs_dir.join(plan.epic.as_str()).display().to_string(),
-            agent_program: agent_program.display().to_string(),
-            sprints: sprints.collect(),
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut lines =
-            vec![format!("epic {}: would run on {}, output to {}", self.epic, self.store, self.output)];
-        for sprint in &self.sprints {
-            let after = listed("after", &sprint.after);
-            lines.push(format!("sprint {}{after}", sprint.sprint));
-            for agent in &sprint.agents {
-                lines.push(format!("  agent {}: {}", agent.agent_id, shell::line(&agent.command)));
-            }
-            for task in &sprint.tasks {
-                let needs = listed("needs", &task.needs);
-                lines.push(format!(
-                    "  task {}{needs}, up to {}",
-                    task.task_id,
-                    count(task.max_attempts.into(), "attempt")
-                ));
-            }
-        }
-        lines.iter().fold(String::new(), |text, line| text + &printable(line) + "\n")
-    }
-}
-
-fn listed(word: &str, names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!(", {word} {}", names.join(" and ")) }
 }

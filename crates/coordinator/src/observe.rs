@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use agent_sdk::process::is_proven_gone;
 use lifecycle_cli::output::count;
-use lifecycle_core::decide::{Exit, Grip, IdHolder, Process, SlotLife, SlotView, slot_of};
-use lifecycle_core::ids::{AgentId, TaskId};
-use lifecycle_core::plan::TaskPlan;
-use lifecycle_core::record::AgentRecord;
-use lifecycle_core::task::{Cost, Requeued, SprintMessage, TaskRecord, TaskState};
+use lifecycle_core::agent::stop_level::StopLevel;
+use lifecycle_core::sprint::decide::{Exit, Grip, IdHolder, Process, SlotLife, SlotView, slot_of};
+use lifecycle_core::sprint::plan::TaskPlan;
+use lifecycle_core::wire::ids::{AgentId, TaskId};
+use lifecycle_core::wire::record::AgentRecord;
+use lifecycle_core::wire::task::{Cost, Requeued, SprintMessage, TaskRecord, TaskState};
 use lifecycle_redis::SprintStarted;
 
 use crate::context::{Context, Trouble, written};
 use crate::sprint::{Slot, Sprint};
-use crate::stop_level::StopLevel;
 
 /// How long a store that lost its memory is no news.
 const RESTORED_FOR: Duration = Duration::from_secs(10);

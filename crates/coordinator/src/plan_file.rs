@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use lifecycle_core::plan::Plan;
+use lifecycle_core::sprint::plan::Plan;
 
 /// Why a plan cannot be run; nothing was started. Displays one line per problem, each with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq)]

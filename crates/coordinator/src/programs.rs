@@ -5,8 +5,8 @@ use std::env;
 use std::path::PathBuf;
 
 use lifecycle_cli::program;
-use lifecycle_core::plan::{AgentPlan, Plan, depends_on_task};
 use lifecycle_core::settings::Settings;
+use lifecycle_core::sprint::plan::{AgentPlan, Plan, depends_on_task};
 
 /// The supervisor that runs an agent's command.
 const AGENT: &str = "agent";

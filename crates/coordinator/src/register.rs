@@ -2,9 +2,9 @@
 
 use agent_sdk::{Agent, AgentError, AgentSettings};
 use lifecycle_cli::exit::{self, Failure};
-use lifecycle_core::ids::{EpicId, InvalidName};
-use lifecycle_core::record::Role;
 use lifecycle_core::settings::Settings;
+use lifecycle_core::wire::ids::{EpicId, InvalidName};
+use lifecycle_core::wire::record::Role;
 
 /// Registers the coordinator of an epic.
 ///

@@ -8,22 +8,23 @@ use agent_sdk::{Agent, Stop, StopCause, Urgency};
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use lifecycle_cli::exit::{self, Failure};
-use lifecycle_core::epic::{Phase, SprintStep, due};
-use lifecycle_core::plan::Plan;
-use lifecycle_core::record::AgentState;
+use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::settings::Settings;
+use lifecycle_core::sprint::epic::{Phase, SprintStep, due};
+use lifecycle_core::sprint::plan::Plan;
+use lifecycle_core::wire::record::AgentState;
 use lifecycle_redis::{Bus, Hint};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
+use crate::child_events::ChildEvent;
 use crate::children::Launcher;
-use crate::context::{ChildEvent, Context, Trouble};
-use crate::intro;
-use crate::progress::Progress;
+use crate::context::{Context, Trouble};
 use crate::register::register;
 use crate::sprint::{Sprint, Stage};
-use crate::stop_level::StopLevel;
-use crate::summary::{SprintSummary, Summary};
+use crate::ui::intro;
+use crate::ui::progress::Progress;
+use crate::ui::summary::{SprintSummary, Summary};
 
 /// Reasons that come together are one reason.
 const COALESCE: Duration = Duration::from_millis(20);
@@ -334,7 +335,7 @@ async fn more_urgent(agent: &Agent, than: Option<Urgency>) {
 
 /// 0 only if every task is complete; a signal shows as shells have it.
 fn code(summary: &Summary, stop: Option<&Stop>) -> u8 {
-    use lifecycle_core::epic::SprintOutcome;
+    use lifecycle_core::sprint::epic::SprintOutcome;
     match (summary.outcome, stop.map(|stop| stop.cause)) {
         (SprintOutcome::Completed, _) => exit::OK,
         (SprintOutcome::Interrupted, Some(StopCause::Hangup)) => 129,

@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lifecycle_core::decide::{Exit, Process, slot_of};
-use lifecycle_core::epic::{Phase, SprintOutcome};
-use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::ids::{Incarnation, TaskId};
-use lifecycle_core::plan::SprintPlan;
-use lifecycle_core::record::{AgentRecord, Order};
-use lifecycle_core::task::{TaskRecord, TaskState};
+use lifecycle_core::agent::stop_level::StopLevel;
+use lifecycle_core::sprint::decide::{Exit, Process, slot_of};
+use lifecycle_core::sprint::epic::{Phase, SprintOutcome};
+use lifecycle_core::sprint::plan::SprintPlan;
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::ids::{Incarnation, TaskId};
+use lifecycle_core::wire::record::{AgentRecord, Order};
+use lifecycle_core::wire::task::{TaskRecord, TaskState};
 use lifecycle_redis::{SprintStarted, StoreError};
 
-use crate::child_exit::{ChildExit, EndedLife, acknowledge};
+use crate::child_events::EndedLife;
+use crate::child_exit::{ChildExit, acknowledge};
 use crate::children::{Child, exit_text};
 use crate::context::{Context, Trouble, written};
-use crate::stop_level::StopLevel;
 
 /// A sprint on its way.
 #[derive(Debug)]

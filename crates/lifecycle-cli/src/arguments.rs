@@ -10,10 +10,9 @@ use clap_complete::Shell;
 use lifecycle_core::settings::Settings;
 
 use crate::exit::{self, Failure};
-use crate::logging;
 use crate::output::{self, Output};
-use crate::secrets;
 use crate::settings::{Override, SettingsError, Sources};
+use crate::{logging, secrets};
 
 /// Named on each option: a heading for the struct would also take the options that stand after it.
 const HEADING: &str = "Options of every command";

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use figment::error::{Actual, Kind};
 use lifecycle_core::settings::Settings;
+use lifecycle_core::text::spelling;
 
 use crate::output::printable;
-use lifecycle_core::spelling;
 
 /// Prefix of the environment variables of the product.
 pub const VARIABLE_PREFIX: &str = "LIFECYCLE_";

@@ -17,6 +17,7 @@ use lifecycle_core::settings::{Contradiction, Settings};
 
 use crate::layer::Layer;
 use crate::logging;
+
 pub use crate::mistake::VARIABLE_PREFIX;
 use crate::mistake::VARIABLE_SEPARATOR;
 pub use crate::mistake::{Mistake, Origin, SettingsError};

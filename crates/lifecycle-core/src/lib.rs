@@ -5,36 +5,21 @@
 //! the same decide the same.
 //!
 //! ```text
-//!   names        ids · keys · event · metric · codec · settings · plan
-//!   what is      record · task · trace · fate
-//!   decisions    liveness · contact · brake · budget · sweep · sprint · restart · epic · growth · leak
+//!   sprint     sweep     memory      an epic · a pass · where memory is going
+//!        ╲       │        ╱
+//!          agent                     whether it lives, how it stops, what it may use
+//!            │
+//!        settings                    every setting, its default and its bounds
+//!          ╱   ╲
+//!       text   wire                  what people write · ids, keys, records, events, metrics
 //! ```
+//!
+//! Nothing imports what stands above it.
 
-pub mod brake;
-pub mod codec;
-pub mod decide;
-pub mod epic;
-pub mod event;
-pub mod fleet_growth;
-pub mod human;
-pub mod ids;
-pub mod keys;
-pub mod leak;
-pub mod lifeline;
-pub mod liveness;
-pub mod memory_budget;
-pub mod metric;
-pub mod plan;
-pub mod process_fate;
-pub mod record;
-pub mod residue;
-pub mod restart;
+pub mod agent;
+pub mod memory;
 pub mod settings;
-pub mod shutdown;
-pub mod spelling;
-pub mod store_watch;
+pub mod sprint;
 pub mod sweep;
-pub mod sweepers;
-pub mod task;
-pub mod trace;
-mod word_enum;
+pub mod text;
+pub mod wire;

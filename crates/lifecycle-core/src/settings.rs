@@ -13,8 +13,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Wire;
-use crate::human;
+use crate::text::units as human;
+use crate::wire::codec::Wire;
 
 /// All settings, with the defaults of the original design.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -6,9 +6,6 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::error::StoreError;
-use crate::store::Store;
-
 /// A kind of store that is not supported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deployment {
@@ -54,30 +51,6 @@ impl fmt::Display for Deployment {
                 "a node of a Redis Cluster, which holds only a part of the keys and is not supported yet: \
                  set redis.url to a single server",
             ),
-        }
-    }
-}
-
-impl Store {
-    /// Asks whether the store is of a supported kind: for commands that read, which nothing would refuse. A store that
-    /// does not let this user ask is taken for one.
-    ///
-    /// # Errors
-    /// [`StoreError::Unsupported`] when it is not; else as the store says.
-    pub async fn check_deployment(&self) -> Result<(), StoreError> {
-        let asked = tokio::try_join!(self.server_info("replication"), self.server_info("cluster"));
-        let (mut info, cluster) = match asked {
-            Ok(sections) => sections,
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => {
-                tracing::debug!(%error, "the store does not say of what kind it is");
-                return Ok(());
-            }
-        };
-        info.extend(cluster);
-        match Deployment::read(&info) {
-            Some(deployment) => Err(StoreError::Unsupported { url: self.url(), deployment }),
-            None => Ok(()),
         }
     }
 }

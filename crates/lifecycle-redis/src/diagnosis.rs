@@ -3,8 +3,9 @@
 //! Asked only once something was refused, so that nothing costs a round trip while all is well.
 
 use fred::interfaces::KeysInterface;
-use lifecycle_core::keys::KeyType;
+use lifecycle_core::wire::keys::KeyType;
 
+use crate::deployment::Deployment;
 use crate::error::StoreError;
 use crate::refusal::Refusal;
 use crate::store::Store;
@@ -36,6 +37,28 @@ impl Store {
         match reply {
             Ok(reply) => Ok(reply),
             Err(error) => Err(self.diagnose(error, &[key.to_string()]).await),
+        }
+    }
+
+    /// Asks whether the store is of a supported kind: for commands that read, which nothing would refuse. A store that
+    /// does not let this user ask is taken for one.
+    ///
+    /// # Errors
+    /// [`StoreError::Unsupported`] when it is not; else as the store says.
+    pub async fn check_deployment(&self) -> Result<(), StoreError> {
+        let asked = tokio::try_join!(self.server_info("replication"), self.server_info("cluster"));
+        let (mut info, cluster) = match asked {
+            Ok(sections) => sections,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "the store does not say of what kind it is");
+                return Ok(());
+            }
+        };
+        info.extend(cluster);
+        match Deployment::read(&info) {
+            Some(deployment) => Err(StoreError::Unsupported { url: self.url(), deployment }),
+            None => Ok(()),
         }
     }
 

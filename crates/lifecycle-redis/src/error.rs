@@ -1,7 +1,7 @@
 //! What can go wrong between us and the store, and what it means for the caller.
 
-use lifecycle_core::codec::Malformed;
-use lifecycle_core::keys::KeyType;
+use lifecycle_core::wire::codec::Malformed;
+use lifecycle_core::wire::keys::KeyType;
 
 use crate::deployment::Deployment;
 use crate::refusal::{Refusal, said};

@@ -5,51 +5,46 @@
 //! incarnation. [`Bus`] is the event channel, as a stream of hints.
 //!
 //! ```text
-//!   agents      register · beat · own            an agent, for itself
-//!   tasks       begin · finish                   an agent, for its work
-//!   sprints     start · assign · take · end      a coordinator
-//!   sweeping    observe · lock · mark            a sweeper
-//!   plain       adopt · find what was left       a sweeper
-//!   removal     release · reap                   an agent, or whoever cleans up after it
-//!   orders      order · evidence · announce      anybody
-//!   fleet       read                             anybody
-//!   memory      sample · baseline · leak latch   a sweeper
-//!   trends      where memory is going            a sweeper; read by anybody
+//!   agent/        register · beat · own · tasks          an agent, for itself
+//!   coordinator/  start · assign · take · end            a coordinator, for its sprints
+//!   sweeper/      observe · judge · lock · mark          a sweeper
+//!   operator/     read the fleet, and what is left       anybody who looks
+//!   removal       release · reap                         an agent, or whoever cleans up after it
+//!   orders        order · evidence · announce            whoever may
+//!   bus           events, as a stream of hints           anybody
 //! ```
 
-mod agents;
+mod agent;
 mod bus;
-mod coordinator_reads;
+mod coordinator;
 mod deployment;
 mod diagnosis;
 mod error;
-mod fleet;
-mod fleet_usage;
+mod operator;
 mod orders;
 mod owned_by_name;
-mod plain;
+mod pipeline;
 mod refusal;
 mod removal;
 mod reply;
 mod scripts;
-mod sprints;
 mod store;
-mod sweeping;
-mod tasks;
+mod sweeper;
 mod tls;
-mod trends;
 
-pub use agents::{BeatReply, Fenced, Life, Registered};
+pub use agent::life::{BeatReply, Fenced, Life, Registered};
+pub use agent::tasks::TaskReply;
 pub use bus::{Bus, Hint, Listening, Missed};
+pub use coordinator::sprints::{SprintEnded, SprintStarted};
+pub use coordinator::tasks::{Assigned, Incoming, TaskRecords};
 pub use deployment::Deployment;
 pub use error::StoreError;
-pub use fleet::{AgentView, LogEntry};
-pub use fleet_usage::{AgentUsage, IndexCursor};
-pub use plain::{Differences, is_usable};
+pub use operator::fleet::{AgentView, LogEntry};
 pub use refusal::Refusal;
 pub use removal::{Reap, ReapOutcome, Removed};
-pub use sprints::{Assigned, Incoming, SprintEnded, SprintStarted, TaskRecords};
 pub use store::{Store, Troubles};
-pub use sweeping::{Grant, HoldChange, Shortened};
-pub use tasks::TaskReply;
-pub use trends::TrendNote;
+pub use sweeper::fleet_usage::{AgentUsage, IndexCursor};
+pub use sweeper::leases::Shortened;
+pub use sweeper::passes::{Grant, HoldChange};
+pub use sweeper::plain::{Differences, is_usable};
+pub use sweeper::trends::TrendNote;

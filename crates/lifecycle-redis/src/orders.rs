@@ -1,12 +1,11 @@
 //! What others do to an agent: give it an order, say that its process ended, say something about it.
 
-use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::ids::Incarnation;
-use lifecycle_core::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
-use lifecycle_core::process_fate::Fate;
-use lifecycle_core::record::Order;
-
 use fred::interfaces::{ClientLike, PubsubInterface};
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::ids::Incarnation;
+use lifecycle_core::wire::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
+use lifecycle_core::wire::process_fate::Fate;
+use lifecycle_core::wire::record::Order;
 
 use crate::error::StoreError;
 use crate::removal::LOG_LENGTH;
@@ -75,7 +74,7 @@ impl Store {
             fate.process.as_str().into(),
             by.into(),
             self.wire.as_str().into(),
-            crate::agents::text(LOG_LENGTH.into()),
+            crate::agent::life::text(LOG_LENGTH.into()),
             pids.join(" ").into(),
         ];
         self.run(&self.scripts.acknowledge, vec![self.keys().log()], args).await.map(drop)

@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
 use fred::types::Value;
-use lifecycle_core::ids::{EpicId, SprintId};
-use lifecycle_core::keys::{KeyOwner, KeySchema, KeyType};
+use lifecycle_core::wire::ids::{EpicId, SprintId};
+use lifecycle_core::wire::keys::{KeyOwner, KeySchema, KeyType};
 
 use crate::error::StoreError;
+use crate::pipeline::{PIPELINED, all, value};
 use crate::reply::{number, text};
 use crate::store::Store;
-use crate::sweeping::{PIPELINED, all, value};
 
 impl Store {
     /// What an agent with an unreadable list of keys owns: its tasks, and the records of sprints that it coordinates. Takes

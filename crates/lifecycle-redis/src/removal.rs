@@ -4,19 +4,19 @@
 //! [`CHUNK`] of it, tell its children, repeat until nothing is left. The first step ends the life for good, so
 //! whoever comes after a crash in between simply goes on.
 
-use fred::interfaces::KeysInterface;
-use fred::interfaces::{HashesInterface, SetsInterface};
+use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
 use fred::types::Value;
-use lifecycle_core::event::EventKind;
-use lifecycle_core::keys::KeySchema;
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::record::{AgentRecord, Order, Role};
-use lifecycle_core::shutdown::StopCause;
-use lifecycle_core::sweep::{JudgedBeat, Reason, Suspect};
-use lifecycle_core::task::Cost;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::sweep::observation::{JudgedBeat, Suspect};
+use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::keys::KeySchema;
+use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::record::{AgentRecord, Order, Role};
+use lifecycle_core::wire::task::Cost;
 use serde::Serialize;
 
-use crate::agents::Life;
+use crate::agent::life::Life;
 use crate::error::{StoreError, is_wrong_type};
 use crate::owned_by_name::is_list_of_agents;
 use crate::reply::Reply;

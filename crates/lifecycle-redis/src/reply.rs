@@ -35,7 +35,7 @@ impl Reply {
     pub(crate) fn list<T: serde::de::DeserializeOwned>(&mut self) -> Vec<T> {
         let values = self.rest.next().map(Value::into_array).unwrap_or_default().into_iter();
         let bytes = values.filter_map(Value::into_owned_bytes);
-        bytes.filter_map(|bytes| lifecycle_core::codec::decode(&bytes).ok()).collect()
+        bytes.filter_map(|bytes| lifecycle_core::wire::codec::decode(&bytes).ok()).collect()
     }
 
     pub(crate) fn texts(self) -> Vec<String> {

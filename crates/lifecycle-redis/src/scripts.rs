@@ -6,11 +6,11 @@
 use std::fmt::Write as _;
 
 use fred::types::scripts::Script as Source;
-use lifecycle_core::event::{EVENT_VERSION, EventKind};
-use lifecycle_core::keys::{AGENT_CHANNEL_PREFIX, ALERT_CHANNEL, LIFECYCLE_CHANNEL};
-use lifecycle_core::sweep::Reason;
-use lifecycle_core::sweepers::PASS;
-use lifecycle_core::task::{Cost, TaskState};
+use lifecycle_core::wire::event::{EVENT_VERSION, EventKind};
+use lifecycle_core::wire::keys::{AGENT_CHANNEL_PREFIX, ALERT_CHANNEL, LIFECYCLE_CHANNEL};
+use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::sweep_records::PASS;
+use lifecycle_core::wire::task::{Cost, TaskState};
 
 const WIRE: &str = include_str!("scripts/lib/wire.lua");
 const FENCE: &str = include_str!("scripts/lib/fence.lua");

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use fred::clients::{Client, SubscriberClient};
 use fred::interfaces::ClientLike;
-use fred::types::Builder;
-use fred::types::Value;
 use fred::types::config::{
     ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
 };
-use lifecycle_core::codec::Wire;
-use lifecycle_core::keys::{KeySchema, Layout};
+use fred::types::{Builder, Value};
 use lifecycle_core::settings::Settings;
+use lifecycle_core::wire::codec::Wire;
+use lifecycle_core::wire::keys::{KeySchema, Layout};
 use serde::Serialize;
 
 use crate::error::StoreError;

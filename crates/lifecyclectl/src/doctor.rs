@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, age, count, size};
-use lifecycle_core::sweep::Observation;
+use lifecycle_core::sweep::observation::Observation;
 use lifecycle_redis::{Store, StoreError};
 use serde::Serialize;
 

@@ -27,8 +27,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
 use lifecycle_cli::output::Output;
-use lifecycle_core::record::Order;
 use lifecycle_core::settings::Settings;
+use lifecycle_core::wire::record::Order;
 use lifecycle_redis::Store;
 
 const EXAMPLES: &str = "\

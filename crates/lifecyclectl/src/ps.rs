@@ -3,8 +3,8 @@
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, age, printable, size};
-use lifecycle_core::record::Role;
-use lifecycle_core::residue::Standing;
+use lifecycle_core::agent::liveness::Standing;
+use lifecycle_core::wire::record::Role;
 use lifecycle_redis::{AgentView, Store};
 use serde::Serialize;
 

@@ -4,8 +4,9 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
-use lifecycle_core::event::EventKind;
-use lifecycle_core::sweep::{Reason, Suspect};
+use lifecycle_core::sweep::observation::Suspect;
+use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::orphan::Reason;
 use lifecycle_redis::{AgentView, Reap, ReapOutcome, Removed, Store, is_usable};
 use serde::Serialize;
 

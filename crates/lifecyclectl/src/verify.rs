@@ -6,7 +6,7 @@
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, count};
-use lifecycle_core::residue::{self, Inventory, Residue};
+use lifecycle_core::sweep::residue::{self, Inventory, Residue};
 use lifecycle_redis::{Store, StoreError};
 use serde::Serialize;
 

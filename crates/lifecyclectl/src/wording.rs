@@ -3,11 +3,10 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use lifecycle_cli::output::age;
-use lifecycle_core::brake::Hold;
-use lifecycle_core::residue::Standing;
+use lifecycle_core::agent::liveness::{Standing, SweeperAbsence, sweeper_absence};
 use lifecycle_core::settings::Settings;
-use lifecycle_core::sweep::Observation;
-use lifecycle_core::sweepers::{self, SweeperAbsence};
+use lifecycle_core::sweep::observation::Observation;
+use lifecycle_core::wire::sweep_records::Hold;
 use lifecycle_redis::LogEntry;
 
 /// How many of the latest log entries are searched for those of one agent.
@@ -78,7 +77,7 @@ pub(crate) fn held(seen: &Observation) -> Option<&Hold> {
 
 /// That no sweeper is at work, in words; `None` while one is.
 pub(crate) fn absence(seen: &Observation, settings: &Settings) -> Option<String> {
-    Some(match sweepers::sweeper_absence(seen, settings.sweep.interval)? {
+    Some(match sweeper_absence(seen.watermark.as_ref(), seen.now, settings.sweep.interval)? {
         SweeperAbsence::Never => {
             "no sweeper ever made a pass here, so nobody cleans up: start `sweeper run`".into()
         }

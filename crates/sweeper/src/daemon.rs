@@ -13,10 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::counters;
 use crate::events::{self, Wake};
-use crate::http::{self, Pages};
-use crate::memory_sampler::MemorySampler;
+use crate::http::{self, Pages, counters};
+use crate::memory::sampler::MemorySampler;
 use crate::run_loop::RunLoop;
 use crate::sweeper::Sweeper;
 

@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 
-use lifecycle_core::event::EventKind;
+use lifecycle_core::wire::event::EventKind;
 use lifecycle_redis::{Bus, Hint};
 use tokio::sync::Notify;
 
-use crate::acknowledgements::Acknowledgements;
-use crate::event_counters;
-use crate::memory_sampler::MemorySampler;
+use crate::http::event_counters;
+use crate::memory::sampler::MemorySampler;
+use crate::pass::acknowledgements::Acknowledgements;
 
 /// Calls for a pass. However many hints come, they are one call.
 #[derive(Debug, Default)]

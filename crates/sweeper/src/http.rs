@@ -2,6 +2,13 @@
 //!
 //! Sweeping does not need them: where the address is taken, they come as soon as it is free.
 
+pub(crate) mod counters;
+pub(crate) mod event_counters;
+pub(crate) mod exposition;
+pub(crate) mod health;
+pub(crate) mod pass_gauges;
+pub mod ready;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +19,14 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use lifecycle_core::metric;
+use lifecycle_core::wire::metric;
 use lifecycle_redis::Listening;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use crate::exposition::Exposition;
-use crate::memory_sampler::MemorySampler;
+use crate::http::exposition::Exposition;
+use crate::memory::sampler::MemorySampler;
 use crate::sweeper::Sweeper;
 
 /// A loop that stands still for this long (and the grace period) is dead.

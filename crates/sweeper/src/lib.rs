@@ -5,47 +5,35 @@
 //! on one store: locks keep them out of each other's way, and the reap script makes it harmless when they are not.
 //!
 //! ```text
-//!   hints (events) ─┐
+//!   events (hints) ─┐
 //!   next lease end ─┼─▶ run_loop ─▶ pass ─▶ cleanup ─▶ report ─▶ log · events · metrics
-//!   backstop timer ─┘                │
-//!   watch (TIME probes) ─ contact ───┘                     │
-//!                                                          ▼
-//!   census ─▶ growth, leaks ─▶ sampler ─┐  board · health · counters
-//!                                └───────────┬──────────────┘
-//!                                            ▼
-//!                                          http ─▶ /metrics /healthz /readyz
+//!   backstop timer ─┘                ▲                                       │
+//!   store_watch (TIME probes) ───────┘                                       │
+//!                                                                            ▼
+//!   memory: census ─▶ fleet_growth, leak_watch ─▶ sampler ─────────▶ http ─▶ /metrics /healthz /readyz
 //! ```
 //!
-//! What passes do is counted as it happens. What the fleet uses is read beside them: `census` reads memory samples a
-//! part at a time, `growth` judges the fleet, `leaks` each agent, `sampler` renders. A scrape reads the store for nothing.
+//! ```text
+//!   daemon · once   `sweeper run` and `sweeper sweep`: what is started, and how it stops
+//!   run_loop        when a pass is made
+//!   pass/           one pass, from observation to report
+//!   memory/         what the fleet uses, read a part at a time, and who leaks
+//!   http/           what was counted, and whether this sweeper is at work. A scrape reads the store for nothing
+//!   store_watch     whether the store was up, which decides whether silence proves anything
+//! ```
 //!
 //! Nothing here decides who is dead, and nothing here ends on an error: a pass that fails is tried again.
 
-mod acknowledgements;
-mod census;
-mod cleanup;
-mod counters;
-mod event_counters;
 mod events;
-mod exposition;
-mod fleet_growth;
-mod health;
-mod http;
-mod indexes;
-mod leak_watch;
-mod memory_sampler;
+mod memory;
 mod pass;
-mod pass_gauges;
-mod report;
-mod residue;
 mod run_loop;
 mod store_watch;
 mod sweeper;
-mod table;
 
 pub mod daemon;
+pub mod http;
 pub mod once;
-pub mod ready;
 
 pub use pass::{How, Passed};
 pub use sweeper::Sweeper;

@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         }
         Command::Ready(ready) => {
             let settings = cli.global.sources().with_flag("--listen", "http.listen", ready.listen).load()?;
-            sweeper::ready::ask(settings.http.listen)
+            sweeper::http::ready::ask(settings.http.listen)
         }
         Command::Sweep(sweep) => {
             let settings = cli.global.start()?;

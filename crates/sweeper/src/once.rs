@@ -5,14 +5,14 @@ use std::time::Duration;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_cli::output::Output;
 use lifecycle_core::settings::Settings;
-use lifecycle_core::sweep::OrphanCleanupResult;
+use lifecycle_core::wire::orphan::OrphanCleanupResult;
 use lifecycle_redis::{Bus, Hint, Store, StoreError};
 
 use crate::events::{self, Wake};
-use crate::memory_sampler::MemorySampler;
+use crate::memory::sampler::MemorySampler;
 use crate::pass::How;
+use crate::pass::table::print;
 use crate::sweeper::Sweeper;
-use crate::table::print;
 
 /// How long to wait for the subscription that hears answers to the last call; a pass does without.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);

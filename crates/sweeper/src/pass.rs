@@ -11,19 +11,28 @@
 //! The plan is made once, over everybody whose lease is over, because the brake must see all who fell silent
 //! together; only announcing and reaping go batch by batch.
 
+pub(crate) mod acknowledgements;
+pub(crate) mod cleanup;
+pub(crate) mod indexes;
+pub(crate) mod report;
+pub(crate) mod residue;
+pub(crate) mod table;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use lifecycle_core::brake::{Holding, Witness};
-use lifecycle_core::liveness::millis;
-use lifecycle_core::store_watch::Contact;
-use lifecycle_core::sweep::{self, Observation, OrphanCleanupResult, OrphanOutcome, Suspect, SweepPlan};
+use lifecycle_core::sweep::brake::{Holding, Witness};
+use lifecycle_core::sweep::observation::{Observation, Suspect};
+use lifecycle_core::sweep::plan::{self, SweepPlan};
+use lifecycle_core::sweep::store_watch::Contact;
+use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome};
+use lifecycle_core::wire::time::millis;
 use lifecycle_redis::{Differences, StoreError, is_usable};
 
-use crate::cleanup::Orphan;
-use crate::report::Tally;
+use crate::pass::cleanup::Orphan;
+use crate::pass::report::Tally;
 use crate::sweeper::Sweeper;
 
 /// Leases asked for in one command: a page costs the store well under 1 ms.
@@ -88,7 +97,7 @@ impl Sweeper {
         let mut seen = self.observe(how).await?;
         let witnesses = self.witnesses(&seen).await?;
         self.count_overdue(&mut seen).await?;
-        let mut plan = sweep::plan(&seen.observation, &seen.dead, seen.contact, &witnesses, &self.brake());
+        let mut plan = plan::plan(&seen.observation, &seen.dead, seen.contact, &witnesses, &self.brake());
         let more_may_go_in = self.let_some_go(&mut plan, &seen.dead, how).await?;
 
         let now = seen.observation.now;
@@ -136,7 +145,7 @@ impl Sweeper {
         if !how.dry_run && self.shorten_leases(&seen, how).await? > 0 {
             (seen, contact) = self.observe_indexes().await?;
         }
-        let Differences { unleased, left, .. } = self.differences(&seen, how).await?;
+        let Differences { unleased, left, .. } = self.differences(&seen, how.compare).await?;
         let mut forgotten = 0;
         if how.dry_run {
             seen.leases = seen.leases.saturating_sub(left.len() as u64);

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle_core::metric;
+use lifecycle_core::wire::metric;
 use lifecycle_redis::StoreError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};

@@ -8,10 +8,10 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lifecycle_core::liveness::millis;
-use lifecycle_core::metric;
-use lifecycle_core::store_watch::{Break, Contact, Probe};
-use lifecycle_core::sweep::Observation;
+use lifecycle_core::sweep::observation::Observation;
+use lifecycle_core::sweep::store_watch::{Break, Contact, Probe};
+use lifecycle_core::wire::metric;
+use lifecycle_core::wire::time::millis;
 use lifecycle_redis::{Store, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -132,8 +132,8 @@ fn begin(seen: &Observation, half_lease_ms: u64) -> Contact {
 
 #[cfg(test)]
 mod tests {
-    use lifecycle_core::brake::Hold;
-    use lifecycle_core::sweep::Watermark;
+    use lifecycle_core::wire::sweep_records::Hold;
+    use lifecycle_core::wire::sweep_records::Watermark;
 
     use super::*;
 

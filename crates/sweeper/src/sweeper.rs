@@ -4,15 +4,15 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lifecycle_core::brake::Brake;
-use lifecycle_core::ids::AgentId;
-use lifecycle_core::liveness::millis;
 use lifecycle_core::settings::Settings;
+use lifecycle_core::sweep::brake::Brake;
+use lifecycle_core::wire::ids::AgentId;
+use lifecycle_core::wire::time::millis;
 use lifecycle_redis::{Store, is_usable};
 
-use crate::acknowledgements::Acknowledgements;
-use crate::health::Health;
-use crate::pass_gauges::PassGauges;
+use crate::http::health::Health;
+use crate::http::pass_gauges::PassGauges;
+use crate::pass::acknowledgements::Acknowledgements;
 use crate::store_watch::StoreWatch;
 
 /// Most strange ids that are remembered, so that a flood of them costs no memory.

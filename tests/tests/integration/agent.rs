@@ -237,8 +237,8 @@ fn a_tree_over_its_memory_limit_is_ended_and_the_alert_and_the_log_say_so() {
         .unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(137), "{}", agent.stderr());
     let (_, alert) = alerts.next(SOON).unwrap().unwrap();
-    let alert: lifecycle_core::event::Event = lifecycle_core::codec::decode(&alert).unwrap();
-    assert_eq!(alert.kind, lifecycle_core::event::EventKind::MemoryLimitExceeded);
+    let alert: lifecycle_core::wire::event::Event = lifecycle_core::wire::codec::decode(&alert).unwrap();
+    assert_eq!(alert.kind, lifecycle_core::wire::event::EventKind::MemoryLimitExceeded);
     assert_eq!((alert.limit, alert.reason.as_deref()), (Some(64 << 20), Some("hard")));
     let events = fleet.role("lifecyclectl").args(["events"]).spawn().unwrap();
     let released = events.wait_for_line(|line| line.contains("hungry"), SOON).unwrap();
@@ -327,7 +327,8 @@ fn beats_are_messagepack_or_json_as_the_fleet_is_set() {
         let beat = fleet.client.command(&[b"GET", b"agent:heartbeat:coder-1"]).unwrap();
         let lifecycle_tests::Reply::Bulk(bytes) = beat else { panic!("{beat:?}") };
         assert!(first.contains(&bytes[0]), "{format}: {bytes:?}");
-        let beat: lifecycle_core::record::Heartbeat = lifecycle_core::codec::decode(&bytes).unwrap();
+        let beat: lifecycle_core::wire::record::Heartbeat =
+            lifecycle_core::wire::codec::decode(&bytes).unwrap();
         assert_eq!(beat.agent_id, "coder-1");
         assert!(beat.memory_usage.unwrap().rss > 1_000_000, "the tree's memory travels with the beat");
         assert!((1..=180).contains(&fleet.client.int(&["TTL", "agent:heartbeat:coder-1"]).unwrap()));

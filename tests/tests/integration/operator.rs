@@ -10,10 +10,10 @@ mod verify;
 
 use std::time::Duration;
 
-use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
-use lifecycle_core::record::{AgentState, Heartbeat, Order, Registration, Role as AgentRole};
 use lifecycle_core::settings::Settings;
-use lifecycle_core::task::{Assignment, TaskRecord};
+use lifecycle_core::wire::ids::{AgentId, EpicId, SprintId, TaskId};
+use lifecycle_core::wire::record::{AgentState, Heartbeat, Order, Registration, Role as AgentRole};
+use lifecycle_core::wire::task::{Assignment, TaskRecord};
 use lifecycle_redis::{Assigned, Fenced, Life, Registered, SprintStarted, Store};
 use lifecycle_tests::process::RoleCommand;
 use lifecycle_tests::{PlainClient, Role, Server};

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Outcome, StopCause, Urgency, Work};
-use lifecycle_core::ids::{EpicId, SprintId, TaskId};
-use lifecycle_core::record::Role;
 use lifecycle_core::settings::Settings;
-use lifecycle_core::sweep::Reason;
-use lifecycle_core::task::{Assignment, Cost, TaskRecord, TaskState};
+use lifecycle_core::wire::ids::{EpicId, SprintId, TaskId};
+use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::record::Role;
+use lifecycle_core::wire::task::{Assignment, Cost, TaskRecord, TaskState};
 use lifecycle_redis::{Assigned, Fenced, Reap, ReapOutcome};
 use lifecycle_tests::Server;
 use tokio::time::timeout;

@@ -216,7 +216,7 @@ fn an_agent_over_its_soft_memory_limit_finishes_its_task_and_a_fresh_one_does_th
     let stage = Stage::new(&plan.replace("count = 1", "count = 1\nmemory_soft_limit = \"40MiB\""));
     let mut coordinator = stage.coordinator(&fleet);
     let (_, alert) = alerts.next(SOON).unwrap().unwrap();
-    let alert: lifecycle_core::event::Event = lifecycle_core::codec::decode(&alert).unwrap();
+    let alert: lifecycle_core::wire::event::Event = lifecycle_core::wire::codec::decode(&alert).unwrap();
     assert_eq!((alert.agent_id.as_deref(), alert.reason.as_deref()), (Some("shop.s-coder"), Some("soft")));
     stage.open("gate");
     let (code, summary) = finish(&mut coordinator);

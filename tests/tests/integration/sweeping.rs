@@ -16,9 +16,10 @@ mod rubbish;
 
 use std::time::Duration;
 
-use lifecycle_core::ids::AgentId;
-use lifecycle_core::record::{AgentState, Heartbeat, MemoryUsage, Registration, Role as AgentRole};
 use lifecycle_core::settings::Settings;
+use lifecycle_core::wire::ids::AgentId;
+use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::record::{AgentState, Heartbeat, Registration, Role as AgentRole};
 use lifecycle_redis::{BeatReply, Fenced, Life, Registered, Store};
 use lifecycle_tests::process::RoleCommand;
 use lifecycle_tests::{PlainClient, Role, Server, eventually};

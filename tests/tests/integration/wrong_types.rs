@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
-use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
-use lifecycle_core::keys::KeyType;
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::record::{AgentState, Heartbeat, MemoryUsage, Order, Registration, Role as AgentRole};
-use lifecycle_core::residue;
+use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::settings::Settings;
-use lifecycle_core::shutdown::StopCause;
-use lifecycle_core::task::{Assignment, TaskRecord};
+use lifecycle_core::sweep::residue;
+use lifecycle_core::wire::ids::{AgentId, EpicId, SprintId, TaskId};
+use lifecycle_core::wire::keys::KeyType;
+use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::record::{AgentState, Heartbeat, Order, Registration, Role as AgentRole};
+use lifecycle_core::wire::task::{Assignment, TaskRecord};
 use lifecycle_redis::{Assigned, Fenced, Life, Refusal, Registered, SprintStarted, Store, StoreError};
 use lifecycle_tests::{PlainClient, Role, Server};
 use tokio::runtime::Runtime;

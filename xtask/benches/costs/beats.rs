@@ -6,9 +6,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lifecycle_core::ids::AgentId;
-use lifecycle_core::record::{AgentState, Heartbeat, MemoryUsage, Registration, Role};
 use lifecycle_core::settings::Settings;
+use lifecycle_core::wire::ids::AgentId;
+use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::record::{AgentState, Heartbeat, Registration, Role};
 use lifecycle_redis::{Fenced, Life, Registered, Store};
 use lifecycle_tests::program::on_path;
 use lifecycle_tests::{PlainClient, Reply, Server};

@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
-use lifecycle_core::ids::SprintId;
-use lifecycle_core::keys::KeySchema;
+use lifecycle_core::wire::ids::SprintId;
+use lifecycle_core::wire::keys::KeySchema;
 use lifecycle_tests::{PlainClient, Reply};
 
 const PLANT: &str = include_str!("plant.lua");

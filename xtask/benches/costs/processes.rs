@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lifecycle_core::keys::KeySchema;
+use lifecycle_core::wire::keys::KeySchema;
 use lifecycle_tests::{PlainClient, Reply, Role, Server, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 

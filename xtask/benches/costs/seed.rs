@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use fred::interfaces::{HashesInterface as _, KeysInterface as _, PubsubInterface as _, SetsInterface as _};
 use fred::prelude::{Builder, Client, ClientLike as _, Config, Expiration, SetOptions};
-use lifecycle_core::event::EventKind;
-use lifecycle_core::keys::{KeySchema, LIFECYCLE_CHANNEL};
 use lifecycle_core::settings::Settings;
-use lifecycle_core::sweep::Reason;
+use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::keys::{KeySchema, LIFECYCLE_CHANNEL};
+use lifecycle_core::wire::orphan::Reason;
 use serde_json::{Value, json};
 
 /// What a detection found.

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use lifecycle_core::event::EventKind;
+use lifecycle_core::wire::event::EventKind;
 use serde_json::Value;
 
 use crate::compose_test::engine::docker;

@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_plan_is_one_that_a_coordinator_takes() {
-        let plan = lifecycle_core::plan::Plan::parse(&text()).unwrap();
+        let plan = lifecycle_core::sprint::plan::Plan::parse(&text()).unwrap();
         assert_eq!(plan.epic.to_string(), EPIC);
         assert_eq!(plan.sprints[0].agents.len(), AGENTS);
         assert_eq!(plan.sprints[0].tasks.len(), tasks().len());

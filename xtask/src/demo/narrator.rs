@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::process_fate::ProcessFate;
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::process_fate::ProcessFate;
 
 use crate::demo::cast::Cast;
 

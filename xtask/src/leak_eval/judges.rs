@@ -4,7 +4,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use lifecycle_core::leak::{Detector, KindHistory, LeakVerdict, RssSample};
+use lifecycle_core::memory::leak::{Detector, KindHistory, LeakVerdict};
+use lifecycle_core::memory::sample::RssSample;
 
 use super::fleet::{HOST, Reading, TICK_MS, Trace};
 

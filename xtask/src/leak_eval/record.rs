@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lifecycle_core::leak::{Detector, KindHistory, LeakVerdict, RssSample};
+use lifecycle_core::memory::leak::{Detector, KindHistory, LeakVerdict};
+use lifecycle_core::memory::sample::RssSample;
 use lifecycle_tests::descendants;
 
 const LOOK: Duration = Duration::from_millis(50);

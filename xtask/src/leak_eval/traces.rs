@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use lifecycle_core::trace::COLUMNS;
+use lifecycle_core::memory::trace::COLUMNS;
 
 use super::fleet::{Reading, TICK_MS, Trace};
 

@@ -9,7 +9,7 @@ use crate::command::program;
 use crate::monitor_check::shipped::prometheus_folder;
 
 /// The one name it may complain of, because the seed fixes it.
-const FIXED: &str = lifecycle_core::metric::AGENT_COUNT;
+const FIXED: &str = lifecycle_core::wire::metric::AGENT_COUNT;
 
 /// Checks the files; what is wrong, in promtool's words.
 ///

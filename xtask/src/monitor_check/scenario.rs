@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use lifecycle_core::keys::KeySchema;
+use lifecycle_core::wire::keys::KeySchema;
 use lifecycle_tests::eventually::eventually;
 use lifecycle_tests::plain::PlainClient;
 use lifecycle_tests::process::{Role, RoleCommand};

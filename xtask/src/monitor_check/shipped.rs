@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use lifecycle_core::metric::{self, Kind};
+use lifecycle_core::wire::metric::{self, Kind};
 
 use crate::command::workspace;
 use crate::monitor_check::alerts::{self, Alert};

@@ -11,22 +11,23 @@
 //! supervisors that died at once are sixty trees and one look. Looks wait for exits, and pause longer the less happens.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
-use lifecycle_core::process_fate::Findings;
+use lifecycle_core::wire::process_fate::Findings;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::endings::{Due, Endings, Owner, Seen};
+use super::identity::ProcessId;
 use super::signal::{handle, send};
+use super::subreaper::Subreaper;
+use super::tree::Tree;
 use super::tree::{Kinship, token_of};
-use super::{ProcessId, Subreaper, Tree};
 
 /// Shortest pause between two looks: exits that come together are one.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(3);

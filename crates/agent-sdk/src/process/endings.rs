@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use lifecycle_core::process_fate::Findings;
+use lifecycle_core::wire::process_fate::Findings;
 
-use super::{Descent, ProcessId, Tree};
+use super::identity::ProcessId;
+use super::tree::{Descent, Tree};
 
 /// After KILL, how long the kernel may take to end a process before it is said to be left.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);

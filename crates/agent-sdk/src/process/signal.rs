@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
-use super::ProcessId;
+use super::identity::ProcessId;
 
 /// Sends a signal to a whole process group, as a terminal does. Only for a group whose leader is a child that has not
 /// been waited for: any other number may be somebody else's by now.

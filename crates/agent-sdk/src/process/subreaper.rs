@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, waitpid};
 
+use super::identity::{ProcessId, Stat};
 use super::tree::Kinship;
-use super::{ProcessId, Stat};
 
 /// This process as a subreaper. Clones are the same.
 #[derive(Debug, Clone)]

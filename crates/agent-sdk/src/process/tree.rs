@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use super::{ProcessId, Stat, TOKEN_VARIABLE};
+use super::identity::{ProcessId, Stat, TOKEN_VARIABLE};
 
 /// What makes a process one of a life's.
 #[derive(Debug, Clone, PartialEq, Eq)]

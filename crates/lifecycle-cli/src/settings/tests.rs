@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use lifecycle_core::codec::Wire;
+use lifecycle_core::wire::codec::Wire;
 use proptest::prelude::*;
 
 use super::*;

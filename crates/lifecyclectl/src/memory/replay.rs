@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use lifecycle_core::leak::{Detector, KindHistory, LeakVerdict, RssSample};
-use lifecycle_core::trace::{Header, Row};
+use lifecycle_core::memory::leak::{Detector, KindHistory, LeakVerdict};
+use lifecycle_core::memory::sample::RssSample;
+use lifecycle_core::memory::trace::{Header, Row};
 use serde::Serialize;
 
 use super::table::per_hour;

@@ -1,7 +1,7 @@
 //! The memory of the fleet in words and columns.
 
 use lifecycle_cli::output::{Table, age, count, printable, size};
-use lifecycle_core::fleet_growth::MemoryStats;
+use lifecycle_core::wire::memory::MemoryStats;
 
 use super::sparkline::sparkline;
 use super::view::{Fleet, PLAIN, Row};

@@ -7,9 +7,8 @@ use std::io::{self, Write as _};
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
-use lifecycle_core::fleet_growth::MemoryStats;
-use lifecycle_core::leak::{Finding, Trend};
-use lifecycle_core::record::MemoryUsage;
+use lifecycle_core::memory::leak::{Finding, Trend};
+use lifecycle_core::wire::memory::{MemoryStats, MemoryUsage};
 use lifecycle_redis::{AgentUsage, Store};
 use serde::Serialize;
 

@@ -1,8 +1,8 @@
 //! `reap`, `drain` and `stop` do what they say to whom they say, and refuse the rest.
 
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::record::{AgentState, Heartbeat, Order};
-use lifecycle_core::shutdown::StopCause;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::record::{AgentState, Heartbeat, Order};
 use lifecycle_redis::Fenced;
 use lifecycle_tests::eventually;
 

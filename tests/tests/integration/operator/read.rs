@@ -1,7 +1,7 @@
 //! `ps`, `inspect`, `events`, `hold` and `doctor` show what is so, whatever others wrote into the store.
 
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::shutdown::StopCause;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::wire::process_fate::ProcessFate;
 use rustix::process::Signal;
 use serde_json::Value;
 

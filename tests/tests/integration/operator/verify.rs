@@ -1,10 +1,10 @@
 //! `verify` names what has no living owner, and nothing else.
 
-use lifecycle_core::ids::{AgentId, EpicId, SprintId, TaskId};
-use lifecycle_core::keys::KeySchema;
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::record::AgentState;
-use lifecycle_core::shutdown::StopCause;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::wire::ids::{AgentId, EpicId, SprintId, TaskId};
+use lifecycle_core::wire::keys::KeySchema;
+use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::record::AgentState;
 use lifecycle_redis::{Fenced, Registered};
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lifecycle_core::record::AgentState;
+use lifecycle_core::wire::record::AgentState;
 use lifecycle_redis::{Fenced, Life, Registered, Store};
 
 use super::{Daemon, LONG_AGO_MS, SOON, Site, beat, registration};

@@ -1,13 +1,13 @@
 //! What the pages of `sweeper run` say.
 
-use lifecycle_core::process_fate::ProcessFate;
+use lifecycle_core::wire::process_fate::ProcessFate;
 use std::time::Duration;
 
-use lifecycle_core::event::EventKind;
-use lifecycle_core::metric;
-use lifecycle_core::record::MemoryUsage;
-use lifecycle_core::shutdown::StopCause;
-use lifecycle_core::sweep::Reason;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::metric;
+use lifecycle_core::wire::orphan::Reason;
 use lifecycle_tests::{Role, eventually};
 use serde_json::Value;
 

@@ -1,10 +1,10 @@
 //! The original design's leak rule, corrected: compared with what was really there a window ago, told once.
 
-use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::fleet_growth::Turn;
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::record::MemoryUsage;
-use lifecycle_core::shutdown::StopCause;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::memory::fleet_growth::Turn;
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_redis::Life;
 use lifecycle_tests::plain::Subscription;
 use serde_json::{Value, json};

@@ -1,12 +1,12 @@
 //! The per-agent leak detector at work in a sweeper: fed by what agents report, told once, seen on the pages and in the
 //! store. How good it is at its work is measured by `cargo xtask leak-eval`.
 
-use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::ids::Incarnation;
-use lifecycle_core::leak::{Finding, Trend};
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::record::MemoryUsage;
-use lifecycle_core::shutdown::StopCause;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::memory::leak::{Finding, Trend};
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::ids::Incarnation;
+use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_redis::{Life, TrendNote};
 use lifecycle_tests::plain::Subscription;
 use serde_json::Value;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use lifecycle_core::codec::decode;
-use lifecycle_core::event::{Event, EventKind};
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::sweep::{Reason, Suspect};
+use lifecycle_core::sweep::observation::Suspect;
+use lifecycle_core::wire::codec::decode;
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_redis::{Fenced, Reap, ReapOutcome};
 use lifecycle_tests::plain::Subscription;
 

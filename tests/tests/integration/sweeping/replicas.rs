@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use lifecycle_core::record::AgentState;
+use lifecycle_core::wire::record::AgentState;
 use lifecycle_redis::{Fenced, Life};
 
 use super::{LONG_AGO_MS, SOON, Site, count, registration, result};

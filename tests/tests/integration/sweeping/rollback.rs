@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use lifecycle_core::process_fate::ProcessFate;
-use lifecycle_core::record::AgentState;
-use lifecycle_core::shutdown::StopCause;
-use lifecycle_core::sweep::Reason;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::record::AgentState;
 use lifecycle_redis::{Fenced, Life, Reap, ReapOutcome, Registered};
 
 use super::{SOON, Site, count, registration};

@@ -1,0 +1,119 @@
+//! Which process is meant: its pid and the moment it started, where pids mean something, and the token of a life.
+
+use std::fs;
+
+use lifecycle_core::wire::ids::Incarnation;
+use lifecycle_core::wire::record::AgentRecord;
+
+/// Environment variable that every process of an agent's command inherits, with the [`token`] of its life. It finds the
+/// ones that left their parent, their session and their process group.
+pub const TOKEN_VARIABLE: &str = "LIFECYCLE_TOKEN";
+
+/// What marks the processes of one life: `<id>:<incarnation>`.
+#[must_use]
+pub fn token(id: &str, incarnation: Incarnation) -> String {
+    format!("{id}:{incarnation}")
+}
+
+/// One process for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    /// Its pid.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
+}
+
+impl ProcessId {
+    /// The process that has this pid now.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        Some(Stat::read(pid)?.process(pid))
+    }
+
+    /// This process.
+    #[must_use]
+    pub fn own() -> Option<Self> {
+        Self::of(std::process::id())
+    }
+
+    /// Whether it still runs. A zombie does not: it has ended and only waits to be noticed.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        Stat::read(self.pid).is_some_and(|stat| stat.start == self.start && !stat.is_zombie)
+    }
+}
+
+/// Where a pid means something: this boot of this machine, and this PID namespace. `None` where that cannot be told.
+#[must_use]
+pub fn place() -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{}/{}", boot.trim(), namespace.display()))
+}
+
+/// Whether the process that a registration names is *proven* to have ended: it was of this very place, and is not there
+/// any more. `false` whenever it cannot be told.
+#[must_use]
+pub fn is_proven_gone(record: &AgentRecord) -> bool {
+    let (Some(pid), Some(start), Some(theirs)) = (record.pid, record.pid_start, &record.place) else {
+        return false;
+    };
+    place().as_ref() == Some(theirs) && !ProcessId { pid, start }.is_alive()
+}
+
+/// The few fields of `/proc/<pid>/stat` that matter here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stat {
+    pub(crate) parent: u32,
+    pub(crate) start: u64,
+    pub(crate) is_zombie: bool,
+    /// Its first thread has ended, and maybe others run on.
+    pub(crate) first_ended: bool,
+}
+
+impl Stat {
+    pub(crate) fn read(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    pub(crate) fn process(&self, pid: u32) -> ProcessId {
+        ProcessId { pid, start: self.start }
+    }
+
+    /// proc(5): `pid (comm) state ppid … num_threads itrealvalue starttime`; comm may hold spaces and parentheses.
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.rsplit_once(") ")?.1.split(' ');
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let threads: u32 = fields.nth(15)?.parse().ok()?;
+        let start = fields.nth(1)?.parse().ok()?;
+        // A process whose first thread has ended shows as a zombie while its other threads run on.
+        let first_ended = matches!(state, "Z" | "X");
+        Some(Self { parent, start, is_zombie: first_ended && threads <= 1, first_ended })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_with_parentheses_does_not_confuse_the_reader() {
+        let line = "42 (a) b (c)) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!((stat.parent, stat.start, stat.is_zombie), (7, 98_765, false));
+        let zombie = |threads: &str| {
+            Stat::parse(&line.replace(") S", ") Z").replace("20 0 1 0", &format!("20 0 {threads} 0")))
+        };
+        assert_eq!([zombie("1"), zombie("3")].map(|stat| stat.unwrap().is_zombie), [true, false]);
+        assert!(Stat::parse("42 (x").is_none());
+    }
+
+    #[test]
+    fn this_process_is_alive_and_one_with_its_pid_and_another_start_is_not() {
+        let own = ProcessId::own().unwrap();
+        assert!(own.is_alive());
+        assert!(!ProcessId { start: own.start + 1, ..own }.is_alive());
+    }
+}

@@ -1,0 +1,151 @@
+//! Who lives? The one place that says so: of an agent, and of sweepers.
+//!
+//! An agent lives while its lease runs, by the store's clock. Where there is no lease, or where an agent on the plain
+//! protocol has beaten since its lease was written, the heartbeat decides ([`crate::agent::plain_lease`] says what it
+//! amounts to).
+//!
+//! Every sweeper writes down when it last made a pass, and one that stops takes its entry back. So a sweeper that left says
+//! so at once, one that died is missed after two intervals, and neither hides behind another that is at work.
+
+use std::time::Duration;
+
+use crate::wire::ids::Incarnation;
+use crate::wire::sweep_records::Watermark;
+use crate::wire::time::millis;
+
+/// What the indexes and its own records say of one id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SignsOfLife {
+    /// Whether it is a member of `agents:active`.
+    pub active: bool,
+    /// End of its lease in ms of server time.
+    pub lease_end: Option<u64>,
+    /// Its life; `None` for an agent on the plain protocol.
+    pub incarnation: Option<Incarnation>,
+    /// Why its life is over, if that is proven.
+    pub ended: Option<String>,
+    /// Until when its heartbeat vouches for it, in ms of server time; `None` if there is none.
+    pub heartbeat_until: Option<u64>,
+}
+
+/// Whether an agent lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// It does, until then (ms of server time) at least.
+    Alive {
+        /// End of its lease.
+        until: u64,
+    },
+    /// Its lease is over.
+    Over {
+        /// Since when, in ms of server time.
+        since: u64,
+    },
+    /// Its end was seen, or its cleanup has begun; the word says which.
+    Ended(&'a str),
+    /// Nothing was ever heard of it: neither lease nor heartbeat.
+    Silent,
+}
+
+impl SignsOfLife {
+    /// How it stands at `now` (ms of server time). The lease decides. Only where there is none, or where an agent on the
+    /// plain protocol has beaten since its lease was written, does the heartbeat.
+    #[must_use]
+    pub fn standing(&self, now: u64) -> Standing<'_> {
+        if let Some(why) = &self.ended {
+            return Standing::Ended(why);
+        }
+        let until = match self.incarnation {
+            Some(_) => self.lease_end.or(self.heartbeat_until),
+            None => self.lease_end.max(self.heartbeat_until),
+        };
+        match until {
+            Some(until) if until > now => Standing::Alive { until },
+            Some(since) => Standing::Over { since },
+            None => Standing::Silent,
+        }
+    }
+
+    /// Whether it lives at `now`.
+    #[must_use]
+    pub fn is_alive(&self, now: u64) -> bool {
+        matches!(self.standing(now), Standing::Alive { .. })
+    }
+}
+
+/// Why nobody is taken to be sweeping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SweeperAbsence {
+    /// There was never a pass.
+    Never,
+    /// The last sweeper stopped as it should.
+    Left {
+        /// How long ago, in ms.
+        ago: u64,
+        /// Which one.
+        by: String,
+    },
+    /// The last pass is too long ago.
+    Silent {
+        /// How long, in ms.
+        ago: u64,
+        /// Who made it.
+        by: String,
+    },
+}
+
+/// Whether nobody is sweeping, and why; `None` while somebody is. A pass that is no longer ago than two `interval`s
+/// (`sweep.interval`) is a sweeper at work, or as good as one: a pass from cron counts, too.
+#[must_use]
+pub fn sweeper_absence(mark: Option<&Watermark>, now: u64, interval: Duration) -> Option<SweeperAbsence> {
+    let Some(mark) = mark else { return Some(SweeperAbsence::Never) };
+    let patience = millis(interval).saturating_mul(2);
+    let is_fresh = |at: u64| now.saturating_sub(at) <= patience;
+    let left = mark.left.as_ref().filter(|(by, at)| *by == mark.by && *at >= mark.at);
+    if mark.passes.iter().any(|(_, at)| is_fresh(*at)) || (left.is_none() && is_fresh(mark.at)) {
+        return None;
+    }
+    let ago = |at: u64| now.saturating_sub(at);
+    Some(match left {
+        Some((by, at)) => SweeperAbsence::Left { ago: ago(*at), by: by.clone() },
+        None => SweeperAbsence::Silent { ago: ago(mark.at), by: mark.by.clone() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const NOW: u64 = 1_764_000_000_000;
+
+    fn absent(mark: Option<&Watermark>) -> Option<SweeperAbsence> {
+        sweeper_absence(mark, NOW, MINUTE)
+    }
+
+    /// The last pass was made by `a`, so long ago.
+    fn mark(ago: u64) -> Watermark {
+        let at = NOW - ago;
+        Watermark { at, by: "a".into(), passes: vec![("a".into(), at)], ..Watermark::default() }
+    }
+
+    #[test]
+    fn a_sweeper_is_missed_after_two_intervals() {
+        assert_eq!(absent(None), Some(SweeperAbsence::Never));
+        assert_eq!(absent(Some(&mark(120_000))), None);
+        let silent = SweeperAbsence::Silent { ago: 120_001, by: "a".into() };
+        assert_eq!(absent(Some(&mark(120_001))), Some(silent));
+        let ahead = Watermark { at: NOW + 9, by: "a".into(), ..Watermark::default() };
+        assert_eq!(absent(Some(&ahead)), None, "the clock was set back, or an older sweeper wrote it");
+    }
+
+    #[test]
+    fn one_that_left_is_missed_at_once_unless_another_is_at_work() {
+        let left = Watermark { passes: Vec::new(), left: Some(("a".into(), NOW - 3_000)), ..mark(5_000) };
+        assert_eq!(absent(Some(&left)), Some(SweeperAbsence::Left { ago: 3_000, by: "a".into() }));
+        let other = Watermark { passes: vec![("b".into(), NOW - 50_000)], ..left.clone() };
+        assert_eq!(absent(Some(&other)), None);
+        let back = Watermark { at: NOW - 1_000, ..left };
+        assert_eq!(absent(Some(&back)), None, "it came back");
+    }
+}

@@ -1,0 +1,355 @@
+//! The lease that a heartbeat on the plain protocol amounts to.
+//!
+//! A registered agent has a lease in `agents:leases`, renewed by each beat: there is nothing to judge but
+//! `end ≤ now`, both in server time. An agent on the plain protocol has only
+//! `agent:heartbeat:<id>`; this module turns that into a lease.
+//!
+//! A plain beat carries two clocks. Its *timestamp* is by the agent's own, which may be an hour off. The time at which its
+//! key *expires* is by the server's, and it was written one lifetime before that; but which lifetime the client gave it,
+//! only the client knows.
+//!
+//! ```text
+//!   written            now         expires
+//!      │◀─────────── lifetime ───────▶│        180 s in the plain protocol
+//! ```
+//!
+//! - **The two agree** (with the original design's lifetime, or the fleet's `heartbeat.ttl`): the beat was written then, and the lease
+//!   runs from there.
+//! - **They do not**: one of them is wrong, and nobody can say which. What is certain is that the key is what it was at
+//!   an earlier look, or is not: each write moves the expiry. So the beat is taken down ([`FirstLook`]), and
+//!   it counts for one lease from there. A beat that is still the same after that is an agent's that fell silent; a living
+//!   one has written another by then, whatever its clock says.
+//! - **It never expires**: there is only the timestamp. One in the future proves nothing, so that is a first look too.
+//!
+//! What this cannot tell is a client whose lifetime is another than the protocol's by exactly as much as its clock is off.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::wire::record::Heartbeat;
+use crate::wire::time::millis;
+
+/// The lifetime that the plain protocol gives a heartbeat, whatever this fleet's own agents use.
+const PLAIN_LIFETIME: Duration = Duration::from_secs(180);
+/// How far the two clocks of a plain beat may be apart: its way to the store, and lifetimes in whole seconds.
+const TOLERANCE_MS: u64 = 1_000;
+/// Longest time a first look is remembered, in ms.
+const REMEMBERED_MS: u64 = 30 * 24 * 3_600_000;
+
+/// What a plain agent's heartbeat key held when a sweeper looked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PlainBeat {
+    /// There is no such key.
+    Missing,
+    /// A beat that could be read.
+    Read {
+        /// The beat.
+        beat: Box<Heartbeat>,
+        /// When its key expires, in ms of server time; `None` if it never does, or if nobody asked.
+        expires_at: Option<u64>,
+    },
+    /// Something is there but it is no beat (another type, malformed, far too large).
+    Unreadable {
+        /// Time the key has left, if it expires.
+        expires_in: Option<Duration>,
+    },
+}
+
+/// Since when a beat whose clocks do not agree is known: kept beside it until it expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstLook {
+    /// When the beat was first seen, in ms of server time.
+    pub since: u64,
+    /// Its timestamp.
+    pub timestamp: u64,
+    /// When its key expires, in ms of server time.
+    pub expires_at: Option<u64>,
+}
+
+impl FirstLook {
+    /// Whether this is about the same beat, seen no later than `now`. A look in the future was before the store's clock
+    /// was set back, and says nothing of how long ago it was.
+    fn is_of(&self, other: &Self, now: u64) -> bool {
+        (self.timestamp, self.expires_at) == (other.timestamp, other.expires_at) && self.since <= now
+    }
+
+    /// Until when it is of use, in ms of server time: until the beat is gone, or its timestamp is believable.
+    #[must_use]
+    pub fn kept_until(&self, threshold: Duration) -> u64 {
+        let until = self.expires_at.unwrap_or_else(|| self.timestamp.saturating_add(millis(threshold)));
+        until.min(self.since.saturating_add(REMEMBERED_MS))
+    }
+}
+
+/// As kept in the store: since, timestamp and, if there is one, expiry.
+impl fmt::Display for FirstLook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.since, self.timestamp)?;
+        self.expires_at.map_or(Ok(()), |expires_at| write!(f, " {expires_at}"))
+    }
+}
+
+impl FromStr for FirstLook {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut numbers = text.split(' ').map(str::parse);
+        let mut next = || numbers.next().transpose();
+        let since = next()?.unwrap_or(u64::MAX);
+        Ok(Self { since, timestamp: next()?.unwrap_or(0), expires_at: next()? })
+    }
+}
+
+/// The lease that a heartbeat amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainLease {
+    /// Its end in ms of server time. Never later than `threshold` from now.
+    pub end: u64,
+    /// When the agent was last heard of, in ms of its own clock, but not in the future.
+    pub last_seen: Option<u64>,
+    /// Where its clocks do not agree: what to remember until the next look.
+    pub first_look: Option<FirstLook>,
+}
+
+impl PlainLease {
+    fn until(end: u64) -> Self {
+        Self { end, last_seen: None, first_look: None }
+    }
+}
+
+/// What a fleet's settings say of plain beats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlainRule {
+    /// Length of a lease.
+    pub threshold: Duration,
+    /// Lifetime of the fleet's own heartbeats.
+    pub lifetime: Duration,
+}
+
+/// Judges a plain agent by its heartbeat, at `now` in ms of server time. `earlier` is what was remembered of the last look.
+///
+/// - No heartbeat: the lease is over now.
+/// - A readable one: it runs `threshold` from when it was written, or from the first look at it; see the module's text.
+/// - An unreadable one proves that somebody wrote it: it counts as alive until the key expires. One that
+///   never expires proves nothing about now, so the lease is over.
+#[must_use]
+pub fn plain_lease(beat: &PlainBeat, earlier: Option<FirstLook>, now: u64, rule: PlainRule) -> PlainLease {
+    let threshold = millis(rule.threshold);
+    let (timestamp, expires_at) = match beat {
+        PlainBeat::Missing | PlainBeat::Unreadable { expires_in: None } => return PlainLease::until(now),
+        PlainBeat::Unreadable { expires_in: Some(left) } => {
+            return PlainLease::until(now + millis(*left).min(threshold));
+        }
+        PlainBeat::Read { beat, expires_at } => match beat.timestamp {
+            Some(timestamp) => (timestamp, *expires_at),
+            None => return PlainLease::until(now),
+        },
+    };
+    let last_seen = Some(timestamp.min(now));
+    if let Some(written) = written_at(timestamp, expires_at, now, rule.lifetime) {
+        return PlainLease { end: written + threshold, last_seen, first_look: None };
+    }
+    let this = FirstLook { since: now, timestamp, expires_at };
+    let first = earlier.filter(|earlier| earlier.is_of(&this, now)).unwrap_or(this);
+    PlainLease { end: first.since + threshold, last_seen, first_look: Some(first) }
+}
+
+/// When a beat was written, if that is certain; never later than `now`.
+fn written_at(timestamp: u64, expires_at: Option<u64>, now: u64, lifetime: Duration) -> Option<u64> {
+    match expires_at {
+        Some(expires_at) => agreed_on(timestamp, expires_at, now, lifetime),
+        None => (timestamp <= now + TOLERANCE_MS).then(|| timestamp.min(now)),
+    }
+}
+
+/// When a beat was written, if both its clocks say the same; never later than `now`.
+fn agreed_on(timestamp: u64, expires_at: u64, now: u64, lifetime: Duration) -> Option<u64> {
+    by_server(expires_at, now, lifetime)
+        .find(|written| written.abs_diff(timestamp) <= TOLERANCE_MS)
+        .map(|written| written.max(timestamp).min(now))
+}
+
+/// When a beat was written if it was given one of the usual lifetimes.
+fn by_server(expires_at: u64, now: u64, lifetime: Duration) -> impl Iterator<Item = u64> {
+    [lifetime, PLAIN_LIFETIME]
+        .into_iter()
+        .filter_map(move |lifetime| expires_at.checked_sub(millis(lifetime)))
+        .filter(move |written| *written <= now + TOLERANCE_MS)
+}
+
+/// When a plain agent last beat, if that can be relied on as proof that the store was up then: if both its clocks say so.
+#[must_use]
+pub fn plain_witness(timestamp: u64, expires_at: u64, now: u64, lifetime: Duration) -> Option<u64> {
+    agreed_on(timestamp, expires_at, now, lifetime)
+}
+
+/// The latest that a plain agent can be thought to have beaten, in ms of server time: only good for counting who is late.
+#[must_use]
+pub fn plain_last_beat(timestamp: u64, expires_at: Option<u64>, now: u64, lifetime: Duration) -> u64 {
+    let by_server = expires_at.and_then(|expires_at| by_server(expires_at, now, lifetime).max());
+    timestamp.max(by_server.unwrap_or(0)).min(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: u64 = 1_764_000_000_000;
+    const THRESHOLD: u64 = 120_000;
+    const RULE: PlainRule =
+        PlainRule { threshold: Duration::from_millis(THRESHOLD), lifetime: Duration::from_secs(180) };
+
+    fn beat(timestamp: u64, expires_at: Option<u64>) -> PlainBeat {
+        PlainBeat::Read {
+            beat: Box::new(Heartbeat { timestamp: Some(timestamp), ..Heartbeat::default() }),
+            expires_at,
+        }
+    }
+
+    fn judge(beat: &PlainBeat, now: u64) -> PlainLease {
+        plain_lease(beat, None, now, RULE)
+    }
+
+    #[test]
+    fn a_beat_three_minutes_old_is_over_and_one_thirty_seconds_old_is_not() {
+        assert!(judge(&beat(NOW - 180_000, None), NOW).end <= NOW);
+        assert_eq!(judge(&beat(NOW - 30_000, None), NOW).end, NOW + 90_000);
+        let with_lifetime = |ago: u64| judge(&beat(NOW - ago, Some(NOW - ago + 180_000)), NOW);
+        assert_eq!(with_lifetime(30_000).end, NOW + 90_000);
+        assert_eq!(with_lifetime(150_000), PlainLease { end: NOW - 30_000, ..with_lifetime(150_000) });
+        assert_eq!(with_lifetime(150_000).first_look, None, "both clocks say so");
+    }
+
+    #[test]
+    fn a_missing_beat_is_over_at_once() {
+        assert_eq!(judge(&PlainBeat::Missing, NOW).end, NOW);
+    }
+
+    #[test]
+    fn a_clock_ahead_makes_nobody_immortal_with_or_without_a_lifetime() {
+        for expires_at in [None, Some(NOW + 170_000), Some(NOW + 86_400_000)] {
+            let ahead = beat(NOW + 86_400_000, expires_at);
+            let first = judge(&ahead, NOW);
+            assert_eq!(first.end, NOW + THRESHOLD);
+            let later = plain_lease(&ahead, first.first_look, NOW + THRESHOLD, RULE);
+            assert_eq!(later.end, NOW + THRESHOLD, "it is the same beat as a lease ago");
+        }
+    }
+
+    #[test]
+    fn a_look_from_before_the_clock_was_set_back_counts_as_none() {
+        let behind = beat(NOW - 3_600_000, Some(NOW + 170_000));
+        let future = judge(&behind, NOW + 3_600_000).first_look;
+        let again = plain_lease(&behind, future, NOW, RULE);
+        assert_eq!((again.end, again.first_look.unwrap().since), (NOW + THRESHOLD, NOW));
+    }
+
+    #[test]
+    fn a_first_look_is_read_back_as_it_was_written_and_kept_as_long_as_its_beat() {
+        for expires_at in [None, Some(NOW + 5)] {
+            let look = FirstLook { since: NOW, timestamp: NOW + 9_000, expires_at };
+            assert_eq!(look.to_string().parse(), Ok(look));
+        }
+        assert!("soon".parse::<FirstLook>().is_err());
+        assert!("".parse::<FirstLook>().is_err());
+        let look = |timestamp, expires_at| FirstLook { since: NOW, timestamp, expires_at };
+        assert_eq!(look(1, Some(NOW + 5)).kept_until(RULE.threshold), NOW + 5);
+        assert_eq!(look(NOW + 5_000, None).kept_until(RULE.threshold), NOW + 5_000 + THRESHOLD);
+        assert_eq!(look(u64::MAX, None).kept_until(RULE.threshold), NOW + REMEMBERED_MS);
+    }
+
+    #[test]
+    fn a_plain_beat_is_a_witness_only_if_the_servers_clock_agrees() {
+        let witness = |timestamp, left: u64| plain_witness(timestamp, NOW + left * 1_000, NOW, RULE.lifetime);
+        assert_eq!(witness(NOW - 20_300, 160), Some(NOW - 20_000));
+        assert_eq!(witness(NOW - 20_000, 100), None, "a clock ahead, or a beat dated forward");
+        assert_eq!(witness(NOW - 90_000, 180), None, "a beat dated back");
+        assert_eq!(witness(NOW, 200), None, "another lifetime");
+    }
+
+    #[test]
+    fn an_unreadable_beat_counts_until_its_key_expires_and_never_for_longer_than_a_lease() {
+        let left = |seconds| PlainBeat::Unreadable { expires_in: Some(Duration::from_secs(seconds)) };
+        assert_eq!(judge(&left(9), NOW).end, NOW + 9_000);
+        assert_eq!(judge(&left(9_000), NOW).end, NOW + THRESHOLD);
+        assert_eq!(judge(&PlainBeat::Unreadable { expires_in: None }, NOW).end, NOW);
+    }
+
+    /// A plain client and the sweeper that watches it: `now` goes from look to look, each when the lease is over.
+    struct Watched {
+        clock_off: i64,
+        lifetime: u64,
+        interval: u64,
+        /// When it beats no more.
+        dies_at: u64,
+    }
+
+    impl Watched {
+        fn heartbeat(&self, now: u64) -> PlainBeat {
+            let last = now.min(self.dies_at);
+            let written = NOW + (last - NOW) / self.interval * self.interval;
+            if written + self.lifetime <= now {
+                return PlainBeat::Missing;
+            }
+            beat(written.saturating_add_signed(self.clock_off), Some(written + self.lifetime))
+        }
+
+        /// When a sweeper takes it for dead, if it does before `until`.
+        fn taken_for_dead(&self, until: u64) -> Option<u64> {
+            let (mut now, mut earlier) = (NOW, None);
+            while now < until {
+                let lease = plain_lease(&self.heartbeat(now), earlier, now, RULE);
+                assert!(lease.end <= now + THRESHOLD, "no lease is longer than a lease");
+                if lease.end <= now {
+                    return Some(now);
+                }
+                (now, earlier) = (lease.end, lease.first_look);
+            }
+            None
+        }
+
+        /// The one case that nobody can tell: see the module's text.
+        fn is_ambiguous(&self) -> bool {
+            let seeming = i64::try_from(self.lifetime).unwrap() - self.clock_off;
+            (seeming - 180_000).abs() <= 1_000 && self.lifetime != 180_000
+        }
+    }
+
+    fn clients() -> impl Strategy<Value = (i64, u64, u64)> {
+        let clock_off = prop_oneof![
+            Just(0),
+            Just(-120_000),
+            Just(-3_600_000),
+            Just(3_600_000),
+            -7_200_000_i64..7_200_000
+        ];
+        let lifetime = prop_oneof![Just(180_000), 65_000_u64..3_600_000];
+        (clock_off, lifetime, 1_000_u64..60_000)
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_agent_that_beats_is_never_taken_for_dead_whatever_its_clock_and_lifetime(
+            (clock_off, lifetime, interval) in clients(),
+        ) {
+            let client = Watched { clock_off, lifetime, interval, dies_at: u64::MAX };
+            prop_assume!(!client.is_ambiguous());
+            prop_assert_eq!(client.taken_for_dead(NOW + 20 * THRESHOLD), None);
+        }
+
+        #[test]
+        fn one_that_beats_no_more_is_taken_for_dead_within_two_leases(
+            (clock_off, lifetime, interval) in clients(),
+            lived in 0_u64..1_000_000,
+        ) {
+            let client = Watched { clock_off, lifetime, interval, dies_at: NOW + lived };
+            prop_assume!(!client.is_ambiguous());
+            let found = client.taken_for_dead(NOW + 20 * THRESHOLD).unwrap();
+            prop_assert!(found > client.dies_at, "not before it died");
+            prop_assert!(found <= client.dies_at + 2 * THRESHOLD, "{} ms later", found - client.dies_at);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Did the memory of the fleet grow as a leak does? The original design's rule, corrected.
+//!
+//! The original design compares two totals of the fleet. An agent that joins then looks like a leak, one that leaves hides one,
+//! and a baseline that each look overwrites is hardly ever as old as it claims. Here every agent is compared with
+//! *itself*, in one life, and only if it was there all the while:
+//!
+//! ```text
+//!   samples of one life    |    |    |    |    |    |    |    |
+//!                               ^ baseline                    ^ latest
+//!                   ◀──────────▶◀────────── window ──────────▶ now
+//!              at most half a window
+//! ```
+//!
+//! The growth of the fleet is the sum over all lives that have both. It is a leak from the moment it is above the
+//! threshold until it is no more than half of it ([`LeakEpisode`]): growth that goes up and down around the threshold is
+//! one episode, and one alert.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::memory::sample::MemorySample;
+use crate::wire::ids::Incarnation;
+use crate::wire::memory::{Grown, MemoryStats};
+
+/// Samples that are kept per window. A baseline is as old as the window, and at most this part of it older than it
+/// would be with every sample kept.
+const PER_WINDOW: u64 = 8;
+/// Most agents whose history is kept: some 40 MB.
+const MOST_AGENTS: usize = 100_000;
+/// How many of those that grew most are named.
+const NAMED: usize = 10;
+
+/// The fleet then and now, over the lives that have a sample of both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetGrowth {
+    /// Then.
+    pub baseline: MemoryStats,
+    /// Now.
+    pub current: MemoryStats,
+    /// The agents that grew most, the most first.
+    pub grown: Vec<Grown>,
+}
+
+impl FleetGrowth {
+    /// By how many bytes of resident memory.
+    #[must_use]
+    pub fn bytes(&self) -> i64 {
+        difference(self.baseline.total_rss, self.current.total_rss)
+    }
+
+    /// The same in per cent of the baseline; `None` where that was nothing.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // Shown to people.
+    pub fn percent(&self) -> Option<f64> {
+        let then = self.baseline.total_rss;
+        (then > 0).then(|| self.bytes() as f64 * 100.0 / then as f64)
+    }
+}
+
+/// What is remembered of every agent: some samples over one and a half windows.
+#[derive(Debug, Clone)]
+pub struct FleetHistory {
+    window_ms: u64,
+    begun: Option<u64>,
+    agents: HashMap<String, (Option<Incarnation>, Track)>,
+    store: Option<Track>,
+}
+
+impl FleetHistory {
+    /// Nothing yet. FleetGrowth is measured over `window_ms`.
+    #[must_use]
+    pub fn new(window_ms: u64) -> Self {
+        Self { window_ms: window_ms.max(1), begun: None, agents: HashMap::new(), store: None }
+    }
+
+    /// Takes in one agent's memory. Another life of the id begins anew.
+    pub fn observe(&mut self, sample: &MemorySample) {
+        let point = Point { at: sample.at, rss: sample.rss, heap_used: sample.heap_used };
+        let has_room = self.agents.len() < MOST_AGENTS;
+        match self.agents.get_mut(&sample.id) {
+            Some((life, track)) if *life == sample.incarnation => track.add(point, self.window_ms),
+            Some(other) => *other = (sample.incarnation, Track::new(point)),
+            None if has_room => {
+                self.agents.insert(sample.id.clone(), (sample.incarnation, Track::new(point)));
+            }
+            None => {}
+        }
+    }
+
+    /// Takes in how much memory the store uses.
+    pub fn observe_store(&mut self, at: u64, bytes: u64) {
+        let point = Point { at, rss: bytes, heap_used: 0 };
+        match &mut self.store {
+            Some(track) => track.add(point, self.window_ms),
+            None => self.store = Some(Track::new(point)),
+        }
+    }
+
+    /// Forgets everybody who `is_there` does not know.
+    pub fn retain(&mut self, mut is_there: impl FnMut(&str) -> bool) {
+        self.agents.retain(|id, _| is_there(id));
+    }
+
+    /// The growth of the fleet up to `now` (ms of server time). `None` until there is something to compare with: a
+    /// sample that is old enough, or a whole window in which nobody was there.
+    pub fn judge(&mut self, now: u64) -> Option<FleetGrowth> {
+        // Whoever sets the server's clock back begins a new window.
+        let begun = *self.begun.insert(self.begun.unwrap_or(now).min(now));
+        let mut compared = Compared::new(now.saturating_sub(self.window_ms), now);
+        for (id, (_, track)) in &self.agents {
+            if let Some(then) = track.baseline(now, self.window_ms) {
+                compared.add(id, then, track.latest);
+            }
+        }
+        if compared.current.total_agents == 0 && now - begun < self.window_ms {
+            return None;
+        }
+        let store = self.store.as_ref();
+        let then =
+            store.and_then(|track| track.baseline(now, self.window_ms)).or(store.map(|track| track.latest));
+        Some(compared.end(then.map_or(0, |point| point.rss), store.map_or(0, |track| track.latest.rss)))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Point {
+    at: u64,
+    rss: u64,
+    heap_used: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Track {
+    kept: VecDeque<Point>,
+    latest: Point,
+}
+
+impl Track {
+    fn new(point: Point) -> Self {
+        Self { kept: VecDeque::from([point]), latest: point }
+    }
+
+    fn add(&mut self, point: Point, window_ms: u64) {
+        // Left over from before the server's clock was set back.
+        while self.kept.back().is_some_and(|last| last.at > point.at) {
+            self.kept.pop_back();
+        }
+        let is_due = |last: &Point| point.at - last.at >= window_ms / PER_WINDOW;
+        if self.kept.back().is_none_or(is_due) {
+            self.kept.push_back(point);
+        }
+        self.latest = point;
+        let old_enough = point.at.saturating_sub(window_ms);
+        while self.kept.get(1).is_some_and(|next| next.at <= old_enough) {
+            self.kept.pop_front();
+        }
+    }
+
+    /// The youngest sample that is as old as the window, unless that is half a window older still.
+    fn baseline(&self, now: u64, window_ms: u64) -> Option<Point> {
+        let latest = now.saturating_sub(window_ms);
+        let earliest = latest.saturating_sub(window_ms / 2);
+        self.kept.iter().rev().find(|point| point.at <= latest).filter(|point| point.at >= earliest).copied()
+    }
+}
+
+struct Compared {
+    baseline: MemoryStats,
+    current: MemoryStats,
+    grown: Vec<Grown>,
+}
+
+impl Compared {
+    fn new(then: u64, now: u64) -> Self {
+        let at = |timestamp| MemoryStats { timestamp, ..MemoryStats::default() };
+        Self { baseline: at(then), current: at(now), grown: Vec::new() }
+    }
+
+    fn add(&mut self, id: &str, then: Point, now: Point) {
+        for (stats, point) in [(&mut self.baseline, then), (&mut self.current, now)] {
+            stats.total_agents += 1;
+            stats.total_rss = stats.total_rss.saturating_add(point.rss);
+            stats.total_heap_used = stats.total_heap_used.saturating_add(point.heap_used);
+        }
+        let growth = difference(then.rss, now.rss);
+        if growth > 0 {
+            self.grown.push(Grown { agent_id: id.to_string(), growth });
+        }
+    }
+
+    fn end(mut self, store_then: u64, store_now: u64) -> FleetGrowth {
+        (self.baseline.redis_memory, self.current.redis_memory) = (store_then, store_now);
+        let order = |one: &Grown, other: &Grown| {
+            other.growth.cmp(&one.growth).then_with(|| one.agent_id.cmp(&other.agent_id))
+        };
+        self.grown.sort_unstable_by(order);
+        self.grown.truncate(NAMED);
+        FleetGrowth { baseline: self.baseline, current: self.current, grown: self.grown }
+    }
+}
+
+fn difference(then: u64, now: u64) -> i64 {
+    let size = i64::try_from(now.abs_diff(then)).unwrap_or(i64::MAX);
+    if now < then { -size } else { size }
+}
+
+/// Whether a leak is going on, and since this look or before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeakEpisode {
+    /// Whether one is going on.
+    pub is_on: bool,
+}
+
+/// What a look changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// There is no leak.
+    Quiet,
+    /// One begins: time for an alert.
+    Began,
+    /// It goes on.
+    Lasts,
+    /// It is over.
+    Ended,
+}
+
+impl LeakEpisode {
+    /// Takes in the growth as of now, in bytes.
+    pub fn judge(&mut self, growth: i64, threshold: u64) -> Turn {
+        let threshold = i64::try_from(threshold).unwrap_or(i64::MAX);
+        let was = self.is_on;
+        self.is_on = if was { growth > threshold / 2 } else { growth > threshold };
+        match (was, self.is_on) {
+            (false, false) => Turn::Quiet,
+            (false, true) => Turn::Began,
+            (true, true) => Turn::Lasts,
+            (true, false) => Turn::Ended,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

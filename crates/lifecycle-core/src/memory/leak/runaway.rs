@@ -1,0 +1,123 @@
+//! The fast lane: memory that reaches its limit within minutes, judged on the samples themselves.
+//!
+//! There is no time to wait for floors. What replaces them: the level is one that this agent, and its kind, never had
+//! before; much of the limit is used already; and a slope is believed only a few times as far ahead as it was seen.
+
+use super::kind::{Bin, KindHistory, LEVELS};
+use super::scales::MINUTE_MS;
+use super::slope::{Line, MOST, line};
+use super::steady_growth::largest_jump;
+
+/// Windows in samples.
+const WINDOWS: [usize; 5] = [3, 4, 7, 13, MOST];
+/// The shortest one only if this much of the limit is used.
+const NEARLY_ALL: f64 = 0.85;
+/// Oldest sample of a window.
+const OLDEST_MS: u64 = 6 * MINUTE_MS;
+const LEAST_TAU: f64 = 0.6;
+const LARGEST_JUMP: f64 = 0.6;
+/// The limit must be this near.
+const AHEAD_MS: f64 = 5.0 * MINUTE_MS as f64;
+/// How many times as far ahead as it was seen a slope is believed.
+const BELIEVED: f64 = 4.0;
+/// Share of the limit that must be used; the second is added while the agent is young.
+const USED: f64 = 0.75;
+const USED_YOUNG: f64 = 0.1;
+/// A level is new when it exceeds those known by this factor.
+const NEW: f64 = 1.05;
+/// Own experience of this many hours halves what youth adds, and quarters what the kind's levels weigh: where programs of
+/// different sizes go by one kind, one's usual level is beyond another's limit.
+const YOUNG_H: f64 = 1.0;
+
+/// The latest samples and the highest level of the past.
+#[derive(Debug, Clone)]
+pub(super) struct Recent {
+    samples: [(u64, u64); MOST],
+    count: u8,
+    /// The highest sample since the last lesson.
+    peak: u64,
+    /// The highest level there was, that of an open rise aside.
+    highest: u64,
+    bin: Option<Bin>,
+}
+
+/// A limit about to be reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rush {
+    pub(super) bytes_per_ms: f64,
+    pub(super) window_ms: u64,
+    pub(super) confidence: f64,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { samples: [(0, 0); MOST], count: 0, peak: 0, highest: 0, bin: None }
+    }
+}
+
+impl Recent {
+    pub(super) fn push(&mut self, at_ms: u64, bytes: u64) {
+        if usize::from(self.count) == MOST {
+            self.samples.copy_within(1.., 0);
+            self.count -= 1;
+        }
+        self.samples[usize::from(self.count)] = (at_ms, bytes);
+        self.count += 1;
+        self.peak = self.peak.max(bytes);
+    }
+
+    /// A rise is over, so the levels it reached are this program's way of life.
+    pub(super) fn learn(&mut self, kind: &mut KindHistory) {
+        if self.peak > self.highest {
+            self.highest = self.peak;
+            self.bin = Some(kind.learn(LEVELS, self.bin, self.highest));
+        }
+        self.peak = 0;
+    }
+
+    pub(super) fn restart(&mut self) {
+        self.count = 0;
+        self.peak = 0;
+    }
+
+    /// Whether the limit is about to be reached, for an agent of this much experience.
+    pub(super) fn rush(&self, kind: &KindHistory, limit: u64, experience_h: f64) -> Option<Rush> {
+        let samples = &self.samples[..usize::from(self.count)];
+        let (at_ms, rss) = *samples.last()?;
+        let (used, limit) = (rss as f64, limit as f64);
+        let young = YOUNG_H / (YOUNG_H + experience_h);
+        let known = (self.highest as f64).max(kind.usual(LEVELS) * young * young);
+        if used < limit * (USED + USED_YOUNG * young) || used < NEW * known {
+            return None;
+        }
+        let shortest = usize::from(used < NEARLY_ALL * limit);
+        let windows = WINDOWS[shortest..].iter().filter_map(|window| samples.len().checked_sub(*window));
+        let fresh =
+            windows.map(|begin| &samples[begin..]).take_while(|window| at_ms - window[0].0 <= OLDEST_MS);
+        let room = (limit - used).max(0.0);
+        fresh.filter_map(|window| of_window(window, room)).next()
+    }
+}
+
+fn of_window(samples: &[(u64, u64)], room: f64) -> Option<Rush> {
+    let mut points = [(0.0, 0.0); MOST];
+    let points = &mut points[..samples.len()];
+    let begin = samples.first()?.0;
+    for (point, (at_ms, bytes)) in points.iter_mut().zip(samples) {
+        *point = ((at_ms - begin) as f64, *bytes as f64);
+    }
+    let Line { slope, tau, .. } = line(points)?;
+    let (first, last) = (points.first()?, points.last()?);
+    if slope <= 0.0 || tau < LEAST_TAU || largest_jump(points) > LARGEST_JUMP * (last.1 - first.1) {
+        return None;
+    }
+    if last.0 <= 0.0 || !slope.is_finite() {
+        return None;
+    }
+    let left_ms = room / slope;
+    (left_ms <= AHEAD_MS.min(BELIEVED * last.0)).then(|| Rush {
+        bytes_per_ms: slope,
+        window_ms: last.0 as u64,
+        confidence: tau * (1.0 - left_ms / AHEAD_MS / 2.0),
+    })
+}

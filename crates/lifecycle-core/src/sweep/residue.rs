@@ -1,0 +1,261 @@
+//! What is left behind: keys whose owner does not live any more.
+//!
+//! Every key of the product names its owner ([`KeySchema::parse`]), and every owner leads to an agent: a key of
+//! an agent to that agent, a key of a sprint to its coordinator, a key of an epic to its sprints. So a store is
+//! clean exactly if that agent lives for each of its keys:
+//!
+//! ```text
+//!   agent:…:<id>   ──▶ <id> in agents:active / agents:leases, its lease running
+//!   sprint:…:<s>   ──▶ sprint:state:<s> ──▶ its coordinator, in the same incarnation
+//!   epic:sprints:… ──▶ at least one sprint that lives
+//! ```
+//!
+//! An owner whose lease is over and who was not cleaned up yet is told apart ([`Why::Orphan`]): the next pass
+//! sees to it, but until then something dead is there. A key that holds another type than the product keeps under
+//! its name is somebody else's doing ([`Why::WrongType`]); what only it could have told is not judged while it
+//! stands there. The opposite direction is checked as well, because an index that names nobody keeps a sprint from
+//! ending: index entries and members without an agent.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::agent::liveness::{SignsOfLife, Standing};
+use crate::wire::ids::{Incarnation, SprintId};
+use crate::wire::keys::{KeyOwner, KeySchema, KeyType};
+use crate::wire::word_enum::word_enum;
+
+word_enum! {
+    /// In which way something is left behind.
+    Why, "kind of residue" {
+        /// Nobody owns it: its owner is in no index.
+        NoOwner = "no_owner",
+        /// Its owner is dead and waits for cleanup.
+        Orphan = "orphan",
+        /// A member of `agents:active` that nothing vouches for: neither a lease nor a heartbeat.
+        NoLease = "no_lease",
+        /// A lease whose agent is no member of `agents:active`.
+        NotActive = "not_active",
+        /// A cleanup lock that would stay for ever.
+        NoExpiry = "no_expiry",
+        /// A member, of a set whose owner lives, that is nobody.
+        Dangling = "dangling",
+        /// It holds another type than the product keeps under its name.
+        WrongType = "wrong_type",
+    }
+}
+
+/// Who runs a sprint, as `sprint:state:<sprint>` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SprintHolder {
+    /// Its coordinator.
+    pub coordinator: String,
+    /// That coordinator's life.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// One reading of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inventory {
+    /// Server time in ms.
+    pub now: u64,
+    /// The product's keys, by name.
+    pub keys: Vec<String>,
+    /// What those of them hold that hold another type than they should ([`KeySchema::holds`]).
+    pub mistyped: HashMap<String, KeyType>,
+    /// Every id in either index.
+    pub agents: BTreeMap<String, SignsOfLife>,
+    /// The sprints that have a readable state.
+    pub sprints: HashMap<String, SprintHolder>,
+    /// The members of `agent:children`, `sprint:agents` and `epic:sprints` sets, by key.
+    pub members: HashMap<String, Vec<String>>,
+    /// Further keys that exist and that agents claimed as their own (`agent:keys:<id>`), by agent.
+    pub claimed: HashMap<String, Vec<String>>,
+    /// Cleanup locks that expire: a cleanup in progress.
+    pub expiring_locks: HashSet<String>,
+}
+
+/// Something left behind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Residue {
+    /// The key.
+    pub key: String,
+    /// The member of the key, where the key itself is in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// Whose it is, or was: `agent coder-1`.
+    pub owner: String,
+    /// In which way it is left behind.
+    pub why: Why,
+    /// The same in words.
+    pub detail: String,
+}
+
+impl Residue {
+    /// What a finding is about: two of two readings may be about the same.
+    fn subject(&self) -> (&str, Option<&str>, &str) {
+        (&self.key, self.member.as_deref(), &self.owner)
+    }
+}
+
+/// Keeps of the second reading's findings those that the first one had too.
+pub fn confirm(first: &[Residue], again: &mut Vec<Residue>) {
+    let known: HashSet<_> = first.iter().map(Residue::subject).collect();
+    again.retain(|finding| known.contains(&finding.subject()));
+}
+
+/// Everything that is left behind, by key.
+#[must_use]
+pub fn find(keys: &KeySchema, seen: &Inventory) -> Vec<Residue> {
+    let inspector = Inspector { keys, seen };
+    let mut found: Vec<Residue> = seen.keys.iter().filter_map(|key| inspector.key(key)).collect();
+    found.extend(seen.agents.iter().filter_map(|(id, known)| inspector.entry(id, known)));
+    found.extend(seen.members.iter().flat_map(|(key, members)| inspector.dangling(key, members)));
+    found.extend(seen.claimed.iter().flat_map(|(id, claimed)| inspector.claimed(id, claimed)));
+    found.sort();
+    found.dedup();
+    found
+}
+
+type Complaint = Option<(Why, String)>;
+
+struct Inspector<'a> {
+    keys: &'a KeySchema,
+    seen: &'a Inventory,
+}
+
+impl Inspector<'_> {
+    fn key(&self, key: &str) -> Option<Residue> {
+        let owner = self.keys.parse(key)?;
+        let verdict = match owner {
+            // A lock of another type does not expire either.
+            KeyOwner::Agent(id) if key == self.keys.cleanup_lock(id) => {
+                self.wrong_type(key).or_else(|| self.lock(key))
+            }
+            owner => self.owner(owner, key).or_else(|| self.wrong_type(key)),
+        };
+        let (why, detail) = verdict?;
+        Some(residue(key, None, owner, why, detail))
+    }
+
+    /// `None` if the owner lives.
+    fn owner(&self, owner: KeyOwner<'_>, key: &str) -> Complaint {
+        match owner {
+            KeyOwner::Fleet => None,
+            KeyOwner::Agent(id) => self.agent(id),
+            KeyOwner::Sprint(sprint) => self.sprint(sprint),
+            KeyOwner::Epic(_) => self.epic(key),
+        }
+    }
+
+    fn wrong_type(&self, key: &str) -> Complaint {
+        let (holds, wanted) = (self.seen.mistyped.get(key)?, self.keys.holds(key)?);
+        // Without a record an agent speaks the plain protocol, whose keys may be of any type.
+        if let Some(owner) = self.keys.plain_owner(key)
+            && self.seen.agents.get(owner).is_some_and(|known| known.incarnation.is_none())
+        {
+            return None;
+        }
+        let (holds, wanted) = (holds.in_words(), wanted.in_words());
+        Some((Why::WrongType, format!("it holds {holds}, not {wanted}: rename or delete it")))
+    }
+
+    fn is_mistyped(&self, key: &str) -> bool {
+        self.seen.mistyped.contains_key(key)
+    }
+
+    fn agent(&self, id: &str) -> Complaint {
+        // Nobody can tell who lives without the index of leases.
+        if self.is_mistyped(&self.keys.leases()) {
+            return None;
+        }
+        let Some(known) = self.seen.agents.get(id) else {
+            return Some((Why::NoOwner, "no such agent is in any index".into()));
+        };
+        match known.standing(self.seen.now) {
+            Standing::Alive { .. } => None,
+            Standing::Over { since } => {
+                let over = Duration::from_secs(self.seen.now.saturating_sub(since) / 1_000);
+                let over = humantime::format_duration(over);
+                Some((Why::Orphan, format!("its lease is over by {over}; it waits for cleanup")))
+            }
+            Standing::Ended(why) => Some((Why::Orphan, format!("it ended ({why}) and waits for cleanup"))),
+            Standing::Silent => Some((Why::NoLease, "it has neither a lease nor a heartbeat".into())),
+        }
+    }
+
+    fn sprint(&self, sprint: &str) -> Complaint {
+        let Some(holder) = self.seen.sprints.get(sprint) else {
+            if SprintId::new(sprint).is_ok_and(|id| self.is_mistyped(&self.keys.sprint_state(&id))) {
+                return None;
+            }
+            return Some((Why::NoOwner, "the sprint has no state that names a coordinator".into()));
+        };
+        let coordinator = &holder.coordinator;
+        if let Some((why, detail)) = self.agent(coordinator) {
+            return Some((why, format!("its coordinator {coordinator}: {detail}")));
+        }
+        if self.is_mistyped(&self.keys.state(coordinator)) {
+            return None;
+        }
+        let lives = self.seen.agents.get(coordinator).and_then(|known| known.incarnation);
+        (lives != holder.incarnation).then(|| {
+            (Why::NoOwner, format!("its coordinator {coordinator} lives, but in another incarnation"))
+        })
+    }
+
+    fn epic(&self, key: &str) -> Complaint {
+        if self.is_mistyped(key) {
+            return None;
+        }
+        let sprints = self.seen.members.get(key).map(Vec::as_slice).unwrap_or_default();
+        let lives = sprints.iter().any(|sprint| self.sprint(sprint).is_none());
+        (!lives).then(|| (Why::NoOwner, "none of its sprints has a living coordinator".into()))
+    }
+
+    fn lock(&self, key: &str) -> Complaint {
+        let expires = self.seen.expiring_locks.contains(key);
+        (!expires).then(|| (Why::NoExpiry, "a cleanup lock must expire, and this one never does".into()))
+    }
+
+    /// An id's place in the indexes, if that is all wrong.
+    fn entry(&self, id: &str, known: &SignsOfLife) -> Option<Residue> {
+        let index = if known.active { self.keys.active() } else { self.keys.leases() };
+        let verdict = self.agent(id).or_else(|| {
+            (!known.active && !self.is_mistyped(&self.keys.active()))
+                .then(|| (Why::NotActive, "it has a lease but is no member of agents:active".into()))
+        });
+        verdict.map(|(why, detail)| residue(&index, Some(id), KeyOwner::Agent(id), why, detail))
+    }
+
+    /// Members that are nobody. Where the owner of the whole set is gone, that says it all.
+    fn dangling(&self, key: &str, members: &[String]) -> Vec<Residue> {
+        let Some(owner) = self.keys.parse(key).filter(|owner| self.owner(*owner, key).is_none()) else {
+            return Vec::new();
+        };
+        let detail = |member: &str| match owner {
+            KeyOwner::Epic(_) => self.sprint(member).map(|(_, detail)| detail),
+            _ if self.seen.agents.contains_key(member) => None,
+            _ if self.is_mistyped(&self.keys.leases()) || self.is_mistyped(&self.keys.active()) => None,
+            _ => Some("its member is in no index of agents".into()),
+        };
+        let found = members.iter().filter_map(|member| Some((member, detail(member)?)));
+        found.map(|(member, detail)| residue(key, Some(member), owner, Why::Dangling, detail)).collect()
+    }
+
+    /// Further keys of an agent that is gone. Those in the product's own schema were judged by their names.
+    fn claimed(&self, id: &str, claimed: &[String]) -> Vec<Residue> {
+        let Some((why, detail)) = self.agent(id) else { return Vec::new() };
+        let foreign = claimed.iter().filter(|key| self.keys.may_own(key));
+        foreign.map(|key| residue(key, None, KeyOwner::Agent(id), why, detail.clone())).collect()
+    }
+}
+
+fn residue(key: &str, member: Option<&str>, owner: KeyOwner<'_>, why: Why, detail: String) -> Residue {
+    Residue { key: key.into(), member: member.map(Into::into), owner: owner.to_string(), why, detail }
+}
+
+#[cfg(test)]
+mod tests;

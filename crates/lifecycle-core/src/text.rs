@@ -1,0 +1,4 @@
+//! What people write and read.
+
+pub mod spelling;
+pub mod units;

@@ -1,0 +1,122 @@
+//! An orphan, why it is one and what became of it: as a pass reports it, and as it stands in the audit log.
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::task::Cost;
+use crate::wire::word_enum::word_enum;
+
+word_enum! {
+    /// Why an agent is reaped.
+    Reason, "reason" {
+        /// Its lease is over; its last beat is still there.
+        StaleHeartbeat = "stale_heartbeat",
+        /// Its lease is over and there is no beat.
+        MissingHeartbeat = "missing_heartbeat",
+        /// Its coordinator was lost and it did not answer the order to stop.
+        CoordinatorLost = "coordinator_lost",
+        /// Its sprint is over and it did not leave.
+        SprintCompleted = "sprint_completed",
+        /// Its process was seen to end.
+        ProcessExited = "process_exited",
+        /// Somebody asked for it.
+        Operator = "operator",
+    }
+}
+
+impl Reason {
+    /// What a task costs that was in the hands of an agent that is reaped for this.
+    #[must_use]
+    pub fn cost(self) -> Cost {
+        match self {
+            Self::StaleHeartbeat | Self::MissingHeartbeat | Self::CoordinatorLost | Self::ProcessExited => {
+                Cost::Crash
+            }
+            Self::SprintCompleted | Self::Operator => Cost::Nothing,
+        }
+    }
+}
+
+/// One orphan, in the original design's words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Orphan {
+    /// Its id.
+    pub agent_id: String,
+    /// Why it is one.
+    pub reason: Reason,
+    /// When it was last heard of, in ms; null if never.
+    pub last_seen: Option<u64>,
+    /// How long ago that was, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_time: Option<u64>,
+    /// What became of it.
+    #[serde(default)]
+    pub outcome: OrphanOutcome,
+}
+
+/// What became of an orphan in a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OrphanOutcome {
+    /// Seen only (a dry run).
+    #[default]
+    Detected,
+    /// Reaped by this pass.
+    Cleaned,
+    /// It spoke up in time.
+    Refuted,
+    /// Reaping is held.
+    Held,
+    /// Another sweeper has it, or had it.
+    Elsewhere,
+    /// The store refused; the next pass tries again.
+    Failed,
+}
+
+/// What a pass did, with true counts:
+/// `detected = cleaned + refuted + held + elsewhere + failed` (all `detected` in a dry run).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrphanCleanupResult {
+    /// Orphans seen.
+    pub orphans_detected: u64,
+    /// Orphans this pass reaped.
+    pub orphans_cleaned: u64,
+    /// Agents whose lease runs.
+    pub healthy_agents: u64,
+    /// Orphans that spoke up in time.
+    pub refuted: u64,
+    /// Orphans that stay because reaping is held.
+    pub held: u64,
+    /// Orphans that another sweeper has or had.
+    pub elsewhere: u64,
+    /// Orphans the store refused to remove; the next pass tries again.
+    pub failed: u64,
+    /// Keys removed.
+    pub keys_deleted: u64,
+    /// Tasks handed back.
+    pub tasks_requeued: u64,
+    /// Why reaping is held, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
+    /// Whether nothing was touched.
+    pub dry_run: bool,
+    /// The orphans, each with what became of it.
+    pub orphans: Vec<Orphan>,
+}
+
+impl OrphanCleanupResult {
+    /// Counts one orphan in.
+    pub fn add(&mut self, orphan: Orphan) {
+        self.orphans_detected += 1;
+        match orphan.outcome {
+            OrphanOutcome::Detected => {}
+            OrphanOutcome::Cleaned => self.orphans_cleaned += 1,
+            OrphanOutcome::Refuted => self.refuted += 1,
+            OrphanOutcome::Held => self.held += 1,
+            OrphanOutcome::Elsewhere => self.elsewhere += 1,
+            OrphanOutcome::Failed => self.failed += 1,
+        }
+        self.orphans.push(orphan);
+    }
+}

@@ -1,0 +1,208 @@
+//! What an agent says of itself: its registration, its states, its beats, its orders.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::ids::{AgentId, EpicId, Incarnation, SprintId};
+use crate::wire::memory::{MemoryUsage, lenient_memory, lenient_number};
+use crate::wire::word_enum::word_enum;
+
+word_enum! {
+    /// Where an agent is in its life. A long model or tool call is a state (`waiting`), not silence.
+    AgentState, "agent state" {
+        /// Registered, not yet at work.
+        Starting = "starting",
+        /// Ready for work.
+        Running = "running",
+        /// At work on a task.
+        Busy = "busy",
+        /// In a long call to something else.
+        Waiting = "waiting",
+        /// Finishing what it has; takes nothing new.
+        Draining = "draining",
+        /// Done.
+        Stopped = "stopped",
+    }
+}
+
+impl AgentState {
+    /// Whether an agent in this state may be given a task.
+    #[must_use]
+    pub fn takes_work(self) -> bool {
+        matches!(self, Self::Running | Self::Busy | Self::Waiting)
+    }
+}
+
+word_enum! {
+    /// What an agent is in the fleet.
+    Role, "role" {
+        /// Does tasks.
+        Worker = "worker",
+        /// Runs sprints; has children.
+        Coordinator = "coordinator",
+    }
+}
+
+word_enum! {
+    /// What an agent can be told to do. Delivered in the reply to a beat.
+    Order, "order" {
+        /// Finish current tasks, take no more, release, exit 0.
+        Drain = "drain",
+        /// Stop now: hand tasks back, end the process tree, release.
+        Terminate = "terminate",
+    }
+}
+
+/// What an agent says when it registers: all of `agent:state:<id>` but what the server adds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registration {
+    /// The agent.
+    pub id: AgentId,
+    /// What it is.
+    pub role: Role,
+    /// What it is alike to: agents of one kind share a memory prior.
+    pub kind: String,
+    /// The agent that spawned it.
+    pub parent: Option<AgentId>,
+    /// The sprint it works for.
+    pub sprint: Option<SprintId>,
+    /// The epic, for coordinators.
+    pub epic: Option<EpicId>,
+    /// Name of its host.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+    /// When the process started, in the kernel's own unit: with the pid it names one process for ever.
+    pub pid_start: Option<u64>,
+    /// Where that pid means something: the boot and the PID namespace. Two containers may share a host name.
+    pub place: Option<String>,
+    /// Length of its lease.
+    pub lease: Duration,
+}
+
+/// A registration as read back from `agent:state:<id>`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentRecord {
+    /// The life this record is of.
+    pub incarnation: Incarnation,
+    /// What it is, `worker` when the record does not say.
+    pub role: Role,
+    /// What it is alike to.
+    pub kind: String,
+    /// The agent that spawned it.
+    pub parent: Option<String>,
+    /// The sprint it works for.
+    pub sprint: Option<SprintId>,
+    /// The epic it coordinates.
+    pub epic: Option<EpicId>,
+    /// Name of its host.
+    pub host: String,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// When that process started.
+    pub pid_start: Option<u64>,
+    /// Where that pid means something.
+    pub place: Option<String>,
+    /// Where it is in its life.
+    pub state: AgentState,
+    /// Length of its lease in ms.
+    pub lease_ms: u64,
+    /// When it registered, in ms of server time.
+    pub registered_at: u64,
+    /// What it last did, in its own words.
+    pub progress: Option<String>,
+    /// Why its life is over although its keys are still there: evidence of exit, or a cleanup under way.
+    pub ended: Option<String>,
+    /// The exit status that was seen, in words.
+    pub exit: Option<String>,
+}
+
+impl AgentRecord {
+    /// Reads the hash; `None` when it is no registration of ours (missing, or written by others).
+    #[must_use]
+    pub fn from_fields(fields: &HashMap<String, String>) -> Option<Self> {
+        let text = |name: &str| fields.get(name).filter(|value| !value.is_empty());
+        let number = |name: &str| text(name).and_then(|value| value.parse::<u64>().ok());
+        Some(Self {
+            incarnation: text("incarnation")?.parse().ok()?,
+            role: text("role").and_then(|word| word.parse().ok()).unwrap_or(Role::Worker),
+            kind: text("kind").cloned().unwrap_or_default(),
+            parent: text("parent").cloned(),
+            sprint: text("sprint").and_then(|name| SprintId::new(name.as_str()).ok()),
+            epic: text("epic").and_then(|name| EpicId::new(name.as_str()).ok()),
+            host: text("host").cloned().unwrap_or_default(),
+            pid: number("pid").and_then(|pid| u32::try_from(pid).ok()),
+            pid_start: number("pidStart"),
+            place: text("place").cloned(),
+            state: text("state").and_then(|word| word.parse().ok()).unwrap_or(AgentState::Starting),
+            lease_ms: number("leaseMs")?,
+            registered_at: number("registeredAt").unwrap_or(0),
+            progress: text("progress").cloned(),
+            ended: text("ended").cloned(),
+            exit: text("exit").cloned(),
+        })
+    }
+}
+
+/// `agent:heartbeat:<id>`: one beat. Agents on the plain protocol write the same fields but no
+/// incarnation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Heartbeat {
+    /// The agent.
+    pub agent_id: String,
+    /// Its life; absent from plain agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Incarnation>,
+    /// When, in ms of the agent's own clock. Only used for agents that have no lease.
+    #[serde(deserialize_with = "lenient_number")]
+    pub timestamp: Option<u64>,
+    /// Its process.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient_number")]
+    pub pid: Option<u64>,
+    /// Its memory.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient_memory")]
+    pub memory_usage: Option<MemoryUsage>,
+    /// Where it is in its life.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// What it last did, in its own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::codec::decode;
+
+    #[test]
+    fn the_original_designs_heartbeat_is_read() {
+        let beat: Heartbeat = decode(
+            br#"{"agentId":"stale-agent","timestamp":1764000000000,"pid":42,
+                 "memoryUsage":{"rss":1048576,"heapTotal":10,"heapUsed":5,"external":1,"arrayBuffers":7},"state":"busy"}"#,
+        )
+        .unwrap();
+        assert_eq!(beat.timestamp, Some(1_764_000_000_000));
+        assert_eq!(beat.memory_usage.unwrap().rss, 1_048_576);
+        assert_eq!(beat.incarnation, None);
+    }
+
+    #[test]
+    fn absurd_figures_of_a_plain_client_cost_the_figure_and_not_the_beat() {
+        let beat: Heartbeat = decode(
+            br#"{"agentId":"a","timestamp":1764000000000.5,"pid":"many","memoryUsage":{"rss":-4,"heapUsed":"x","external":1e99}}"#,
+        )
+        .unwrap();
+        assert_eq!((beat.timestamp, beat.pid), (Some(1_764_000_000_000), None));
+        assert_eq!(beat.memory_usage, Some(MemoryUsage::default()));
+    }
+
+    #[test]
+    fn a_hash_without_incarnation_is_no_registration() {
+        let fields = HashMap::from([("state".to_string(), "busy".to_string())]);
+        assert_eq!(AgentRecord::from_fields(&fields), None);
+    }
+}

@@ -1,0 +1,285 @@
+//! An agent's own operations: register, beat, own, depend. Each is fenced by its incarnation.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use fred::types::Value;
+use lifecycle_core::wire::ids::{AgentId, Incarnation};
+use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::record::{AgentState, Heartbeat, Order, Registration};
+use lifecycle_core::wire::time::millis;
+use serde::Serialize;
+
+use crate::error::StoreError;
+use crate::reply::Reply;
+use crate::store::{Store, arguments};
+
+/// One life of an agent: what every write of it carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Life {
+    /// The agent.
+    pub id: AgentId,
+    /// Which life.
+    pub incarnation: Incarnation,
+    /// The store's generation when it registered.
+    pub generation: String,
+}
+
+/// Whether a fenced write took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fenced<T> {
+    /// It did.
+    Ok(T),
+    /// This life was reaped or replaced: stop at once. Nothing was written.
+    Fenced,
+    /// The store lost its memory: register again under the same incarnation. Nothing was written.
+    Unknown,
+}
+
+/// Answer to a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registered {
+    /// The life began.
+    Ok(Life),
+    /// The id is alive.
+    Held {
+        /// Its life; `None` for an agent on the plain protocol.
+        incarnation: Option<Incarnation>,
+        /// Where it runs.
+        host: String,
+        /// Its process there.
+        pid: String,
+        /// How long its lease still runs, in ms.
+        lease_left_ms: u64,
+    },
+    /// An earlier life was not cleaned up yet: reap it, then try again.
+    Expired(Option<Incarnation>),
+    /// The life to be taken up again was reaped or replaced.
+    Fenced,
+    /// The parent is not registered.
+    NoParent,
+    /// The sprint has not started, or is over.
+    NoSprint,
+}
+
+/// Answer to a beat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeatReply {
+    /// Server time in ms.
+    pub now: u64,
+    /// What the agent is ordered to do, and why.
+    pub order: Option<(Order, String)>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RegisterArguments<'a> {
+    agent_id: &'a AgentId,
+    format: &'static str,
+    lease_ms: u64,
+    generation: String,
+    fields: BTreeMap<&'static str, String>,
+    has_parent: bool,
+    has_sprint: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again: Option<Again<'a>>,
+}
+
+#[derive(Serialize)]
+struct Again<'a> {
+    incarnation: Incarnation,
+    generation: &'a str,
+}
+
+impl Store {
+    /// Begins a life, or takes `again` up in a store that lost its memory.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot answer; whether the life began is then not known.
+    pub async fn register(
+        &self,
+        registration: &Registration,
+        state: AgentState,
+        again: Option<&Life>,
+    ) -> Result<Registered, StoreError> {
+        let keys = self.keys();
+        let own = keys.state(registration.id.as_str());
+        let (parent, sprint) = (registration.parent.as_ref(), registration.sprint.as_ref());
+        let names = vec![
+            keys.active(),
+            keys.leases(),
+            own.clone(),
+            keys.generation(),
+            keys.memory_stats(),
+            parent.map_or_else(|| own.clone(), |id| keys.state(id.as_str())),
+            parent.map_or_else(|| own.clone(), |id| keys.children(id.as_str())),
+            sprint.map_or_else(|| own.clone(), |id| keys.sprint_state(id)),
+            sprint.map_or_else(|| own.clone(), |id| keys.sprint_agents(id)),
+        ];
+        let args = arguments(&RegisterArguments {
+            agent_id: &registration.id,
+            format: self.wire.as_str(),
+            lease_ms: millis(registration.lease),
+            generation: format!("{:032x}", rand::random::<u128>()),
+            fields: fields(registration, state),
+            has_parent: parent.is_some(),
+            has_sprint: sprint.is_some(),
+            again: again.map(|life| Again { incarnation: life.incarnation, generation: &life.generation }),
+        })?;
+        let reply = Reply::read(self.run(&self.scripts.register, names, vec![args]).await?)?;
+        read_registered(&registration.id, reply)
+    }
+
+    /// One beat: renews the lease and learns of orders.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot answer; the beat may still arrive later, and is then fenced.
+    pub async fn beat(
+        &self,
+        life: &Life,
+        lease_ms: u64,
+        beat: &Heartbeat,
+        state: AgentState,
+    ) -> Result<Fenced<BeatReply>, StoreError> {
+        let (keys, id, settings) = (self.keys(), life.id.as_str(), self.settings());
+        let names = vec![
+            keys.leases(),
+            keys.heartbeat(id),
+            keys.state(id),
+            keys.generation(),
+            keys.command(id),
+            keys.memory(id),
+        ];
+        let mut args: Vec<Value> = vec![
+            id.into(),
+            life.incarnation.to_string().into(),
+            life.generation.as_str().into(),
+            text(lease_ms),
+            text(settings.heartbeat.ttl.as_secs().max(1)),
+            text(settings.memory.ttl.as_secs().max(1)),
+            Value::Bytes(self.wire.encode(beat)?.into()),
+            state.as_str().into(),
+            beat.progress.as_deref().unwrap_or_default().into(),
+            self.wire.as_str().into(),
+            if settings.heartbeat.publish { "1" } else { "0" }.into(),
+        ];
+        if let Some(memory) = beat.memory_usage {
+            // An absent figure is written too: one of an earlier beat must not stay.
+            let written = |bytes: Option<u64>| bytes.map_or_else(|| "".into(), text);
+            let figures = MemoryUsage::FIELDS.into_iter().zip(memory.figures());
+            args.extend(figures.flat_map(|(name, bytes)| [name.into(), written(bytes)]));
+        }
+        let mut reply = Reply::read(self.run(&self.scripts.beat, names, args).await?)?;
+        fenced(&reply)?.try_map(|| Ok(BeatReply { now: reply.number()?, order: parse_order(&reply.text()) }))
+    }
+
+    /// Declares further keys as the agent's own, so that they go when it goes. The keys need not exist yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] when a name is one of the product's own keys; else as the store says.
+    pub async fn own_keys(&self, life: &Life, names: &[String]) -> Result<Fenced<()>, StoreError> {
+        if let Some(name) = names.iter().find(|name| !self.keys().may_own(name)) {
+            return Err(StoreError::Invalid(format!(
+                "{name:?} is empty or one of the product's own keys, so no agent can claim it; nothing was claimed"
+            )));
+        }
+        self.declare(life, self.keys().keys(life.id.as_str()), names).await
+    }
+
+    /// Records what the agent depends on, in `agent:deps:<id>`.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn depend_on(&self, life: &Life, names: &[String]) -> Result<Fenced<()>, StoreError> {
+        self.declare(life, self.keys().deps(life.id.as_str()), names).await
+    }
+
+    async fn declare(&self, life: &Life, key: String, names: &[String]) -> Result<Fenced<()>, StoreError> {
+        // Lua's unpack() ends at some thousand values.
+        for chunk in names.chunks(1_000) {
+            let keys = vec![self.keys().state(life.id.as_str()), self.keys().generation(), key.clone()];
+            let mut args: Vec<Value> =
+                vec![life.incarnation.to_string().into(), life.generation.as_str().into()];
+            args.extend(chunk.iter().map(|name| Value::from(name.as_str())));
+            match fenced(&Reply::read(self.run(&self.scripts.declare, keys, args).await?)?)? {
+                Fenced::Ok(()) => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Fenced::Ok(()))
+    }
+}
+
+impl<T> Fenced<T> {
+    /// Reads the payload of a write that took place.
+    pub(crate) fn try_map<U>(
+        self,
+        read: impl FnOnce() -> Result<U, StoreError>,
+    ) -> Result<Fenced<U>, StoreError> {
+        Ok(match self {
+            Self::Ok(_) => Fenced::Ok(read()?),
+            Self::Fenced => Fenced::Fenced,
+            Self::Unknown => Fenced::Unknown,
+        })
+    }
+}
+
+/// Reads the three answers every fenced script gives.
+pub(crate) fn fenced(reply: &Reply) -> Result<Fenced<()>, StoreError> {
+    match reply.word() {
+        "ok" => Ok(Fenced::Ok(())),
+        "fenced" => Ok(Fenced::Fenced),
+        "unknown" => Ok(Fenced::Unknown),
+        _ => Err(reply.unexpected()),
+    }
+}
+
+pub(crate) fn text(number: u64) -> Value {
+    number.to_string().into()
+}
+
+/// `drain`, or `terminate coordinator_lost`.
+pub(crate) fn parse_order(value: &str) -> Option<(Order, String)> {
+    let (order, why) = value.split_once(' ').unwrap_or((value, ""));
+    Some((Order::from_str(order).ok()?, why.to_string()))
+}
+
+fn fields(registration: &Registration, state: AgentState) -> BTreeMap<&'static str, String> {
+    let mut fields = BTreeMap::from([
+        ("role", registration.role.to_string()),
+        ("kind", registration.kind.clone()),
+        ("host", registration.host.clone()),
+        ("pid", registration.pid.to_string()),
+        ("state", state.to_string()),
+        ("leaseMs", millis(registration.lease).to_string()),
+    ]);
+    let optional = [
+        ("pidStart", registration.pid_start.map(|start| start.to_string())),
+        ("place", registration.place.clone()),
+        ("parent", registration.parent.as_ref().map(ToString::to_string)),
+        ("sprint", registration.sprint.as_ref().map(ToString::to_string)),
+        ("epic", registration.epic.as_ref().map(ToString::to_string)),
+    ];
+    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    fields
+}
+
+fn read_registered(id: &AgentId, mut reply: Reply) -> Result<Registered, StoreError> {
+    Ok(match reply.word() {
+        "ok" => {
+            let incarnation = reply.number().map(Incarnation)?;
+            Registered::Ok(Life { id: id.clone(), incarnation, generation: reply.text() })
+        }
+        "held" => {
+            let incarnation = reply.text().parse().ok();
+            let (host, pid) = (reply.text(), reply.text());
+            let (end, now) = (reply.number()?, reply.number()?);
+            Registered::Held { incarnation, host, pid, lease_left_ms: end.saturating_sub(now) }
+        }
+        "expired" => Registered::Expired(reply.text().parse().ok()),
+        "fenced" => Registered::Fenced,
+        "no_parent" => Registered::NoParent,
+        "no_sprint" => Registered::NoSprint,
+        _ => return Err(reply.unexpected()),
+    })
+}

@@ -1,0 +1,155 @@
+//! The agent's side of a task: find it, begin it, finish it.
+
+use fred::interfaces::{HashesInterface, SetsInterface};
+use fred::types::Value;
+use lifecycle_core::wire::ids::AgentId;
+use lifecycle_core::wire::task::{Assignment, Outcome};
+use lifecycle_core::wire::time::millis;
+use serde::Serialize;
+
+use crate::agent::life::{Fenced, Life, fenced, text};
+use crate::error::StoreError;
+use crate::reply::{Reply, fields};
+use crate::store::{Store, arguments};
+
+/// Whether an operation on a task in flight took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskReply {
+    /// It did.
+    Ok,
+    /// The run was taken back. Its result does not count.
+    TakenBack,
+    /// The store lost the sprint, and its coordinator has not put it back yet: try again.
+    NoSprint,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FinishArguments<'a> {
+    agent_id: &'a AgentId,
+    incarnation: String,
+    generation: &'a str,
+    task_id: &'a str,
+    sprint: &'a str,
+    run: u32,
+    attempt: u32,
+    outcome: &'static str,
+    detail: &'a str,
+    format: &'static str,
+}
+
+impl Store {
+    /// Every task in flight on the agent, in the order of their names.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn assignments(&self, id: &AgentId) -> Result<Vec<Assignment>, StoreError> {
+        let key = self.keys().keys(id.as_str());
+        let owned: Vec<String> = self.of_key(&key, self.client.smembers(&key).await).await?;
+        let prefix = self.keys().task_prefix(id.as_str());
+        let mut names: Vec<String> = owned.into_iter().filter(|key| key.starts_with(&prefix)).collect();
+        names.sort_unstable();
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            let hash: Value = self.of_key(&name, self.client.hgetall(&name).await).await?;
+            found.extend(Assignment::from_fields(&fields(hash)));
+        }
+        Ok(found)
+    }
+
+    /// Begins a run of a task: from here on it counts.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn start_task(&self, life: &Life, task: &Assignment) -> Result<Fenced<TaskReply>, StoreError> {
+        let names = vec![
+            self.keys().state(life.id.as_str()),
+            self.keys().generation(),
+            self.keys().task(&life.id, &task.task),
+            self.keys().sprint_tasks(&task.sprint),
+        ];
+        let args = vec![
+            life.incarnation.to_string().into(),
+            life.generation.as_str().into(),
+            text(task.run.into()),
+            task.task.as_str().into(),
+        ];
+        task_reply(&Reply::read(self.run(&self.scripts.task_start, names, args).await?)?)
+    }
+
+    /// Puts a task in flight back into a store that lost its memory, unless that run is over by its record.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn restore_task(
+        &self,
+        life: &Life,
+        task: &Assignment,
+    ) -> Result<Fenced<TaskReply>, StoreError> {
+        let id = life.id.as_str();
+        let names = vec![
+            self.keys().state(id),
+            self.keys().generation(),
+            self.keys().task(&life.id, &task.task),
+            self.keys().keys(id),
+            self.keys().sprint_tasks(&task.sprint),
+        ];
+        let args = vec![
+            id.into(),
+            life.incarnation.to_string().into(),
+            life.generation.as_str().into(),
+            task.task.as_str().into(),
+            task.sprint.as_str().into(),
+            text(task.attempt.into()),
+            text(task.max_attempts.into()),
+            task.input.as_str().into(),
+            text(task.timeout.map_or(0, millis)),
+            text(task.run.into()),
+        ];
+        task_reply(&Reply::read(self.run(&self.scripts.task_restore, names, args).await?)?)
+    }
+
+    /// Ends an attempt. A failed one is handed back; the coordinator decides whether another follows.
+    ///
+    /// # Errors
+    /// As the store says. It may be called again: an attempt ends once.
+    pub async fn finish_task(
+        &self,
+        life: &Life,
+        task: &Assignment,
+        outcome: Outcome,
+        detail: &str,
+    ) -> Result<Fenced<TaskReply>, StoreError> {
+        let id = life.id.as_str();
+        let names = vec![
+            self.keys().state(id),
+            self.keys().generation(),
+            self.keys().task(&life.id, &task.task),
+            self.keys().keys(id),
+            self.keys().sprint_tasks(&task.sprint),
+            self.keys().sprint_requeue(&task.sprint),
+            self.keys().sprint_state(&task.sprint),
+        ];
+        let args = arguments(&FinishArguments {
+            agent_id: &life.id,
+            incarnation: life.incarnation.to_string(),
+            generation: &life.generation,
+            task_id: task.task.as_str(),
+            sprint: task.sprint.as_str(),
+            run: task.run,
+            attempt: task.attempt,
+            outcome: outcome.as_str(),
+            detail,
+            format: self.wire.as_str(),
+        })?;
+        task_reply(&Reply::read(self.run(&self.scripts.task_finish, names, vec![args]).await?)?)
+    }
+}
+
+fn task_reply(reply: &Reply) -> Result<Fenced<TaskReply>, StoreError> {
+    match reply.word() {
+        "gone" => Ok(Fenced::Ok(TaskReply::TakenBack)),
+        "no_sprint" => Ok(Fenced::Ok(TaskReply::NoSprint)),
+        _ => fenced(reply)?.try_map(|| Ok(TaskReply::Ok)),
+    }
+}

@@ -1,0 +1,5 @@
+//! A coordinator, for its sprints.
+
+mod agents;
+pub(crate) mod sprints;
+pub(crate) mod tasks;

@@ -1,0 +1,53 @@
+//! What a coordinator reads of its agents, many at once.
+
+use fred::interfaces::HashesInterface;
+use fred::types::Value;
+use lifecycle_core::wire::ids::{AgentId, TaskId};
+use lifecycle_core::wire::record::AgentRecord;
+
+use crate::error::{StoreError, is_wrong_type};
+use crate::pipeline::{PIPELINED, all};
+use crate::reply::{fields, number};
+use crate::store::Store;
+
+impl Store {
+    /// The registrations of these agents, in the same order; `None` where there is none of ours.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn records(&self, ids: &[&AgentId]) -> Result<Vec<Option<AgentRecord>>, StoreError> {
+        let mut records = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(PIPELINED) {
+            let pipeline = self.client.pipeline();
+            for id in chunk {
+                let () = pipeline.hgetall(self.keys().state(id.as_str())).await?;
+            }
+            for reply in all(pipeline.try_all::<Value>().await, chunk.len())? {
+                records.push(match reply {
+                    Ok(hash) => AgentRecord::from_fields(&fields(hash)),
+                    Err(error) if is_wrong_type(&error) => None,
+                    Err(error) => return Err(error.into()),
+                });
+            }
+        }
+        Ok(records)
+    }
+
+    /// Whether each of these agents has this task in flight, in the same order.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn have_tasks(&self, tasks: &[(&AgentId, &TaskId)]) -> Result<Vec<bool>, StoreError> {
+        let mut held = Vec::with_capacity(tasks.len());
+        for chunk in tasks.chunks(PIPELINED) {
+            let pipeline = self.client.pipeline();
+            for (agent, task) in chunk {
+                let () = pipeline.hexists(self.keys().task(agent, task), "attempt").await?;
+            }
+            for reply in all(pipeline.try_all::<Value>().await, chunk.len())? {
+                held.push(number(&reply?) == Some(1));
+            }
+        }
+        Ok(held)
+    }
+}

@@ -1,0 +1,245 @@
+//! Reading the fleet: who is there, what they own, what was done to whom.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, SetsInterface, SortedSetsInterface};
+use fred::types::Value;
+use lifecycle_core::agent::liveness::SignsOfLife;
+use lifecycle_core::agent::plain_lease::{PlainBeat, plain_lease};
+use lifecycle_core::wire::codec::{MAX_DECODED_LEN, decode};
+use lifecycle_core::wire::record::{AgentRecord, Heartbeat};
+
+use crate::error::StoreError;
+use crate::pipeline::{all, value};
+use crate::reply::{fields, number, scores, text};
+use crate::store::Store;
+
+/// One agent as the store knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentView {
+    /// Its id, as found.
+    pub id: String,
+    /// Whether it is a member of `agents:active`.
+    pub active: bool,
+    /// End of its lease in ms of server time; `None` if it has none (yet).
+    pub lease_end: Option<u64>,
+    /// Its registration; `None` for an agent on the plain protocol.
+    pub record: Option<AgentRecord>,
+    /// Its last beat, if it can be read.
+    pub beat: Option<Heartbeat>,
+    /// Until when its heartbeat would vouch for it if it had no lease, in ms of server time; `None` if there is no
+    /// heartbeat.
+    pub heartbeat_until: Option<u64>,
+}
+
+impl AgentView {
+    /// What decides whether it lives.
+    #[must_use]
+    pub fn signs_of_life(&self) -> SignsOfLife {
+        SignsOfLife {
+            active: self.active,
+            lease_end: self.lease_end,
+            incarnation: self.record.as_ref().map(|record| record.incarnation),
+            ended: self.record.as_ref().and_then(|record| record.ended.clone()),
+            heartbeat_until: self.heartbeat_until,
+        }
+    }
+
+    /// When it last beat: in ms of server time for a registered agent, of its own clock for another.
+    #[must_use]
+    pub fn last_beat(&self) -> Option<u64> {
+        match (&self.record, self.lease_end) {
+            // Evidence of exit moves the lease's end, so it tells nothing of beats any more.
+            (Some(record), Some(end)) if record.ended.is_none() => Some(end.saturating_sub(record.lease_ms)),
+            _ => self.beat.as_ref()?.timestamp,
+        }
+    }
+}
+
+/// One entry of `agents:log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Stream id; its first part is the server time in ms.
+    pub id: String,
+    /// What was written.
+    pub fields: HashMap<String, String>,
+}
+
+impl Store {
+    /// Every agent in either index, by id.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn fleet(&self) -> Result<Vec<AgentView>, StoreError> {
+        let now = self.server_time().await?;
+        let active: HashSet<String> = self.members(&self.keys().active()).await?.into_iter().collect();
+        let leases = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, true).await;
+        let leases = value(&leases)?.map(scores).unwrap_or_default();
+        let leases: HashMap<String, u64> = leases.into_iter().collect();
+        let mut ids: Vec<&String> = active.iter().chain(leases.keys()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut fleet = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(500) {
+            let pipeline = self.client.pipeline();
+            for id in chunk {
+                let () = pipeline.hgetall(self.keys().state(id)).await?;
+                // No more than a beat can be: somebody may have put 10 MB there.
+                let () = pipeline.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
+            }
+            let replies = all(pipeline.try_all::<Value>().await, chunk.len() * 2)?;
+            for (id, reply) in chunk.iter().zip(replies.chunks(2)) {
+                let [state, beat] = reply else { continue };
+                let beat = self.beat_found(id, beat).await?;
+                fleet.push(AgentView {
+                    id: (*id).clone(),
+                    active: active.contains(*id),
+                    lease_end: leases.get(*id).copied(),
+                    record: value(state)?.and_then(|state| AgentRecord::from_fields(&fields(state))),
+                    heartbeat_until: self.vouches_until(&beat, now),
+                    beat: read_beat(beat),
+                });
+            }
+        }
+        Ok(fleet)
+    }
+
+    /// One agent; `None` if it is in no index and has no record.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn agent(&self, id: &str) -> Result<Option<AgentView>, StoreError> {
+        let now = self.server_time().await?;
+        let (active, leases) = (self.keys().active(), self.keys().leases());
+        let lease: Value = self.of_key(&leases, self.client.zscore(&leases, id).await).await?;
+        let lease_end = number(&lease);
+        let active: bool = self.of_key(&active, self.client.sismember(&active, id).await).await?;
+        let record = self.record(id).await?;
+        if lease_end.is_none() && !active && record.is_none() {
+            return Ok(None);
+        }
+        let beat = self.client.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await;
+        let beat = self.beat_found(id, &beat).await?;
+        let heartbeat_until = self.vouches_until(&beat, now);
+        Ok(Some(AgentView {
+            id: id.to_string(),
+            active,
+            lease_end,
+            record,
+            beat: read_beat(beat),
+            heartbeat_until,
+        }))
+    }
+
+    /// What the reply to a GETRANGE of a heartbeat key amounts to.
+    async fn beat_found(
+        &self,
+        id: &str,
+        reply: &Result<Value, fred::error::Error>,
+    ) -> Result<PlainBeat, StoreError> {
+        let found = value(reply)?;
+        let bytes = found.as_ref().and_then(Value::as_bytes);
+        match bytes {
+            Some([]) => return Ok(PlainBeat::Missing),
+            Some(bytes) => {
+                if let Ok(beat) = decode::<Heartbeat>(bytes) {
+                    return Ok(PlainBeat::Read { beat: Box::new(beat), expires_at: None });
+                }
+            }
+            None => {}
+        }
+        let left: i64 = self.client.pttl(self.keys().heartbeat(id)).await?;
+        Ok(PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) })
+    }
+
+    /// By its timestamp alone. Where that is wrong, the lease that sweepers keep for it says more.
+    fn vouches_until(&self, beat: &PlainBeat, now: u64) -> Option<u64> {
+        (*beat != PlainBeat::Missing).then(|| plain_lease(beat, None, now, self.plain_rule()).end)
+    }
+
+    /// The further keys an agent declared as its own, tasks in flight among them.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn owned_keys(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        self.members(&self.keys().keys(id)).await
+    }
+
+    /// The agents an agent spawned.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn children(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        self.members(&self.keys().children(id)).await
+    }
+
+    /// What an agent declared that it depends on.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn dependencies(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        self.members(&self.keys().deps(id)).await
+    }
+
+    /// The members of a set in order; none where the key holds another type. Bytes that are no text are replaced.
+    async fn members(&self, key: &str) -> Result<Vec<String>, StoreError> {
+        let found = value(&self.client.smembers::<Value, _>(key).await)?;
+        let mut members: Vec<String> =
+            found.map(Value::into_array).unwrap_or_default().iter().map(text).collect();
+        members.sort_unstable();
+        Ok(members)
+    }
+
+    /// The order an agent has not answered yet.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn pending_order(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let found = value(&self.client.get::<Value, _>(self.keys().command(id)).await)?;
+        Ok(found.filter(|order| !order.is_null()).map(|order| text(&order)))
+    }
+
+    /// How many agents the hold in force is about.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn held_agents(&self) -> Result<Option<u64>, StoreError> {
+        let found = value(&self.client.hget::<Value, _, _>(self.keys().hold(), "agents").await)?;
+        Ok(found.as_ref().and_then(number))
+    }
+
+    /// The latest entries of the audit log, newest first.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn log(&self, count: u64) -> Result<Vec<LogEntry>, StoreError> {
+        let key = self.keys().log();
+        let args: Vec<Value> =
+            vec![key.as_str().into(), "+".into(), "-".into(), "COUNT".into(), count.to_string().into()];
+        let reply = self.client.custom::<Value, Value>(fred::cmd!("XREVRANGE"), args).await;
+        let reply = self.of_key(&key, reply).await?;
+        let entries = reply.into_array().into_iter().filter_map(|entry| {
+            let mut parts = entry.into_array().into_iter();
+            Some(LogEntry { id: text(&parts.next()?), fields: fields(parts.next()?) })
+        });
+        Ok(entries.collect())
+    }
+
+    /// What the server says of itself in one section of `INFO`, by name.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn server_info(&self, section: &str) -> Result<HashMap<String, String>, StoreError> {
+        let info: String = self.client.custom(fred::cmd!("INFO"), vec![section]).await?;
+        let lines = info.lines().filter_map(|line| line.split_once(':'));
+        Ok(lines.map(|(name, value)| (name.to_string(), value.trim().to_string())).collect())
+    }
+}
+
+fn read_beat(beat: PlainBeat) -> Option<Heartbeat> {
+    match beat {
+        PlainBeat::Read { beat, .. } => Some(*beat),
+        PlainBeat::Missing | PlainBeat::Unreadable { .. } => None,
+    }
+}

@@ -1,0 +1,226 @@
+//! Reading a store for what is left behind in it: the facts that [`lifecycle_core::sweep::residue`] judges.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
+use fred::types::Value;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use lifecycle_core::sweep::residue::{Inventory, SprintHolder};
+use lifecycle_core::wire::ids::SprintId;
+use lifecycle_core::wire::keys::{KeyOwner, KeySchema, KeyType};
+
+use crate::error::StoreError;
+use crate::operator::fleet::AgentView;
+use crate::pipeline::{all, value};
+use crate::reply::{number, text};
+use crate::store::Store;
+
+/// Commands sent at once.
+const CHUNK: usize = 500;
+/// Agents that are read at once.
+const IN_FLIGHT: usize = 64;
+
+impl Store {
+    /// The names of the product's keys, and how many others there are. Takes one SCAN of the whole keyspace, which
+    /// does not block the store.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn product_keys(&self) -> Result<(Vec<String>, u64), StoreError> {
+        let (mut ours, mut others) = (Vec::new(), 0);
+        self.scan_keys(|key| match self.keys().parse(key) {
+            Some(_) => ours.push(key.to_string()),
+            None => others += 1,
+        })
+        .await?;
+        // SCAN may name a key twice.
+        ours.sort_unstable();
+        ours.dedup();
+        Ok((ours, others))
+    }
+
+    /// Reads all that says who lives, and of these keys (those of them that exist) all that says whose they are.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn inventory(&self, keys: &[String]) -> Result<Inventory, StoreError> {
+        let (keys, mistyped) = self.typed(keys).await?;
+        let fleet = self.fleet().await?;
+        let now = self.server_time().await?;
+        let schema = self.keys();
+        let members = self.all_members(keys.iter().filter(|key| is_membership(schema, key))).await?;
+        let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
+        let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
+        let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
+        let agents = fleet.into_iter().map(|view| (view.id.clone(), view.signs_of_life())).collect();
+        Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
+    }
+
+    /// The same of a few keys, reading of the fleet only those agents that can be their owners. Says nothing of members
+    /// of sets: of sprints and children there may be as many as there are agents.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
+        let schema = self.keys();
+        let (keys, mistyped) = self.typed(keys).await?;
+        let epics = keys.iter().filter(|key| matches!(schema.parse(key), Some(KeyOwner::Epic(_))));
+        let members = self.all_members(epics).await?;
+        let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
+        let fleet = self.agents(owners(schema, &keys, &sprints)).await?;
+        let now = self.server_time().await?;
+        let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
+        let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
+        let agents = fleet.into_iter().map(|view| (view.id.clone(), view.signs_of_life())).collect();
+        Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
+    }
+
+    /// Those of these agents that are in either index.
+    async fn agents(&self, ids: BTreeSet<String>) -> Result<Vec<AgentView>, StoreError> {
+        let views = stream::iter(&ids).map(|id| self.agent(id)).buffered(IN_FLIGHT);
+        let listed = views
+            .try_filter_map(|view| async { Ok(view.filter(|view| view.active || view.lease_end.is_some())) });
+        listed.try_collect().await
+    }
+
+    async fn existing(&self, keys: &[String]) -> Result<Vec<String>, StoreError> {
+        Ok(self.typed(keys).await?.0)
+    }
+
+    /// Those of these keys that exist, and what those of them hold that hold another type than they should.
+    async fn typed(&self, keys: &[String]) -> Result<(Vec<String>, HashMap<String, KeyType>), StoreError> {
+        let (mut there, mut mistyped) = (Vec::with_capacity(keys.len()), HashMap::new());
+        for chunk in keys.chunks(CHUNK) {
+            let pipeline = self.client.pipeline();
+            for key in chunk {
+                let () = pipeline.r#type(key.as_str()).await?;
+            }
+            let replies: Vec<String> = pipeline.all().await?;
+            for (key, holds) in chunk.iter().zip(replies).filter(|(_, holds)| holds != "none") {
+                there.push(key.clone());
+                if let (Some(wanted), Ok(holds)) = (self.keys().holds(key), holds.parse::<KeyType>())
+                    && wanted != holds
+                {
+                    mistyped.insert(key.clone(), holds);
+                }
+            }
+        }
+        Ok((there, mistyped))
+    }
+
+    async fn all_members(
+        &self,
+        keys: impl Iterator<Item = &String>,
+    ) -> Result<HashMap<String, Vec<String>>, StoreError> {
+        let keys: Vec<&String> = keys.collect();
+        let mut sets = HashMap::with_capacity(keys.len());
+        for chunk in keys.chunks(CHUNK) {
+            let pipeline = self.client.pipeline();
+            for key in chunk {
+                let () = pipeline.smembers(key.as_str()).await?;
+            }
+            let replies = all(pipeline.try_all::<Value>().await, chunk.len())?;
+            for (key, reply) in chunk.iter().zip(replies) {
+                let members = value(&reply)?.map(Value::into_array).unwrap_or_default();
+                sets.insert((*key).clone(), members.iter().map(text).collect());
+            }
+        }
+        Ok(sets)
+    }
+
+    async fn expiring(&self, keys: impl Iterator<Item = &String>) -> Result<HashSet<String>, StoreError> {
+        let mut expiring = HashSet::new();
+        for key in keys {
+            let left: i64 = self.client.pttl(key.as_str()).await?;
+            // -2: it has gone by itself meanwhile.
+            if left != -1 {
+                expiring.insert(key.clone());
+            }
+        }
+        Ok(expiring)
+    }
+
+    async fn holders(
+        &self,
+        sprints: BTreeSet<SprintId>,
+    ) -> Result<HashMap<String, SprintHolder>, StoreError> {
+        let mut holders = HashMap::new();
+        for sprint in sprints {
+            let fields = vec!["coordinator", "incarnation"];
+            let found = self.client.hmget::<Value, _, _>(self.keys().sprint_state(&sprint), fields).await;
+            let found = value(&found)?.map(Value::into_array).unwrap_or_default();
+            if let [coordinator, incarnation] = found.as_slice()
+                && !coordinator.is_null()
+            {
+                let incarnation = number(incarnation).map(lifecycle_core::wire::ids::Incarnation);
+                holders
+                    .insert(sprint.to_string(), SprintHolder { coordinator: text(coordinator), incarnation });
+            }
+        }
+        Ok(holders)
+    }
+
+    /// The further keys, of those agents that have a list of them and do not live, that exist.
+    async fn claimed_by_the_dead(
+        &self,
+        keys: &[String],
+        fleet: &[AgentView],
+        now: u64,
+    ) -> Result<HashMap<String, Vec<String>>, StoreError> {
+        let living: HashSet<&str> = fleet
+            .iter()
+            .filter(|view| view.signs_of_life().is_alive(now))
+            .map(|view| view.id.as_str())
+            .collect();
+        let mut claimed = HashMap::new();
+        for key in keys {
+            if let Some(KeyOwner::Agent(id)) = self.keys().parse(key)
+                && *key == self.keys().keys(id)
+                && !living.contains(id)
+            {
+                let there = self.existing(&self.owned_keys(id).await?).await?;
+                claimed.insert(id.to_string(), there);
+            }
+        }
+        Ok(claimed)
+    }
+}
+
+/// Every agent that can be the owner of these keys.
+fn owners(schema: &KeySchema, keys: &[String], sprints: &HashMap<String, SprintHolder>) -> BTreeSet<String> {
+    let by_name = keys.iter().filter_map(|key| match schema.parse(key) {
+        Some(KeyOwner::Agent(id)) => Some(id),
+        _ => None,
+    });
+    let coordinators = sprints.values().map(|holder| holder.coordinator.as_str());
+    by_name.chain(coordinators).map(str::to_string).collect()
+}
+
+/// Whether a key is a set of ids that can be compared with the indexes.
+fn is_membership(schema: &KeySchema, key: &str) -> bool {
+    match schema.parse(key) {
+        Some(KeyOwner::Agent(id)) => key == schema.children(id),
+        Some(KeyOwner::Sprint(name)) => SprintId::new(name).is_ok_and(|id| key == schema.sprint_agents(&id)),
+        Some(KeyOwner::Epic(_)) => true,
+        Some(KeyOwner::Fleet) | None => false,
+    }
+}
+
+pub(crate) fn is_lock(schema: &KeySchema, key: &str) -> bool {
+    matches!(schema.parse(key), Some(KeyOwner::Agent(id)) if key == schema.cleanup_lock(id))
+}
+
+/// Every sprint that a key belongs to, or that an epic names.
+fn sprint_names(
+    schema: &KeySchema,
+    keys: &[String],
+    members: &HashMap<String, Vec<String>>,
+) -> BTreeSet<SprintId> {
+    let owners = keys.iter().filter_map(|key| match schema.parse(key) {
+        Some(KeyOwner::Sprint(name)) => Some(name),
+        _ => None,
+    });
+    let of_epics = members.iter().filter(|(key, _)| matches!(schema.parse(key), Some(KeyOwner::Epic(_))));
+    let of_epics = of_epics.flat_map(|(_, sprints)| sprints.iter().map(String::as_str));
+    owners.chain(of_epics).filter_map(|name| SprintId::new(name).ok()).collect()
+}

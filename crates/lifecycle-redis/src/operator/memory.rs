@@ -1,0 +1,66 @@
+//! The memory of the whole fleet, and where it is going.
+
+use std::collections::{HashMap, HashSet};
+
+use fred::interfaces::{HashesInterface, KeysInterface};
+use fred::types::Value;
+use lifecycle_core::memory::leak::Trend;
+use lifecycle_core::wire::codec::decode;
+use lifecycle_core::wire::memory::MemoryStats;
+
+use crate::error::StoreError;
+use crate::pipeline::{PIPELINED, all, value};
+use crate::store::Store;
+use crate::sweeper::fleet_usage::{AgentUsage, IndexCursor};
+
+/// Names asked for in one command.
+const PAGE: u32 = 1_000;
+
+impl Store {
+    /// The figures of everybody in either index, each once, by id. Reads page by page, without blocking the store.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn fleet_usage(&self) -> Result<Vec<AgentUsage>, StoreError> {
+        let (mut fleet, mut met) = (Vec::new(), HashSet::new());
+        let mut at = Some(IndexCursor::default());
+        while let Some(cursor) = at {
+            let (mut page, next) = self.index_page(&cursor, PAGE).await?;
+            page.retain(|(id, _)| met.insert(id.clone()));
+            fleet.extend(self.agent_usage(&page).await?);
+            at = next;
+        }
+        fleet.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(fleet)
+    }
+
+    /// The trends of these agents, in the same order; `None` where no sweeper has written one.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn trends(&self, ids: &[&str]) -> Result<Vec<Option<Trend>>, StoreError> {
+        let mut trends = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(PIPELINED) {
+            let pipeline = self.client.pipeline();
+            for id in chunk {
+                let () = pipeline.hmget(self.keys().memory(id), Trend::FIELDS.to_vec()).await?;
+            }
+            for reply in all(pipeline.try_all::<Value>().await, chunk.len())? {
+                let values = value(&reply)?.map(Value::into_array).unwrap_or_default();
+                let fields =
+                    Trend::FIELDS.into_iter().map(String::from).zip(values.iter().map(crate::reply::text));
+                trends.push(Trend::from_fields(&fields.collect::<HashMap<_, _>>()));
+            }
+        }
+        Ok(trends)
+    }
+
+    /// What the fleet's growth is measured against; `None` until a sweeper has watched it for a window.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn memory_baseline(&self) -> Result<Option<MemoryStats>, StoreError> {
+        let found = value(&self.client.get::<Value, _>(self.keys().memory_baseline()).await)?;
+        Ok(found.as_ref().and_then(Value::as_bytes).and_then(|bytes| decode(bytes).ok()))
+    }
+}

@@ -1,0 +1,105 @@
+//! One look at the indexes.
+
+use std::collections::HashMap;
+
+use fred::interfaces::SortedSetsInterface;
+use fred::types::Value;
+use lifecycle_core::sweep::observation::Observation;
+use lifecycle_core::wire::sweep_records::{Hold, Watermark};
+
+use crate::agent::life::text;
+use crate::error::StoreError;
+use crate::pipeline::flat;
+use crate::reply::{fields, number, scores};
+use crate::store::Store;
+
+impl Store {
+    /// One look at the indexes.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn observe(&self, batch: u32) -> Result<Observation, StoreError> {
+        let keys = self.keys();
+        let names = vec![keys.active(), keys.leases(), keys.watermark(), keys.hold(), keys.generation()];
+        let reply = self.run(&self.scripts.observe, names, vec![text(batch.into())]).await?.into_array();
+        let Ok([now, generation, active, leases, expired, due, watermark, hold, next]) =
+            <[Value; 9]>::try_from(reply)
+        else {
+            return Err(StoreError::Unexpected("the observation has another number of parts".into()));
+        };
+        let count = |value: &Value| number(value).unwrap_or(0);
+        let now = count(&now);
+        Ok(Observation {
+            now,
+            generation: generation.as_string().filter(|marker| !marker.is_empty()),
+            active: count(&active),
+            leases: count(&leases),
+            expired: count(&expired),
+            batch: scores(due),
+            watermark: read_watermark(&fields(watermark)).map(|mark| mark.as_of(now)),
+            hold: read_hold(&fields(hold), now),
+            next_expiry: number(&next),
+            // Asked for separately, by who has somebody to judge.
+            overdue: 0,
+        })
+    }
+
+    /// Further leases that were over at `now`, oldest first, beyond the `known` oldest.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn expired(
+        &self,
+        now: u64,
+        known: usize,
+        count: usize,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let range = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        // As a number: fred takes text for a bound of names, which the server refuses among scores.
+        let until = i64::try_from(now).unwrap_or(i64::MAX);
+        let due: Value = self
+            .client
+            .zrangebyscore(self.keys().leases(), "-inf", until, true, Some((range(known), range(count))))
+            .await?;
+        Ok(scores(flat(due)))
+    }
+
+    /// Leases that still run, up to `until`, the first to end first.
+    pub(crate) async fn running(
+        &self,
+        now: u64,
+        until: Option<u64>,
+        limit: i64,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        // Ends are whole ms. The client takes numbers for scores; of text it makes lexical bounds.
+        let bound = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let (first, last) = (bound(now + 1), until.map_or(i64::MAX, bound));
+        let page = Some((0, limit));
+        Ok(scores(flat(self.client.zrangebyscore(self.keys().leases(), first, last, true, page).await?)))
+    }
+}
+
+fn read_watermark(fields: &HashMap<String, String>) -> Option<Watermark> {
+    let number = |name: &str| fields.get(name).and_then(|number| number.parse().ok());
+    let mut mark = Watermark {
+        at: number("at")?,
+        good: number("good"),
+        by: fields.get("by").cloned().unwrap_or_default(),
+        passes: Vec::new(),
+        left: fields.get("leftBy").cloned().zip(number("leftAt")),
+    };
+    fields.iter().for_each(|(name, value)| mark.note_pass(name, value));
+    Some(mark)
+}
+
+fn read_hold(fields: &HashMap<String, String>, now: u64) -> Option<Hold> {
+    let number = |name: &str| fields.get(name).and_then(|number| number.parse().ok());
+    let hold = Hold {
+        since: number("since")?,
+        kind: fields.get("kind").and_then(|kind| kind.parse().ok()),
+        reason: fields.get("reason").cloned().unwrap_or_default(),
+        fleet: number("fleet"),
+        released_until: number("releasedUntil"),
+    };
+    Some(hold.as_of(now, number("releasedFor")))
+}

@@ -1,0 +1,56 @@
+//! Leases that the store's clock left in the future.
+
+use fred::interfaces::SortedSetsInterface;
+use fred::types::Value;
+use lifecycle_core::wire::time::millis;
+
+use crate::agent::life::text;
+use crate::error::StoreError;
+use crate::pipeline::flat;
+use crate::reply::{number, scores};
+use crate::store::Store;
+
+/// What [`Store::shorten_leases`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shortened {
+    /// How many leases it shortened.
+    pub leases: u64,
+    /// The longest lease that there is among those it looked at, in ms.
+    pub longest_ms: u64,
+}
+
+/// How many leases one script call shortens: well under 1 ms.
+const SHORTENED_AT_ONCE: usize = 200;
+impl Store {
+    /// Shortens leases that end later than their own length from now, of agents whose lease ends more than `beyond_ms` from
+    /// `now`: what was written before the store's clock was set back. Looks at up to `limit` of them, the last to end first.
+    ///
+    /// # Errors
+    /// As the store says. What was shortened until then is shortened.
+    pub async fn shorten_leases(
+        &self,
+        now: u64,
+        beyond_ms: u64,
+        limit: i64,
+    ) -> Result<Shortened, StoreError> {
+        let first = i64::try_from(now.saturating_add(beyond_ms).saturating_add(1)).unwrap_or(i64::MAX);
+        let page = Some((0, limit));
+        let far: Value =
+            self.client.zrevrangebyscore(self.keys().leases(), i64::MAX, first, true, page).await?;
+        let far: Vec<(String, u64)> = scores(flat(far));
+        let mut done = Shortened::default();
+        for chunk in far.chunks(SHORTENED_AT_ONCE) {
+            let mut names = vec![self.keys().leases()];
+            let mut args = vec![text(millis(self.settings().sweep.orphan_threshold))];
+            for (id, _) in chunk {
+                names.push(self.keys().state(id));
+                args.push(id.as_str().into());
+            }
+            let reply = self.run(&self.scripts.shorten, names, args).await?.into_array();
+            let [shortened, longest] = reply.as_slice() else { continue };
+            done.leases += number(shortened).unwrap_or(0);
+            done.longest_ms = done.longest_ms.max(number(longest).unwrap_or(0));
+        }
+        Ok(done)
+    }
+}

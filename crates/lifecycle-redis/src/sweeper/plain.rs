@@ -1,0 +1,325 @@
+//! Agents that have no lease: those on the plain protocol, and registered ones whose index was lost.
+//!
+//! A plain agent does `SADD agents:active` and `SETEX agent:heartbeat:<id>`, and nothing else. Its heartbeat is
+//! turned into a lease, so that from then on it is found like any other; what it leaves behind is found by one
+//! SCAN and compared exactly, because it kept no list of its keys.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use fred::bytes_utils::Str;
+use fred::interfaces::{ClientLike, KeysInterface, SetsInterface, SortedSetsInterface};
+use fred::types::scan::ScanType;
+use fred::types::{Key, Value};
+use futures_util::StreamExt as _;
+use futures_util::stream::TryStreamExt as _;
+use lifecycle_core::agent::plain_lease::{FirstLook, PlainBeat, PlainLease, PlainRule, plain_lease};
+use lifecycle_core::sweep::observation::{JudgedBeat, Suspect};
+use lifecycle_core::wire::codec::{self, MAX_DECODED_LEN};
+use lifecycle_core::wire::keys::{KeyOwner, KeySchema};
+use lifecycle_core::wire::record::Heartbeat;
+use lifecycle_core::wire::time::millis;
+
+use crate::agent::life::text;
+use crate::error::{StoreError, is_wrong_type};
+use crate::owned_by_name::is_list_of_agents;
+use crate::pipeline::{IN_FLIGHT, PIPELINED, value};
+use crate::reply::{self, number};
+use crate::store::Store;
+
+/// Where the two indexes, `agents:active` and `agents:leases`, do not agree.
+#[derive(Debug, Clone, Default)]
+pub struct Differences {
+    /// Listed without a lease (or, if registered, the other way round), judged by the heartbeat of this moment.
+    pub unleased: Vec<Suspect>,
+    /// Plain agents that left and still have a lease.
+    pub left: Vec<Suspect>,
+    /// Ids that cannot stand in a key name without meaning somebody else's; they can only be reported.
+    pub unusable: Vec<String>,
+}
+
+impl Store {
+    /// Compares the indexes with each other. Reads only.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn compare_indexes(&self, now: u64) -> Result<Differences, StoreError> {
+        let (active, leases) = (self.keys().active(), self.keys().leases());
+        let members: Value = self.of_key(&active, self.client.smembers(&active).await).await?;
+        let members: HashSet<String> = members.into_array().iter().map(reply::text).collect();
+        let leased = self.client.zrange(&leases, 0, -1, None, false, None, false).await;
+        let leases: Value = self.of_key(&leases, leased).await?;
+        let leases: HashSet<String> = leases.into_array().iter().map(reply::text).collect();
+        let differing = members.symmetric_difference(&leases).cloned();
+        let (usable, unusable): (Vec<String>, Vec<String>) = differing.partition(|id| is_usable(id));
+        let usable: Vec<(String, u64)> = usable.into_iter().map(|id| (id, now)).collect();
+        let suspects = self.suspects(&usable, now).await?;
+        let (left, others): (Vec<Suspect>, Vec<Suspect>) = suspects.into_iter().partition(Suspect::has_left);
+        // One that is leased, not listed and beats is about to list itself.
+        let unleased =
+            others.into_iter().filter(|suspect| suspect.listed || suspect.plain.is_none()).collect();
+        Ok(Differences { unleased, left, unusable })
+    }
+
+    /// Takes a plain agent that left off the leases, and removes what it left behind (as found by
+    /// [`Store::left_behind`]). Returns how many keys; `None` if it is back.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn forget(&self, id: &str, left_behind: &[String]) -> Result<Option<u64>, StoreError> {
+        let keys = self.keys();
+        let fixed = [
+            keys.active(),
+            keys.leases(),
+            keys.state(id),
+            keys.heartbeat(id),
+            keys.memory(id),
+            keys.memory_stats(),
+        ];
+        // Lists of others are theirs, whoever is on them.
+        let own = left_behind.iter().filter(|key| !is_list_of_agents(keys, key));
+        let names = fixed.into_iter().chain(own.cloned()).collect();
+        Ok(number(&self.run(&self.scripts.forget, names, vec![id.into()]).await?))
+    }
+
+    /// Takes an id that cannot stand in a key name off both indexes, and touches nothing else: the keys that seem to
+    /// be its own may be another's. Where bytes that are no text were replaced in it, every entry that reads like it
+    /// goes. Returns how many entries went; none for an id that is usable.
+    ///
+    /// # Errors
+    /// As the store says. Half of it may be done then; doing it again is harmless.
+    pub async fn unlist(&self, id: &str) -> Result<u64, StoreError> {
+        if is_usable(id) {
+            return Ok(0);
+        }
+        let names = if id.contains('\u{fffd}') { self.reading_like(id).await? } else { vec![id.into()] };
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let listed: u64 = self.client.srem(self.keys().active(), names.clone()).await?;
+        let leased: u64 = self.client.zrem(self.keys().leases(), names).await?;
+        Ok(listed + leased)
+    }
+
+    /// The entries of both indexes, as they are, that read like this id.
+    async fn reading_like(&self, id: &str) -> Result<Vec<Value>, StoreError> {
+        let members: Value = self.client.smembers(self.keys().active()).await?;
+        let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
+        let entries = members.into_array().into_iter().chain(leases.into_array());
+        Ok(entries.filter(|entry| reply::text(entry) == id).collect())
+    }
+
+    /// Registered agents that have a record and no lease, wherever the index lost them. Reads the name of every
+    /// key of the store.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn unlisted(&self, now: u64) -> Result<Vec<Suspect>, StoreError> {
+        let mut ids = Vec::new();
+        self.scan_keys(|key| {
+            if let Some(KeyOwner::Agent(id)) = self.keys().parse(key)
+                && is_usable(id)
+                && key == self.keys().state(id)
+            {
+                ids.push(id.to_string());
+            }
+        })
+        .await?;
+        let without = self.without_lease(&ids, now).await?;
+        let mut suspects = self.suspects(&without, now).await?;
+        suspects.retain(|suspect| suspect.record.is_some());
+        Ok(suspects)
+    }
+
+    async fn without_lease(&self, ids: &[String], now: u64) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut without = Vec::new();
+        for chunk in ids.chunks(PIPELINED) {
+            let mut args: Vec<Value> = vec![self.keys().leases().into()];
+            args.extend(chunk.iter().map(|id| Value::from(id.as_str())));
+            let scores: Value = self.client.custom(fred::cmd!("ZMSCORE"), args).await?;
+            let missing = chunk.iter().zip(scores.into_array()).filter(|(_, score)| score.is_null());
+            without.extend(missing.map(|(id, _)| (id.clone(), now)));
+        }
+        Ok(without)
+    }
+
+    /// Gives leases to agents that have none: a plain one what its heartbeat amounts to, a registered one a whole
+    /// one. Returns how many took effect.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn adopt(&self, suspects: &[Suspect]) -> Result<u64, StoreError> {
+        let adopted: Vec<bool> = futures_util::stream::iter(suspects)
+            .map(|suspect| async move {
+                match suspect.plain {
+                    Some(lease) => self.set_lease(&suspect.id, lease, None).await,
+                    None => self.restore(&suspect.id).await,
+                }
+            })
+            .buffered(IN_FLIGHT)
+            .try_collect()
+            .await?;
+        Ok(adopted.into_iter().filter(|&took_effect| took_effect).count() as u64)
+    }
+
+    /// Renews a plain agent's lease to what its heartbeat amounts to. `judged_end` is the lease it was found by.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn renew_plain(&self, suspect: &Suspect, judged_end: u64) -> Result<bool, StoreError> {
+        match suspect.plain {
+            Some(lease) => self.set_lease(&suspect.id, lease, Some(judged_end)).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn set_lease(&self, id: &str, lease: PlainLease, judged: Option<u64>) -> Result<bool, StoreError> {
+        let keys = self.keys();
+        let names = vec![keys.active(), keys.leases(), keys.state(id), keys.first_look(id)];
+        let threshold = self.settings().sweep.orphan_threshold;
+        let look = lease.first_look.map(|look| (look.to_string(), look.kept_until(threshold)));
+        let (look, kept_until) = look.unwrap_or_default();
+        let args = vec![
+            id.into(),
+            text(lease.end),
+            judged.map_or_else(|| Value::from(""), text),
+            look.into(),
+            text(kept_until),
+            text(millis(threshold)),
+        ];
+        Ok(number(&self.run(&self.scripts.adopt, names, args).await?) == Some(1))
+    }
+
+    /// What this fleet's settings say of plain beats.
+    pub(crate) fn plain_rule(&self) -> PlainRule {
+        let settings = self.settings();
+        PlainRule { threshold: settings.sweep.orphan_threshold, lifetime: settings.heartbeat.ttl }
+    }
+
+    async fn restore(&self, id: &str) -> Result<bool, StoreError> {
+        let names = vec![self.keys().active(), self.keys().leases(), self.keys().state(id)];
+        Ok(number(&self.run(&self.scripts.restore, names, vec![id.into()]).await?) == Some(1))
+    }
+
+    /// Completes a suspect on the plain protocol with what its heartbeat, of this length, amounts to.
+    pub(crate) async fn read_beat_of(
+        &self,
+        mut suspect: Suspect,
+        length: u64,
+        now: u64,
+    ) -> Result<Suspect, StoreError> {
+        if suspect.record.is_some() {
+            return Ok(suspect);
+        }
+        let (beat, judged) = self.plain_beat(&suspect.id, length).await?;
+        let mut lease = plain_lease(&beat, None, now, self.plain_rule());
+        if lease.first_look.is_some() {
+            let earlier = self.first_look(&suspect.id).await?;
+            lease = plain_lease(&beat, earlier, now, self.plain_rule());
+        }
+        suspect.last_seen = lease.last_seen;
+        // Without a heartbeat nothing is known but when that was found first.
+        if beat != PlainBeat::Missing {
+            suspect.lease_end = lease.end.min(now);
+        }
+        (suspect.plain, suspect.beat) = (Some(lease), judged);
+        Ok(suspect)
+    }
+
+    /// What was remembered of the heartbeat at an earlier look.
+    async fn first_look(&self, id: &str) -> Result<Option<FirstLook>, StoreError> {
+        let found = value(&self.client.get::<Value, _>(self.keys().first_look(id)).await)?;
+        Ok(found.and_then(|look| look.as_string()).and_then(|look| look.parse().ok()))
+    }
+
+    async fn plain_beat(&self, id: &str, length: u64) -> Result<(PlainBeat, JudgedBeat), StoreError> {
+        let key = self.keys().heartbeat(id);
+        if length == 0 {
+            return Ok((PlainBeat::Missing, JudgedBeat::Missing));
+        }
+        // Before the beat is read: one that comes in between has a new timestamp and an old expiry, which is doubt and no
+        // proof of death.
+        let expires_at = number(&self.client.pexpire_time::<Value, _>(key.as_str()).await?);
+        let raw = if length > MAX_DECODED_LEN as u64 {
+            JudgedBeat::Length(length)
+        } else {
+            match self.client.get::<Value, _>(key.as_str()).await {
+                Ok(value) => value
+                    .into_owned_bytes()
+                    .map_or(JudgedBeat::Missing, |bytes| JudgedBeat::Bytes { bytes, expires_at }),
+                Err(error) if is_wrong_type(&error) => JudgedBeat::Missing,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        if let JudgedBeat::Bytes { bytes, .. } = &raw
+            && let Ok(beat) = codec::decode::<Heartbeat>(bytes)
+            && beat.timestamp.is_some()
+        {
+            return Ok((PlainBeat::Read { beat: Box::new(beat), expires_at }, raw));
+        }
+        let left: i64 = self.client.pttl(key.as_str()).await?;
+        tracing::debug!(agent = ?id, bytes = length, "a heartbeat cannot be read; it counts until its key expires");
+        Ok((PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) }, raw))
+    }
+
+    /// What plain agents left behind, by agent: their keys (`agent:task:<id>…`, `agent:deps:<id>…`; `agent:state:<id>` is
+    /// among the keys that every removal names), and the lists of others on which an agent still stands whose record was
+    /// written over. One SCAN for all of them, compared exactly.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
+        let ids: HashSet<&str> = ids.iter().copied().collect();
+        let mut found: HashMap<String, Vec<String>> = HashMap::new();
+        let mut lists = BTreeSet::new();
+        self.scan_keys(|key| {
+            if let Some(owner) = self.keys().plain_owner(key)
+                && ids.contains(owner)
+                && key != self.keys().state(owner)
+            {
+                found.entry(owner.to_string()).or_default().push(key.to_string());
+            } else if is_list_of_agents(self.keys(), key) {
+                lists.insert(key.to_string());
+            }
+        })
+        .await?;
+        let registered = self.without_readable_record(ids.into_iter()).await?;
+        for (id, lists) in self.lists_of(&registered, &lists).await? {
+            found.entry(id).or_default().extend(lists);
+        }
+        // SCAN may show a key twice.
+        for keys in found.values_mut() {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+        Ok(found)
+    }
+
+    /// Calls `see` with every key of the store that could be ours, without blocking it.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn scan_keys(&self, mut see: impl FnMut(&str)) -> Result<(), StoreError> {
+        let mut at = Some(Str::from("0"));
+        while let Some(cursor) = at {
+            let (page, next) = self.key_page(cursor).await?;
+            page.iter().filter_map(|key| key.as_str()).for_each(&mut see);
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// The next page of keys that could be ours, and where to go on; `None` at the end. Begins at "0".
+    pub(crate) async fn key_page(&self, cursor: Str) -> Result<(Vec<Key>, Option<Str>), StoreError> {
+        let (next, page): (Str, Vec<Key>) =
+            self.client.scan_page(cursor, "*", Some(1_000), None::<ScanType>).await?;
+        let is_end = &*next == "0";
+        Ok((page, (!is_end).then_some(next)))
+    }
+}
+
+/// Whether an id taken from an index can be used in exact key names.
+#[must_use]
+pub fn is_usable(id: &str) -> bool {
+    KeySchema::is_exact(id) && !id.contains('\u{fffd}')
+}

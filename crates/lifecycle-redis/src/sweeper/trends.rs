@@ -1,0 +1,61 @@
+//! Where agents' memory is going, as a sweeper writes it down beside the figures.
+
+use std::time::Duration;
+
+use fred::types::Value;
+use lifecycle_core::memory::leak::{Finding, Trend};
+use lifecycle_core::wire::event::Event;
+use lifecycle_core::wire::ids::Incarnation;
+use lifecycle_core::wire::time::millis;
+
+use crate::agent::life::text;
+use crate::error::StoreError;
+use crate::reply::number;
+use crate::store::Store;
+
+/// After how long without a sweeper that sees it a finding is another episode. Sweepers note what they see each minute.
+const QUIET: Duration = Duration::from_secs(300);
+
+/// What there is to say of an agent's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct TrendNote<'a> {
+    /// The agent.
+    pub id: &'a str,
+    /// Its life; `None` for a plain agent.
+    pub incarnation: Option<Incarnation>,
+    /// Where its memory is going.
+    pub trend: &'a Trend,
+    /// A finding that begins, with its alert: that goes out unless somebody has told of this episode before.
+    pub began: Option<(Finding, &'a Event)>,
+    /// Findings that ended.
+    pub ended: &'a [Finding],
+    /// Findings that go on, one that begins among them.
+    pub lasting: &'a [Finding],
+}
+
+impl Store {
+    /// Writes a trend down beside the memory figures of that life, if they are there. Returns whether the alert was
+    /// published.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn tell_trend(&self, note: TrendNote<'_>) -> Result<bool, StoreError> {
+        let alert = note.began.map(|(_, event)| self.wire.encode(event)).transpose()?.unwrap_or_default();
+        let words =
+            |findings: &[Finding]| findings.iter().map(|one| one.name()).collect::<Vec<_>>().join(" ");
+        let mut args: Vec<Value> = vec![
+            note.incarnation.map(|incarnation| incarnation.to_string()).unwrap_or_default().into(),
+            text(millis(QUIET)),
+            note.began.map_or("", |(finding, _)| finding.name()).into(),
+            Value::Bytes(alert.into()),
+            words(note.ended).into(),
+            words(note.lasting).into(),
+            words(&Finding::ALL).into(),
+        ];
+        let fields = Trend::FIELDS.into_iter().zip(note.trend.values());
+        args.extend(fields.flat_map(|(name, text)| [name.into(), text.into()]));
+        let names = vec![self.keys().memory(note.id), self.keys().state(note.id)];
+        let reply = self.run(&self.scripts.trend, names, args).await?;
+        Ok(number(&reply) == Some(1))
+    }
+}

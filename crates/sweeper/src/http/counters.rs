@@ -1,0 +1,80 @@
+//! What happens is counted where it happens; here the counters are made known, and begin at zero.
+
+use std::time::Duration;
+
+use lifecycle_core::agent::memory_budget::Limit;
+use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::metric::{self, Kind};
+use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::sweep_records::HoldKind;
+use lifecycle_redis::Missed;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::time::interval;
+
+/// Histograms keep every observation until somebody drains them.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// Durations of passes in seconds: an idle one takes less than the first, a large cleanup some seconds.
+const PASSES: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+/// Answers of the store in seconds: on the same machine, in the same network, in trouble.
+const PROBES: [f64; 13] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// The word for an event of a kind that this build does not know, and for a message that is none.
+pub(crate) const UNKNOWN: &str = "unknown";
+
+/// Makes this process's metrics readable. Once per process.
+pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(metric::SWEEP_DURATION.into()), &PASSES)?
+        .set_buckets_for_metric(Matcher::Full(metric::STORE_ROUND_TRIP.into()), &PROBES)?
+        .install_recorder()?;
+    for (name, kind, help) in metric::ALL {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(*name, *help),
+            Kind::Gauge => metrics::describe_gauge!(*name, *help),
+            Kind::Histogram => metrics::describe_histogram!(*name, *help),
+            // Rendered from state.
+            Kind::Untyped => {}
+        }
+    }
+    begin_at_zero();
+    Ok(recorder)
+}
+
+/// Drains histograms for ever.
+pub(crate) async fn keep_small(recorder: &PrometheusHandle) {
+    let mut ticks = interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        recorder.run_upkeep();
+    }
+}
+
+/// A counter that appears with its first event hides that event from `rate()`.
+fn begin_at_zero() {
+    let zero = |name: &'static str, label: &'static str, values: &[&'static str]| {
+        for value in values {
+            metrics::counter!(name, label => *value).absolute(0);
+        }
+    };
+    zero(metric::REAP_OUTCOMES, "outcome", &["cleaned", "refuted", "elsewhere", "failed"]);
+    zero(metric::SWEEP_PASSES, "outcome", &["ok", "held", "failed"]);
+    for kind in HoldKind::ALL {
+        zero(metric::SWEEP_HOLDS, "reason", &[kind.as_str()]);
+    }
+    for fate in ProcessFate::ALL {
+        zero(metric::PROCESS_PROOFS, "outcome", &[fate.as_str()]);
+    }
+    for limit in Limit::ALL {
+        zero(metric::MEMORY_LIMITS, "limit", &[limit.as_str()]);
+    }
+    zero(metric::RECONCILED, "finding", &["unleased", "unindexed"]);
+    zero(metric::BUS_RESYNCS, "reason", &Missed::ALL.map(Missed::as_str));
+    zero(metric::BUS_EVENTS, "event", &[UNKNOWN]);
+    for (_, name) in EventKind::ALL {
+        zero(metric::BUS_EVENTS, "event", &[name]);
+    }
+    for name in [metric::KEYS_DELETED, metric::TASKS_REQUEUED, metric::BEATS, metric::FENCED_WRITES] {
+        metrics::counter!(name).absolute(0);
+    }
+}

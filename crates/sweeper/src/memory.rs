@@ -1,0 +1,6 @@
+//! Memory of the fleet, read beside passes: sampled, and judged for growth and for leaks.
+
+mod census;
+mod fleet_growth;
+mod leak_watch;
+pub(crate) mod sampler;

@@ -1,0 +1,116 @@
+//! Judges the growth of the fleet's memory, and tells people once per leak.
+//!
+//! Every sweeper judges for itself, from what it has read itself. Only telling is shared: a latch in the store lets
+//! one alert through per episode, whoever comes first.
+
+use lifecycle_cli::output;
+use lifecycle_core::memory::fleet_growth::{FleetGrowth, FleetHistory, LeakEpisode, Turn};
+use lifecycle_core::memory::sample::MemorySample;
+use lifecycle_core::settings;
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::memory::Grown;
+use lifecycle_core::wire::time::millis;
+use lifecycle_redis::Store;
+
+use crate::pass::report;
+
+/// One sweeper's judgement of the fleet.
+#[derive(Debug)]
+pub(crate) struct FleetGrowthWatch {
+    history: FleetHistory,
+    episode: LeakEpisode,
+    threshold: u64,
+    /// What the store was not told yet: it did not answer.
+    untold: Option<Turn>,
+}
+
+/// The verdict as of the last reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct GrowthStatus {
+    /// In bytes; `None` until there is something to compare with.
+    pub(crate) growth: Option<i64>,
+    /// Whether a leak is going on.
+    pub(crate) is_leak: bool,
+}
+
+impl FleetGrowthWatch {
+    pub(crate) fn new(memory: &settings::Memory) -> Self {
+        Self {
+            history: FleetHistory::new(millis(memory.leak_window)),
+            episode: LeakEpisode::default(),
+            threshold: memory.leak_threshold.as_u64(),
+            untold: None,
+        }
+    }
+
+    /// Takes in what a reading brought.
+    pub(crate) fn observe(&mut self, samples: &[MemorySample], now: u64, store_memory: Option<u64>) {
+        for sample in samples {
+            self.history.observe(sample);
+        }
+        if let Some(bytes) = store_memory {
+            self.history.observe_store(now, bytes);
+        }
+    }
+
+    /// Forgets who is not there any more.
+    pub(crate) fn retain(&mut self, is_there: impl FnMut(&str) -> bool) {
+        self.history.retain(is_there);
+    }
+
+    /// Judges as of `now` (ms of server time), and tells the store and people what changed.
+    pub(crate) async fn judge(&mut self, store: &Store, now: u64) -> GrowthStatus {
+        let Some(growth) = self.history.judge(now) else {
+            return GrowthStatus { growth: None, is_leak: self.episode.is_on };
+        };
+        if let Err(error) = store.keep_baseline(&growth.baseline).await {
+            tracing::debug!(%error, "the memory baseline was not written");
+        }
+        let turn = self.episode.judge(growth.bytes(), self.threshold);
+        self.tell(store, turn, &growth).await;
+        GrowthStatus { growth: Some(growth.bytes()), is_leak: self.episode.is_on }
+    }
+
+    async fn tell(&mut self, store: &Store, turn: Turn, growth: &FleetGrowth) {
+        match turn {
+            Turn::Began => tracing::warn!(
+                bytes = growth.bytes(),
+                agents = growth.current.total_agents,
+                "the memory of the fleet grew by {} within memory.leak_window; most of all: {}",
+                output::size(growth.bytes().unsigned_abs()),
+                named(growth)
+            ),
+            Turn::Ended => tracing::info!(bytes = growth.bytes(), "the memory of the fleet grows no more"),
+            Turn::Quiet | Turn::Lasts => {}
+        }
+        // A beginning that could not be told is told as long as it lasts, an end until there is something new.
+        let turn = match (self.untold.take(), turn) {
+            (Some(Turn::Began), Turn::Lasts) => Turn::Began,
+            (Some(Turn::Ended), Turn::Quiet) => Turn::Ended,
+            (_, turn) => turn,
+        };
+        let alert = (turn == Turn::Began).then(|| alert(growth));
+        if let Err(error) = store.latch_leak(turn, alert.as_ref()).await {
+            tracing::debug!(%error, "the state of the leak was not told; trying again with the next reading");
+            self.untold = Some(turn);
+        }
+    }
+}
+
+fn alert(growth: &FleetGrowth) -> Event {
+    let mut event = Event::new(EventKind::MemoryLeakDetected, growth.current.timestamp);
+    event.growth = Some(growth.bytes());
+    event.growth_pct = growth.percent();
+    event.baseline = Some(growth.baseline);
+    event.current = Some(growth.current);
+    event.agents.clone_from(&growth.grown);
+    event
+}
+
+fn named(growth: &FleetGrowth) -> String {
+    let most = growth.grown.iter().take(3);
+    let size = |grown: &Grown| output::size(grown.growth.unsigned_abs());
+    most.map(|grown| format!("{:?} (+{})", report::named(&grown.agent_id), size(grown)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,299 @@
+//! Watches each agent's memory for leaks, and tells what is found.
+//!
+//! What is a leak is decided in `lifecycle_core::memory::leak`; here is who is watched, and who hears of it. Every sweeper judges
+//! for itself from what it has read itself. Trends are written beside an agent's memory sampler, where `lifecyclectl
+//! memory` finds them; that is also where the latch is which lets one alert through per episode, whoever comes first.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use futures_util::{StreamExt as _, stream};
+use lifecycle_cli::output;
+use lifecycle_core::memory::leak::{Detector, Finding, KindHistory, LeakVerdict, Trend};
+use lifecycle_core::memory::sample::{MemorySample, RssSample};
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::ids::Incarnation;
+use lifecycle_redis::{Store, TrendNote};
+
+use crate::pass::report::named;
+
+/// Most agents that are watched; each takes less than 4 KB. In larger fleets, who was met first is.
+const MOST: usize = 20_000;
+/// Most kinds that are told apart; whoever comes later shares one history.
+const MOST_KINDS: usize = 1_000;
+/// Time between two notes of a trend, in ms.
+const NOTE_EVERY_MS: u64 = 60_000;
+/// Notes that are on their way at once.
+const AT_ONCE: usize = 32;
+
+/// One sweeper's judgement of each agent.
+#[derive(Debug, Default)]
+pub(crate) struct LeakWatch {
+    watched: HashMap<String, Watched>,
+    kinds: HashMap<String, KindHistory>,
+    is_full: bool,
+}
+
+#[derive(Debug)]
+struct Watched {
+    incarnation: Option<Incarnation>,
+    kind: String,
+    detector: Box<Detector>,
+    noted_at: u64,
+    /// What goes on.
+    findings: Vec<Finding>,
+    untold: Untold,
+}
+
+/// What the store was not told yet.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Untold {
+    began: Option<LeakVerdict>,
+    ended: Vec<Finding>,
+}
+
+impl Untold {
+    fn is_empty(&self) -> bool {
+        self.began.is_none() && self.ended.is_empty()
+    }
+}
+
+/// What there is to write down of one agent.
+#[derive(Debug, PartialEq)]
+struct Note {
+    id: String,
+    incarnation: Option<Incarnation>,
+    trend: Trend,
+    findings: Vec<Finding>,
+    untold: Untold,
+}
+
+impl LeakWatch {
+    /// Takes in what a reading brought.
+    pub(crate) fn observe(&mut self, samples: &[MemorySample]) {
+        for sample in samples {
+            self.observe_one(sample);
+        }
+    }
+
+    fn observe_one(&mut self, sample: &MemorySample) {
+        let kind = self.kind(&sample.kind);
+        if !self.watched.contains_key(&sample.id) && self.watched.len() >= MOST {
+            if !std::mem::replace(&mut self.is_full, true) {
+                tracing::warn!(
+                    watched = MOST,
+                    "the fleet is larger than what is watched for leaks; limits hold for everybody"
+                );
+            }
+            return;
+        }
+        let watched = self.watched.entry(sample.id.clone()).or_insert_with(|| Watched {
+            incarnation: sample.incarnation,
+            kind: kind.clone(),
+            detector: Box::default(),
+            noted_at: 0,
+            findings: Vec::new(),
+            untold: Untold::default(),
+        });
+        if watched.incarnation != sample.incarnation {
+            // Another process: what was noted of the last one went with its keys.
+            watched.detector.restarted();
+            (watched.incarnation, watched.noted_at) = (sample.incarnation, 0);
+            (watched.findings, watched.untold) = (Vec::new(), Untold::default());
+        }
+        watched.kind.clone_from(&kind);
+        let history = self.kinds.entry(kind).or_default();
+        let look = RssSample { at_ms: sample.at, rss_bytes: sample.rss, limit_bytes: sample.limit };
+        let verdict = watched.detector.observe(history, look);
+        let findings = watched.detector.findings();
+        watched.untold.ended.extend(watched.findings.iter().filter(|one| !findings.contains(one)));
+        // One that began and ended before it could be told is told all the same: it happened.
+        watched.untold.began = verdict.or(watched.untold.began);
+        watched.findings = findings;
+    }
+
+    /// The name under which a kind's history is kept.
+    fn kind(&self, name: &str) -> String {
+        if self.kinds.contains_key(name) || self.kinds.len() < MOST_KINDS {
+            name.into()
+        } else {
+            String::new()
+        }
+    }
+
+    /// Forgets who is not there any more. What is usual for their kind stays known.
+    pub(crate) fn retain(&mut self, mut is_there: impl FnMut(&str) -> bool) {
+        self.watched.retain(|id, _| is_there(id));
+        self.is_full &= self.watched.len() >= MOST;
+    }
+
+    /// Agents by what was found of them and goes on, each finding there is.
+    pub(crate) fn findings(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts: BTreeMap<&'static str, u64> =
+            Finding::ALL.iter().map(|finding| (finding.name(), 0)).collect();
+        for finding in self.watched.values().flat_map(|watched| &watched.findings) {
+            *counts.entry(finding.name()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Writes down what changed, and from time to time the trends of those who are `shown` and of those who leak.
+    pub(crate) async fn tell(&mut self, store: &Store, now: u64, shown: &HashSet<&str>) {
+        let notes = self.notes(now, shown);
+        let told: Vec<(String, bool)> = stream::iter(notes)
+            .map(|note| async move { (note.id.clone(), note.tell(store, now).await) })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for (id, is_told) in told {
+            if let Some(watched) = self.watched.get_mut(&id).filter(|_| is_told) {
+                (watched.noted_at, watched.untold) = (now, Untold::default());
+            }
+        }
+    }
+
+    fn notes(&self, now: u64, shown: &HashSet<&str>) -> Vec<Note> {
+        let due = self.watched.iter().filter(|(id, watched)| {
+            let is_shown = !watched.findings.is_empty() || shown.contains(id.as_str());
+            !watched.untold.is_empty() || (is_shown && now.saturating_sub(watched.noted_at) >= NOTE_EVERY_MS)
+        });
+        let notes = due.filter_map(|(id, watched)| {
+            let trend = watched.detector.trend(self.kinds.get(&watched.kind)?)?;
+            let Watched { incarnation, findings, untold, .. } = watched;
+            let (findings, untold) = (findings.clone(), untold.clone());
+            Some(Note { id: id.clone(), incarnation: *incarnation, trend, findings, untold })
+        });
+        notes.collect()
+    }
+}
+
+impl Note {
+    /// Returns whether it was written down. An error costs a try.
+    async fn tell(&self, store: &Store, now: u64) -> bool {
+        let began = self.untold.began.as_ref();
+        let alert = began.map(|verdict| (verdict.finding, alert(&self.id, self.incarnation, verdict, now)));
+        let note = TrendNote {
+            id: &self.id,
+            incarnation: self.incarnation,
+            trend: &self.trend,
+            began: alert.as_ref().map(|(finding, event)| (*finding, event)),
+            ended: &self.untold.ended,
+            lasting: &self.findings,
+        };
+        match store.tell_trend(note).await {
+            Ok(is_first) => {
+                if let Some(verdict) = began.filter(|_| is_first) {
+                    log(&self.id, verdict);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(agent = ?named(&self.id), %error, "a trend was not written down; trying again with the next reading");
+                false
+            }
+        }
+    }
+}
+
+fn alert(id: &str, incarnation: Option<Incarnation>, verdict: &LeakVerdict, now: u64) -> Event {
+    let mut event = Event::new(EventKind::MemoryLeakDetected, now);
+    event.agent_id = Some(id.to_string());
+    event.incarnation = incarnation;
+    event.reason = Some(verdict.finding.name().to_string());
+    event.slope_bytes_per_hour = Some(verdict.slope_bytes_per_hour);
+    event.confidence = Some(verdict.confidence);
+    event.window_ms = Some(verdict.window_ms);
+    event.limit_reached_ms = verdict.limit_reached_ms;
+    event
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A slope of an alert is over 0.
+fn log(id: &str, verdict: &LeakVerdict) {
+    let pace = output::size(verdict.slope_bytes_per_hour.max(0.0) as u64);
+    let left = |at: u64| output::age(at.saturating_sub(verdict.at_ms));
+    let limit = verdict.limit_reached_ms.map(|at| format!("; its limit is reached in {}", left(at)));
+    tracing::warn!(
+        agent = ?named(id),
+        finding = verdict.finding.name(),
+        confidence = format_args!("{:.2}", verdict.confidence),
+        "the memory of an agent grows by {pace} an hour and is not given back{}",
+        limit.unwrap_or_default()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn sample(id: &str, life: u64, at: u64, rss: u64) -> MemorySample {
+        MemorySample {
+            id: id.into(),
+            incarnation: Some(Incarnation(life)),
+            kind: "coder".into(),
+            at,
+            rss,
+            heap_used: 0,
+            limit: None,
+        }
+    }
+
+    /// A steady agent for `quiet` hours, then one that takes 1 GB an hour, sampled every 30 s.
+    fn leaking(id: &str, quiet: u64, hours: u64) -> impl Iterator<Item = MemorySample> {
+        (0..(quiet + hours) * 120).map(move |n| {
+            let at = n * 30_000;
+            let leaked = at.saturating_sub(quiet * HOUR_MS) * 1_000_000_000 / HOUR_MS;
+            sample(id, 1, at, 300_000_000 + n % 7 * 1_000_000 + leaked)
+        })
+    }
+
+    #[test]
+    fn a_leak_is_found_and_noted_and_ends_with_the_life() {
+        let mut leaks = LeakWatch::default();
+        let shown = HashSet::new();
+        for sample in leaking("a", 2, 3) {
+            leaks.observe_one(&sample);
+        }
+        assert_eq!(leaks.findings(), BTreeMap::from([("leak", 1), ("runaway", 0)]));
+        let notes = leaks.notes(5 * HOUR_MS, &shown);
+        let verdict = notes[0].untold.began.unwrap();
+        assert_eq!(
+            (verdict.finding, notes[0].findings.as_slice()),
+            (Finding::Leak, [Finding::Leak].as_slice())
+        );
+        let event = alert("a", Some(Incarnation(1)), &verdict, 7);
+        let slope = event.slope_bytes_per_hour.unwrap();
+        assert!((0.5e9..2e9).contains(&slope) && event.confidence > Some(0.5), "{event:?}");
+        leaks.observe_one(&sample("a", 2, 5 * HOUR_MS, 300_000_000));
+        assert_eq!(leaks.findings()["leak"], 0, "another life");
+        leaks.retain(|_| false);
+        assert!(leaks.watched.is_empty());
+    }
+
+    #[test]
+    fn a_steady_agent_is_noted_where_it_is_shown_and_no_more_than_once_a_minute() {
+        let mut leaks = LeakWatch::default();
+        for sample in leaking("a", 2, 0) {
+            leaks.observe_one(&sample);
+        }
+        let now = 2 * HOUR_MS;
+        assert_eq!(leaks.notes(now, &HashSet::new()), []);
+        let shown = HashSet::from(["a"]);
+        assert_eq!(leaks.notes(now, &shown).len(), 1);
+        leaks.watched.get_mut("a").unwrap().noted_at = now;
+        assert_eq!(leaks.notes(now + NOTE_EVERY_MS - 1, &shown), []);
+        assert_eq!(leaks.notes(now + NOTE_EVERY_MS, &shown).len(), 1);
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_watched() {
+        let mut leaks = LeakWatch::default();
+        for n in 0..MOST + 5 {
+            let mut one = sample(&format!("a{n}"), 1, 1, 1);
+            one.kind = format!("k{n}");
+            leaks.observe_one(&one);
+        }
+        assert!(leaks.is_full);
+        assert_eq!((leaks.watched.len(), leaks.kinds.len()), (MOST, MOST_KINDS + 1));
+    }
+}

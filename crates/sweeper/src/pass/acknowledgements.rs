@@ -1,0 +1,76 @@
+//! Answers to the last call, so that the audit entry of a cleanup says what became of the agent's processes.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lifecycle_core::wire::event::Event;
+use lifecycle_core::wire::ids::Incarnation;
+use lifecycle_core::wire::process_fate::ProcessFate;
+
+/// Answers to the last call: what became of a process, as seen on its own host.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledgements(Mutex<HashMap<String, Answer>>);
+
+#[derive(Debug, Default)]
+struct Answer {
+    incarnation: Option<Incarnation>,
+    process: Option<ProcessFate>,
+}
+
+impl Acknowledgements {
+    /// Answers about this agent are of interest from now on.
+    pub(crate) fn expect(&self, id: &str, incarnation: Option<Incarnation>) {
+        self.lock().insert(id.to_string(), Answer { incarnation, process: None });
+    }
+
+    /// What was answered, if anything; no further answer is of interest.
+    pub(crate) fn take(&self, id: &str) -> Option<ProcessFate> {
+        self.lock().remove(id)?.process
+    }
+
+    /// Takes in an answer. Answers that nobody waits for are dropped.
+    pub(crate) fn note(&self, event: &Event) {
+        let Some(id) = &event.agent_id else { return };
+        if let Some(answer) = self.lock().get_mut(id)
+            && event.incarnation == answer.incarnation
+        {
+            // Who could not tell takes nothing back from who could.
+            let proven = event.process.filter(|process| *process != ProcessFate::Unknown);
+            answer.process = proven.or(answer.process);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lifecycle_core::wire::event::EventKind;
+
+    use super::*;
+
+    fn acknowledged(id: &str, incarnation: u64, process: ProcessFate) -> Event {
+        let mut event = Event::new(EventKind::CleanupAcknowledged, 1);
+        event.agent_id = Some(id.into());
+        event.incarnation = Some(Incarnation(incarnation));
+        event.process = Some(process);
+        event
+    }
+
+    #[test]
+    fn an_answer_counts_only_for_the_life_that_was_called_and_only_while_it_is_expected() {
+        let answers = Acknowledgements::default();
+        answers.note(&acknowledged("a", 7, ProcessFate::Dead));
+        assert_eq!(answers.take("a"), None, "nobody asked");
+        answers.expect("a", Some(Incarnation(7)));
+        answers.note(&acknowledged("a", 6, ProcessFate::Dead));
+        assert_eq!(answers.take("a"), None, "an earlier life");
+        answers.expect("a", Some(Incarnation(7)));
+        answers.note(&acknowledged("a", 7, ProcessFate::Killed));
+        answers.note(&acknowledged("a", 7, ProcessFate::Unknown));
+        assert_eq!(answers.take("a"), Some(ProcessFate::Killed));
+        assert_eq!(answers.take("a"), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! Keeping `agents:active`, `agents:leases` and the records in agreement.
+//!
+//! Agents on the plain protocol list themselves and take themselves off without a lease in mind, and an
+//! index may be lost. Whoever is listed gets a lease; whoever left loses it, with what was left behind.
+
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lifecycle_core::sweep::observation::{Observation, Suspect};
+use lifecycle_core::wire::metric;
+use lifecycle_redis::{Differences, StoreError};
+use tokio::time::sleep;
+
+use crate::events::Wake;
+use crate::pass::report::named;
+use crate::sweeper::Sweeper;
+
+/// Time to the next try when the records could not be compared.
+const RETRY: Duration = Duration::from_secs(5);
+
+impl Sweeper {
+    /// Compares the indexes when their counts say that there may be something new, or when asked to.
+    pub(crate) async fn differences(
+        &self,
+        seen: &Observation,
+        compare: bool,
+    ) -> Result<Differences, StoreError> {
+        if !compare && difference(seen) == self.accepted.load(Ordering::Relaxed) {
+            return Ok(Differences::default());
+        }
+        let found = self.store.compare_indexes(seen.now).await?;
+        for id in &found.unusable {
+            self.report_strange(id);
+        }
+        // What can be helped is accepted only once it was: a store that refuses that (for want of a right, say) is asked
+        // again by the next pass, and not only by the next reconcile.
+        if found.unleased.is_empty() && found.left.is_empty() {
+            self.accept(seen);
+        }
+        Ok(found)
+    }
+
+    /// What is left of the difference cannot be helped: it is no reason to compare again.
+    pub(crate) fn accept(&self, seen: &Observation) {
+        self.accepted.store(difference(seen), Ordering::Relaxed);
+    }
+
+    /// Gives leases to those who have none. That a plain agent gets its first one is the normal course; a registered
+    /// one had a lease, and an index lost it.
+    pub(crate) async fn watch_again(&self, unleased: &[Suspect]) -> Result<(), StoreError> {
+        let (lost, new): (Vec<Suspect>, Vec<Suspect>) =
+            unleased.iter().cloned().partition(|suspect| suspect.record.is_some());
+        self.store.adopt(&new).await?;
+        let restored = self.store.adopt(&lost).await?;
+        metrics::counter!(metric::RECONCILED, "finding" => "unleased").increment(restored);
+        Ok(())
+    }
+
+    /// Plain agents that left. Returns how many keys they had left behind.
+    pub(crate) async fn forget(&self, left: &[Suspect]) -> Result<u64, StoreError> {
+        if left.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<&str> = left.iter().map(|suspect| suspect.id.as_str()).collect();
+        let left_behind = self.store.left_behind(&ids).await?;
+        let mut removed = 0;
+        for id in ids {
+            let keys = left_behind.get(id).map(Vec::as_slice).unwrap_or_default();
+            if let Some(keys) = self.store.forget(id, keys).await? {
+                tracing::debug!(agent = ?named(id), keys, "a plain agent left");
+                removed += keys;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Looks for registered agents that neither index has and for keys that are left behind, now and every
+    /// `sweep.reconcile_interval`. On a task of its own, because it reads the name of every key and nobody shall wait
+    /// for that.
+    pub(crate) async fn keep_reconciled(&self, wake: &Wake) -> Infallible {
+        loop {
+            let wait = match self.look_over(wake).await {
+                Ok(()) => self.settings().sweep.reconcile_interval,
+                Err(error) => {
+                    tracing::debug!(%error, "records and indexes could not be compared");
+                    RETRY
+                }
+            };
+            sleep(wait).await;
+        }
+    }
+
+    /// Whom the indexes lost first, so that what they own is not taken for residue.
+    async fn look_over(&self, wake: &Wake) -> Result<(), StoreError> {
+        let restored = self.reconcile().await?;
+        if restored > 0 {
+            tracing::warn!(restored, "registered agents were missing from the indexes and are watched again");
+            wake.now.notify_one();
+        }
+        let keys = self.count_residue().await?;
+        if keys > 0 {
+            tracing::warn!(
+                keys,
+                "keys are left behind without a living owner; `lifecyclectl verify` names them"
+            );
+        }
+        self.found_residue(keys);
+        Ok(())
+    }
+
+    /// Puts registered agents back that the indexes lost. Returns how many.
+    pub(crate) async fn reconcile(&self) -> Result<u64, StoreError> {
+        let lost = self.store.unlisted(self.store.server_time().await?).await?;
+        let restored = self.store.adopt(&lost).await?;
+        metrics::counter!(metric::RECONCILED, "finding" => "unindexed").increment(restored);
+        Ok(restored)
+    }
+}
+
+fn difference(seen: &Observation) -> i64 {
+    i64::try_from(seen.active).unwrap_or(i64::MAX) - i64::try_from(seen.leases).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,187 @@
+//! What a pass did: counted as it happens, then told to people, to the bus, to the store and to Prometheus.
+
+use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lifecycle_cli::output::count;
+use lifecycle_core::sweep::brake::Holding;
+use lifecycle_core::sweep::observation::Suspect;
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::ids::MAX_NAME_LEN;
+use lifecycle_core::wire::metric;
+use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome, Reason};
+use lifecycle_redis::{Removed, StoreError};
+
+use crate::sweeper::Sweeper;
+
+/// Most orphans listed in an event.
+const LISTED: usize = 100;
+/// Most ids in a log line.
+const NAMED: usize = 10;
+
+/// The result of a pass under way.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    now: u64,
+    result: OrphanCleanupResult,
+}
+
+impl Tally {
+    pub(crate) fn new(now: u64, healthy: u64, forgotten: u64, dry_run: bool) -> Self {
+        metrics::counter!(metric::KEYS_DELETED).increment(forgotten);
+        Self {
+            now,
+            result: OrphanCleanupResult {
+                healthy_agents: healthy,
+                keys_deleted: forgotten,
+                dry_run,
+                ..OrphanCleanupResult::default()
+            },
+        }
+    }
+
+    /// Server time in ms when the pass looked.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    pub(crate) fn add(&mut self, suspect: &Suspect, reason: Reason, outcome: OrphanOutcome) {
+        let name = match outcome {
+            OrphanOutcome::Cleaned => Some("cleaned"),
+            OrphanOutcome::Refuted => Some("refuted"),
+            OrphanOutcome::Elsewhere => Some("elsewhere"),
+            OrphanOutcome::Failed => Some("failed"),
+            OrphanOutcome::Detected | OrphanOutcome::Held => None,
+        };
+        if let Some(name) = name {
+            metrics::counter!(metric::REAP_OUTCOMES, "outcome" => name).increment(1);
+        }
+        self.result.add(suspect.as_orphan(reason, self.now, outcome));
+    }
+
+    pub(crate) fn add_cleaned(&mut self, suspect: &Suspect, reason: Reason, removed: Removed) {
+        metrics::counter!(metric::KEYS_DELETED).increment(removed.keys_deleted);
+        metrics::counter!(metric::TASKS_REQUEUED).increment(removed.tasks_requeued);
+        self.result.keys_deleted += removed.keys_deleted;
+        self.result.tasks_requeued += removed.tasks_requeued;
+        self.add(suspect, reason, OrphanOutcome::Cleaned);
+    }
+}
+
+impl Sweeper {
+    /// Ends a pass: watermark and hold, `orphans_detected`, the log and the metrics.
+    pub(crate) async fn report(
+        &self,
+        tally: Tally,
+        hold: Option<Holding>,
+        took: Duration,
+    ) -> Result<OrphanCleanupResult, StoreError> {
+        let Tally { now, mut result } = tally;
+        result.hold = hold.map(|hold| hold.to_string());
+        if result.dry_run {
+            return Ok(result);
+        }
+        self.store.end_pass(&self.id, now, hold.as_ref().map(|hold| (hold, result.held))).await?;
+        let began = self.note_hold(hold, &result);
+        log(&result);
+        if began || result.orphans_detected > result.held + result.elsewhere {
+            self.say(detected(&result, now)).await;
+        }
+        self.pass_gauges.passed(&result);
+        if hold.is_none() {
+            self.health.held_nothing();
+        }
+        measure(&result, took);
+        Ok(result)
+    }
+
+    /// Logs the beginning and the end of a hold. Returns whether it begins.
+    fn note_hold(&self, hold: Option<Holding>, result: &OrphanCleanupResult) -> bool {
+        let was = self.holding.swap(hold.is_some(), Ordering::Relaxed);
+        if let Some(hold) = hold.filter(|_| !was) {
+            metrics::counter!(metric::SWEEP_HOLDS, "reason" => hold.reason.kind().as_str()).increment(1);
+        }
+        let is_limiting = hold.is_some_and(|hold| hold.a_minute.is_some());
+        if !self.limiting.swap(is_limiting, Ordering::Relaxed)
+            && let Some(hold) = hold.filter(|_| is_limiting)
+        {
+            tracing::warn!(
+                held = result.held,
+                cleaned = result.orphans_cleaned,
+                "reaping goes on slowly: {hold}"
+            );
+        }
+        match (&result.hold, was) {
+            (Some(reason), false) => {
+                tracing::warn!(
+                    held = result.held,
+                    "reaping is held: {reason}; they stay until they beat, the store was watched long enough, or \
+                     sweep.hold_timeout is over; `lifecyclectl hold release` goes on at once"
+                );
+                true
+            }
+            (None, true) => {
+                tracing::info!("reaping goes on: nobody is held any more");
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+fn detected(result: &OrphanCleanupResult, now: u64) -> Event {
+    let mut event = Event::new(EventKind::OrphansDetected, now);
+    event.count = Some(result.orphans_detected);
+    event.orphans = result.orphans.iter().take(LISTED).cloned().collect();
+    event
+}
+
+fn log(result: &OrphanCleanupResult) {
+    if result.orphans_cleaned == 0 {
+        return;
+    }
+    let cleaned: Vec<String> = result
+        .orphans
+        .iter()
+        .filter(|orphan| orphan.outcome == OrphanOutcome::Cleaned)
+        .take(NAMED)
+        .map(|orphan| format!("{:?} ({})", named(&orphan.agent_id), orphan.reason))
+        .collect();
+    let further = result.orphans_cleaned - cleaned.len() as u64;
+    let further = if further > 0 { format!(" and {further} more") } else { String::new() };
+    tracing::info!(
+        keys = result.keys_deleted,
+        tasks = result.tasks_requeued,
+        healthy = result.healthy_agents,
+        "cleaned up {}: {}{further}",
+        count(result.orphans_cleaned, "orphan"),
+        cleaned.join(", ")
+    );
+}
+
+/// An id for a log line: cut to the length that one of ours can have. Others may have written anything.
+pub(crate) fn named(id: &str) -> Cow<'_, str> {
+    match (id.char_indices().nth(MAX_NAME_LEN - 1), id.chars().nth(MAX_NAME_LEN)) {
+        (Some((end, _)), Some(_)) => format!("{}…", &id[..end]).into(),
+        _ => id.into(),
+    }
+}
+
+fn measure(result: &OrphanCleanupResult, took: Duration) {
+    let outcome = if result.hold.is_some() { "held" } else { "ok" };
+    metrics::counter!(metric::SWEEP_PASSES, "outcome" => outcome).increment(1);
+    metrics::histogram!(metric::SWEEP_DURATION).record(took.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_any_length_takes_no_more_of_a_log_line_than_one_of_ours() {
+        let ours = "a".repeat(MAX_NAME_LEN);
+        assert_eq!(named(&ours), ours);
+        assert_eq!(named(&"é".repeat(100_000)), "é".repeat(MAX_NAME_LEN - 1) + "…");
+    }
+}

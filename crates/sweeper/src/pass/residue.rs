@@ -1,0 +1,37 @@
+//! Counts what is left behind: keys of ours that nobody living owns.
+//!
+//! It looks as `lifecyclectl verify` does, and twice: what a registration or a cleanup was just about to write or remove
+//! is in order at the second look. Agents that are dead and wait for cleanup are no residue; they are counted as orphans.
+//! In a large store nearly every key has an owner whose lease runs; those are sorted out by name, page by page, and only
+//! the rest is read and judged.
+
+use lifecycle_core::sweep::residue::{self, Residue, Why};
+use lifecycle_redis::StoreError;
+
+use crate::sweeper::Sweeper;
+
+impl Sweeper {
+    /// Looks for residue, twice. Returns how many keys it is.
+    pub(crate) async fn count_residue(&self) -> Result<u64, StoreError> {
+        let suspects = self.store.possible_residue().await?;
+        let first = self.left_behind_of(&suspects).await?;
+        if first.is_empty() {
+            return Ok(0);
+        }
+        // A plain agent's beat and membership, say, are not written at once: it gets as long as a last call.
+        tokio::time::sleep(self.settings().sweep.grace).await;
+        let mut again = self.left_behind_of(&suspects).await?;
+        residue::confirm(&first, &mut again);
+        if let Some(finding) = again.first() {
+            tracing::debug!(key = finding.key, detail = finding.detail, "a key is left behind");
+        }
+        Ok(again.len() as u64)
+    }
+
+    async fn left_behind_of(&self, keys: &[String]) -> Result<Vec<Residue>, StoreError> {
+        let seen = self.store.inventory_of(keys).await?;
+        let mut found = residue::find(self.store.keys(), &seen);
+        found.retain(|finding| finding.member.is_none() && finding.why != Why::Orphan);
+        Ok(found)
+    }
+}

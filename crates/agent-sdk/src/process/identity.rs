@@ -74,7 +74,9 @@ pub(crate) struct Stat {
 
 impl Stat {
     pub(crate) fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        // Not as a string: the kernel cuts a command's name to 15 bytes, in the middle of a letter if need be, and a
+        // living process that cannot be read would pass for one that has ended.
+        Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
     }
 
     pub(crate) fn process(&self, pid: u32) -> ProcessId {
@@ -108,6 +110,17 @@ mod tests {
         };
         assert_eq!([zombie("1"), zombie("3")].map(|stat| stat.unwrap().is_zombie), [true, false]);
         assert!(Stat::parse("42 (x").is_none());
+    }
+
+    #[test]
+    fn a_name_that_the_kernel_cut_within_a_letter_makes_nobody_dead() {
+        let named = std::thread::spawn(|| {
+            let own = fs::read_link("/proc/thread-self").unwrap();
+            let tid = own.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            fs::write("/proc/thread-self/comm", "abcdefghijklmn\u{e9}").unwrap();
+            Stat::read(tid).is_some()
+        });
+        assert!(named.join().unwrap());
     }
 
     #[test]

@@ -8,8 +8,9 @@ use super::is_secret;
 
 /// Through `/proc/self/mem`, which is how safe code writes to memory that it does not own in Rust's sense.
 pub(super) fn overwrite(flag: &str) -> io::Result<()> {
-    let stat = match std::fs::read_to_string("/proc/self/stat") {
-        Ok(stat) => stat,
+    // Bytes: the kernel cuts a program's name to 15 of them, within a letter if need be.
+    let stat = match std::fs::read("/proc/self/stat") {
+        Ok(stat) => String::from_utf8_lossy(&stat).into_owned(),
         // Where it is not mounted, nobody reads anything there.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),

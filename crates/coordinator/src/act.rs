@@ -233,9 +233,8 @@ impl Sprint {
                 Process::Running | Process::GivenUp { .. } => continue,
             };
             let Some(record) = &slot.record else { continue };
-            let is_over = record.ended.is_some() || slot.has_ended(record.incarnation);
             let is_news = slot.told_held != Some(record.incarnation);
-            if !is_over && is_news && now.saturating_sub(since) >= HELD_AFTER {
+            if !slot.is_over(record) && is_news && now.saturating_sub(since) >= HELD_AFTER {
                 slot.told_held = Some(record.incarnation);
                 held.push(held_line(agent.id.as_str(), record));
             }

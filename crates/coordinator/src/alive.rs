@@ -23,10 +23,8 @@ pub async fn ask(epic: &EpicId, settings: &Settings) -> anyhow::Result<u8> {
     let id = epic.coordinator()?;
     let view = store.agent(id.as_str()).await.map_err(of_store)?;
     let now = store.server_time().await.map_err(of_store)?;
-    let lives = view.is_some_and(|view| {
-        let ended = view.record.as_ref().is_none_or(|record| record.ended.is_some());
-        !ended && view.lease_end.is_some_and(|end| end > now)
-    });
+    // Only a registered one coordinates anything.
+    let lives = view.is_some_and(|view| view.record.is_some() && view.signs_of_life().is_alive(now));
     if lives {
         return Ok(exit::OK);
     }

@@ -240,7 +240,7 @@ fn holder(slot: &Slot, record: &AgentRecord, coordinator: &AgentId) -> IdHolder 
     let life = record.incarnation;
     if slot.life() == Some(life) {
         IdHolder::Own
-    } else if record.ended.is_some() || slot.has_ended(life) {
+    } else if slot.is_over(record) {
         IdHolder::Dead
     } else if record.parent.as_deref() != Some(coordinator.as_str()) {
         IdHolder::Stranger

@@ -110,6 +110,11 @@ impl Slot {
         self.ended.as_ref().is_some_and(|ended| ended.life == life)
     }
 
+    /// Whether the registration that holds its id is of a life whose end is proven.
+    pub(crate) fn is_over(&self, record: &AgentRecord) -> bool {
+        record.ended.is_some() || self.has_ended(record.incarnation)
+    }
+
     /// The life of the running process, once the store has shown it.
     pub(crate) fn life(&self) -> Option<Incarnation> {
         self.child.as_ref()?.incarnation

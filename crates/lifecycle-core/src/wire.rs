@@ -1,5 +1,6 @@
 //! What is written and read: the ground that everything else stands on, and that imports nothing of it.
 
+pub mod audit;
 pub mod codec;
 pub mod event;
 pub mod ids;
@@ -12,4 +13,4 @@ pub mod record;
 pub mod sweep_records;
 pub mod task;
 pub mod time;
-pub(crate) mod word_enum;
+pub mod word_enum;

@@ -7,7 +7,6 @@
 
 mod listening;
 
-use std::fmt;
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
@@ -17,6 +16,7 @@ use lifecycle_core::wire::codec::decode;
 use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::AgentId;
 use lifecycle_core::wire::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
+use lifecycle_core::wire::word_enum::word_enum;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -51,43 +51,29 @@ pub enum Hint {
     },
 }
 
-/// Why something may have been missed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missed {
-    /// The subscription has just begun (again).
-    Subscribed,
-    /// The connection was away.
-    Reconnected,
-    /// Events came faster than they were read.
-    Overrun,
-    /// They came faster than the connection passed them on.
-    Lagged,
-}
-
-impl Missed {
-    /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Subscribed, Self::Reconnected, Self::Overrun, Self::Lagged];
-
-    /// A word for metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Subscribed => "subscribed",
-            Self::Reconnected => "reconnected",
-            Self::Overrun => "overrun",
-            Self::Lagged => "lagged",
-        }
+word_enum! {
+    /// Why something may have been missed.
+    Missed, "reason to look again" {
+        /// The subscription has just begun (again).
+        Subscribed = "subscribed",
+        /// The connection was away.
+        Reconnected = "reconnected",
+        /// Events came faster than they were read.
+        Overrun = "overrun",
+        /// They came faster than the connection passed them on.
+        Lagged = "lagged",
     }
 }
 
-/// In words, for people.
-impl fmt::Display for Missed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Missed {
+    /// For people.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
             Self::Overrun => "events came faster than they were read",
             Self::Lagged => "the subscriber fell behind",
-            other => other.as_str(),
-        })
+            Self::Subscribed | Self::Reconnected => self.as_str(),
+        }
     }
 }
 

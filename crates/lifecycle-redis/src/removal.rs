@@ -8,6 +8,7 @@ use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::sweep::observation::{JudgedBeat, Suspect};
+use lifecycle_core::wire::audit::AuditKind;
 use lifecycle_core::wire::event::EventKind;
 use lifecycle_core::wire::keys::KeySchema;
 use lifecycle_core::wire::orphan::Reason;
@@ -97,7 +98,7 @@ struct RemoveArguments<'a> {
     reason: &'a str,
     by: &'a str,
     format: &'static str,
-    entry: &'static str,
+    entry: AuditKind,
     event: &'static str,
     task_prefix: String,
     has_sprint: bool,
@@ -137,7 +138,8 @@ impl Store {
             let is_forgotten = generation.as_deref() != Some(life.generation.as_str());
             return Ok(is_forgotten.then_some(Removed { keys_deleted: 0, tasks_requeued: 0 }));
         };
-        let mut args = self.remove_arguments(life.id.as_str(), Some(&record), cause.as_str(), "release");
+        let mut args =
+            self.remove_arguments(life.id.as_str(), Some(&record), cause.as_str(), AuditKind::Release);
         args.incarnation = life.incarnation.to_string();
         args.event = EventKind::AgentShutdown.as_str();
         args.process = process;
@@ -157,7 +159,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store cannot answer; the next pass goes on where it stopped.
     pub async fn reap(&self, reap: &Reap<'_>) -> Result<ReapOutcome, StoreError> {
-        let mut args = self.remove_arguments(reap.id, reap.record, reap.reason.as_str(), "cleanup");
+        let mut args = self.remove_arguments(reap.id, reap.record, reap.reason.as_str(), AuditKind::Cleanup);
         args.by = reap.by;
         args.process = reap.process;
         args.cost = reap.reason.cost().as_str();
@@ -185,7 +187,8 @@ impl Store {
     /// # Errors
     /// As [`Store::reap`].
     pub async fn reap_replaced(&self, id: &str, earlier: &AgentRecord) -> Result<ReapOutcome, StoreError> {
-        let mut args = self.remove_arguments(id, Some(earlier), Reason::StaleHeartbeat.as_str(), "cleanup");
+        let mut args =
+            self.remove_arguments(id, Some(earlier), Reason::StaleHeartbeat.as_str(), AuditKind::Cleanup);
         args.by = id;
         args.force = true;
         args.children_told = true;
@@ -199,7 +202,7 @@ impl Store {
         id: &'a str,
         record: Option<&AgentRecord>,
         reason: &'a str,
-        entry: &'static str,
+        entry: AuditKind,
     ) -> RemoveArguments<'a> {
         RemoveArguments {
             agent_id: id,

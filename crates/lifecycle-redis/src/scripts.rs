@@ -6,9 +6,12 @@
 use std::fmt::Write as _;
 
 use fred::types::scripts::Script as Source;
+use lifecycle_core::memory::fleet_growth::LeakTurn;
+use lifecycle_core::wire::audit::AuditKind;
 use lifecycle_core::wire::event::{EVENT_VERSION, EventKind};
 use lifecycle_core::wire::keys::{AGENT_CHANNEL_PREFIX, ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::record::{AgentState, Order};
 use lifecycle_core::wire::sweep_records::PASS;
 use lifecycle_core::wire::task::{Cost, TaskState};
 
@@ -95,21 +98,29 @@ fn prelude() -> String {
          local EVENT_VERSION, PROCESS_EXITED, PASS = {EVENT_VERSION}, '{}', '{PASS}'\nlocal EVENT = {{",
         Reason::ProcessExited
     );
-    for (_, name) in EventKind::ALL {
+    for name in EventKind::written() {
         let _ = write!(text, "{name} = '{name}', ");
     }
     text.push_str("}\nlocal ADDRESSED = {");
-    for (_, name) in EventKind::ALL.iter().filter(|(kind, _)| kind.is_addressed()) {
+    for name in EventKind::written().filter(|kind| kind.is_addressed()) {
         let _ = write!(text, "{name} = true, ");
     }
     text.push_str("}\n");
-    words(&mut text, "TASK_STATE", TaskState::ALL, TaskState::as_str);
-    words(&mut text, "COST", Cost::ALL, Cost::as_str);
+    word_table(&mut text, "TASK_STATE", TaskState::ALL, TaskState::as_str);
+    word_table(&mut text, "COST", Cost::ALL, Cost::as_str);
+    word_table(&mut text, "ORDER", Order::ALL, Order::as_str);
+    word_table(&mut text, "AUDIT", AuditKind::ALL, AuditKind::as_str);
+    word_table(&mut text, "LEAK", LeakTurn::ALL, LeakTurn::as_str);
+    text.push_str("local TAKES_WORK = {");
+    for state in AgentState::ALL.iter().filter(|state| state.takes_work()) {
+        let _ = write!(text, "{state} = true, ");
+    }
+    text.push_str("}\n");
     text
 }
 
 /// A table of the words of an enum, each under its own name.
-fn words<T: Copy>(text: &mut String, table: &str, all: &[T], word: fn(T) -> &'static str) {
+fn word_table<T: Copy>(text: &mut String, table: &str, all: &[T], word: fn(T) -> &'static str) {
     let _ = write!(text, "local {table} = {{");
     for value in all {
         let _ = write!(text, "{0} = '{0}', ", word(*value));

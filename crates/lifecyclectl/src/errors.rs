@@ -2,6 +2,7 @@
 
 use anyhow::anyhow;
 use lifecycle_cli::exit::{self, ExitWith as _};
+use lifecycle_core::wire::audit::AuditKind;
 use lifecycle_redis::{LogEntry, Store, StoreError};
 
 use crate::wording;
@@ -28,7 +29,7 @@ async fn last_word(store: &Store, id: &str) -> Result<Option<String>, StoreError
     let now = store.server_time().await?;
     let log = store.log(wording::LOG_DEPTH).await?;
     // What was found of its processes is written behind the removal, and tells not how it went.
-    let is_removal = |entry: &LogEntry| entry.fields.get("type").is_none_or(|kind| kind != "acknowledge");
+    let is_removal = |entry: &LogEntry| wording::kind_of(entry) != Some(AuditKind::Acknowledge);
     let entry = log.into_iter().find(|entry| wording::is_about(entry, id) && is_removal(entry));
     Ok(entry.map(|entry| wording::farewell(&entry, now)))
 }

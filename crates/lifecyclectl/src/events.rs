@@ -90,7 +90,7 @@ async fn follow(store: &Store, shape: Shape, heartbeats: bool) -> anyhow::Result
                 subscribed = true;
                 note(&format!("following {LIFECYCLE_CHANNEL} and {ALERT_CHANNEL} at {}", store.url()));
             }
-            Hint::Resync(why) => note(&format!("{why}: some events may be missing here")),
+            Hint::Resync(why) => note(&format!("{}: some events may be missing here", why.in_words())),
             Hint::Rubbish { channel, problem } => {
                 note(&format!("a message on {channel} is no event and was left out: {problem}"));
             }

@@ -6,6 +6,7 @@ use lifecycle_cli::output::age;
 use lifecycle_core::agent::liveness::{Standing, SweeperAbsence, sweeper_absence};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sweep::observation::Observation;
+use lifecycle_core::wire::audit::AuditKind;
 use lifecycle_core::wire::sweep_records::Hold;
 use lifecycle_redis::LogEntry;
 
@@ -49,12 +50,17 @@ pub(crate) fn is_about(entry: &LogEntry, id: &str) -> bool {
     entry.fields.get("agentId").is_some_and(|agent| agent == id)
 }
 
+/// What a log entry tells of; `None` for a word of another version.
+pub(crate) fn kind_of(entry: &LogEntry) -> Option<AuditKind> {
+    entry.fields.get("type").and_then(|kind| kind.parse().ok())
+}
+
 /// What became of an agent: `it was cleaned up 3m ago by sweeper-1 (stale_heartbeat)`.
 pub(crate) fn farewell(entry: &LogEntry, now: u64) -> String {
     let field = |name: &str| entry.fields.get(name).map(String::as_str).unwrap_or_default();
     let ago = age(now.saturating_sub(written_at(entry)));
-    match field("type") {
-        "release" => format!("it left by itself {ago} ago ({})", field("reason")),
+    match kind_of(entry) {
+        Some(AuditKind::Release) => format!("it left by itself {ago} ago ({})", field("reason")),
         _ => format!("it was cleaned up {ago} ago by {} ({})", field("by"), field("reason")),
     }
 }
@@ -72,7 +78,7 @@ fn hold(seen: &Observation) -> Option<String> {
 
 /// The hold in force: one that an operator released is none.
 pub(crate) fn held(seen: &Observation) -> Option<&Hold> {
-    seen.hold.as_ref().filter(|hold| hold.released_until.is_none_or(|until| until <= seen.now))
+    seen.hold.as_ref().filter(|hold| !hold.is_released(seen.now))
 }
 
 /// That no sweeper is at work, in words; `None` while one is.

@@ -19,6 +19,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use lifecycle_core::agent::liveness::sweeper_patience;
 use lifecycle_core::wire::metric;
 use lifecycle_redis::Listening;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -121,7 +122,7 @@ impl Pages {
         if !self.sweeper.watch.is_answering() {
             return Some(format!("the store at {} does not answer", self.sweeper.store.url()));
         }
-        let limit = self.sweeper.settings().sweep.interval * 2 + Duration::from_secs(10);
+        let limit = sweeper_patience(self.sweeper.settings().sweep.interval);
         match self.sweeper.health.since_pass() {
             None => return Some("no pass was made yet".into()),
             Some(ago) if ago > limit => {

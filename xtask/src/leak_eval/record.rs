@@ -70,7 +70,7 @@ impl Recorded {
             Outcome::Judged { first: None, .. } => format!("no alert{}", self.judgement()),
             Outcome::Judged { first: Some(verdict), .. } => format!(
                 "{} after {:.1} h at {:.0} MB/h{}",
-                verdict.finding.name(),
+                verdict.finding.as_str(),
                 verdict.at_ms as f64 / 3.6e6,
                 verdict.slope_bytes_per_hour / 1e6,
                 self.judgement()

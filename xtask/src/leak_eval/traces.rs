@@ -70,7 +70,7 @@ mod tests {
             .flat_map(|(trace, verdicts)| {
                 verdicts
                     .into_iter()
-                    .map(|verdict| (verdict.at_ms, trace.id.clone(), verdict.finding.name().to_owned()))
+                    .map(|verdict| (verdict.at_ms, trace.id.clone(), verdict.finding.as_str().to_owned()))
             })
             .collect();
         said.sort();

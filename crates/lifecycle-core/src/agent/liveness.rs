@@ -28,6 +28,12 @@ pub struct SignsOfLife {
     pub heartbeat_until: Option<u64>,
 }
 
+/// Whether a lease that ends at `end` runs at `now`, both in ms of server time: it is over at its last ms.
+#[must_use]
+pub fn runs(end: u64, now: u64) -> bool {
+    end > now
+}
+
 /// Whether an agent lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing<'a> {
@@ -60,7 +66,7 @@ impl SignsOfLife {
             None => self.lease_end.max(self.heartbeat_until),
         };
         match until {
-            Some(until) if until > now => Standing::Alive { until },
+            Some(until) if runs(until, now) => Standing::Alive { until },
             Some(since) => Standing::Over { since },
             None => Standing::Silent,
         }
@@ -72,6 +78,9 @@ impl SignsOfLife {
         matches!(self.standing(now), Standing::Alive { .. })
     }
 }
+
+/// A pass over a large fleet, or through a store in trouble, takes no longer than this.
+const SLOW_PASS: Duration = Duration::from_secs(10);
 
 /// Why nobody is taken to be sweeping.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,12 +103,19 @@ pub enum SweeperAbsence {
     },
 }
 
-/// Whether nobody is sweeping, and why; `None` while somebody is. A pass that is no longer ago than two `interval`s
-/// (`sweep.interval`) is a sweeper at work, or as good as one: a pass from cron counts, too.
+/// How long ago the last pass of a sweeper that is at work can be: two of its `interval`s (`sweep.interval`), and time for
+/// a slow pass where these are short.
+#[must_use]
+pub fn sweeper_patience(interval: Duration) -> Duration {
+    (interval * 2).max(SLOW_PASS)
+}
+
+/// Whether nobody is sweeping, and why; `None` while somebody is. A pass within the [`sweeper_patience`] is a sweeper at
+/// work, or as good as one: a pass from cron counts, too.
 #[must_use]
 pub fn sweeper_absence(mark: Option<&Watermark>, now: u64, interval: Duration) -> Option<SweeperAbsence> {
     let Some(mark) = mark else { return Some(SweeperAbsence::Never) };
-    let patience = millis(interval).saturating_mul(2);
+    let patience = millis(sweeper_patience(interval));
     let is_fresh = |at: u64| now.saturating_sub(at) <= patience;
     let left = mark.left.as_ref().filter(|(by, at)| *by == mark.by && *at >= mark.at);
     if mark.passes.iter().any(|(_, at)| is_fresh(*at)) || (left.is_none() && is_fresh(mark.at)) {

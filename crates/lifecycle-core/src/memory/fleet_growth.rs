@@ -20,6 +20,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::memory::sample::MemorySample;
 use crate::wire::ids::Incarnation;
 use crate::wire::memory::{Grown, MemoryStats};
+use crate::wire::word_enum::word_enum;
 
 /// Samples that are kept per window. A baseline is as old as the window, and at most this part of it older than it
 /// would be with every sample kept.
@@ -210,30 +211,31 @@ pub struct LeakEpisode {
     pub is_on: bool,
 }
 
-/// What a look changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// There is no leak.
-    Quiet,
-    /// One begins: time for an alert.
-    Began,
-    /// It goes on.
-    Lasts,
-    /// It is over.
-    Ended,
+word_enum! {
+    /// What a reading changed about the leak.
+    LeakTurn, "turn of a leak" {
+        /// There is no leak.
+        Quiet = "quiet",
+        /// One begins: time for an alert.
+        Began = "began",
+        /// It goes on.
+        Lasts = "lasts",
+        /// It is over.
+        Ended = "ended",
+    }
 }
 
 impl LeakEpisode {
     /// Takes in the growth as of now, in bytes.
-    pub fn judge(&mut self, growth: i64, threshold: u64) -> Turn {
+    pub fn judge(&mut self, growth: i64, threshold: u64) -> LeakTurn {
         let threshold = i64::try_from(threshold).unwrap_or(i64::MAX);
         let was = self.is_on;
         self.is_on = if was { growth > threshold / 2 } else { growth > threshold };
         match (was, self.is_on) {
-            (false, false) => Turn::Quiet,
-            (false, true) => Turn::Began,
-            (true, true) => Turn::Lasts,
-            (true, false) => Turn::Ended,
+            (false, false) => LeakTurn::Quiet,
+            (false, true) => LeakTurn::Began,
+            (true, true) => LeakTurn::Lasts,
+            (true, false) => LeakTurn::Ended,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a pass observes: the indexes, and every agent whose lease seems to be over.
 
+use crate::agent::liveness::runs;
 use crate::agent::plain_lease::PlainLease;
 use crate::wire::ids::Incarnation;
 use crate::wire::orphan::{Orphan, OrphanOutcome, Reason};
@@ -100,7 +101,7 @@ impl Suspect {
     /// Whether a plain agent's heartbeat says that it is alive although its lease is over.
     #[must_use]
     pub fn is_alive(&self, now: u64) -> bool {
-        self.plain.is_some_and(|lease| lease.end > now)
+        self.plain.is_some_and(|lease| runs(lease.end, now))
     }
 
     /// Why it would be reaped.

@@ -4,34 +4,33 @@
 //! The first byte tells them apart: JSON objects start with `{`, MessagePack maps never do (`0x7b` is a
 //! small integer there).
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+
+use crate::wire::word_enum::word_enum;
 
 /// Values above this many bytes are not decoded: no beat or event of ours comes near it, and a reader
 /// must not be made to hold whatever somebody else wrote.
 pub const MAX_DECODED_LEN: usize = 64 * 1024;
 
-/// How values are written. Reading accepts both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Wire {
-    /// MessagePack maps with named fields.
-    #[default]
-    MsgPack,
-    /// JSON objects with the same fields.
-    Json,
+word_enum! {
+    /// How values are written. Reading accepts both.
+    Wire, "wire format" {
+        /// MessagePack maps with named fields.
+        MsgPack = "msgpack",
+        /// JSON objects with the same fields.
+        Json = "json",
+    }
+}
+
+#[allow(clippy::derivable_impls)] // The macro knows of no default.
+impl Default for Wire {
+    fn default() -> Self {
+        Self::MsgPack
+    }
 }
 
 impl Wire {
-    /// The name the scripts know the format by.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MsgPack => "msgpack",
-            Self::Json => "json",
-        }
-    }
-
     /// Encodes a value with named fields.
     ///
     /// # Errors

@@ -9,73 +9,59 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::wire::ids::Incarnation;
 use crate::wire::memory::{Grown, MemoryStats};
 use crate::wire::process_fate::ProcessFate;
+use crate::wire::word_enum::word_enum;
 
 /// Version of the event format written by this build.
 pub const EVENT_VERSION: u32 = 1;
 
-macro_rules! event_kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
-        /// What happened. `Unknown` stands for types of newer versions and other writers.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
-        #[non_exhaustive]
-        pub enum EventKind {
-            $($(#[$doc])* #[serde(rename = $name)] $kind,)*
-            /// A type this build does not know. Never written.
-            #[default]
-            #[serde(other)]
-            Unknown,
-        }
-
-        impl EventKind {
-            /// Every kind that is written, with its name on the wire.
-            pub const ALL: &'static [(Self, &'static str)] = &[$((Self::$kind, $name)),*];
-        }
-    };
-}
-
-event_kinds! {
-    /// An agent began a life.
-    AgentRegistered = "agent_registered",
-    /// An agent beat.
-    HeartbeatSent = "heartbeat_sent",
-    /// An agent is in another state, or was given an order.
-    AgentStateChanged = "agent_state_changed",
-    /// A process was seen to end without a clean release.
-    ProcessExited = "process_exited",
-    /// An agent is about to be cleaned up: the last call.
-    CleanupStarted = "cleanup_started",
-    /// Somebody on the agent's host looked at its process.
-    CleanupAcknowledged = "cleanup_acknowledged",
-    /// The agent spoke up in time.
-    CleanupAborted = "cleanup_aborted",
-    /// The agent and all its keys are gone.
-    CleanupCompleted = "cleanup_completed",
-    /// A pass found orphans.
-    OrphansDetected = "orphans_detected",
-    /// An agent released itself cleanly.
-    AgentShutdown = "agent_shutdown",
-    /// An agent learned that its incarnation is over.
-    AgentFenced = "agent_fenced",
-    /// A task was given to an agent.
-    TaskAssigned = "task_assigned",
-    /// An agent finished an attempt at a task.
-    TaskCompleted = "task_completed",
-    /// A task in flight was handed back.
-    TaskRequeued = "task_requeued",
-    /// A sprint began.
-    SprintStarted = "sprint_started",
-    /// A sprint ended, and nothing of it is left.
-    SprintCompleted = "sprint_completed",
-    /// A coordinator was reaped; its children are told to stop.
-    CoordinatorLost = "coordinator_lost",
-    /// Reaping is held.
-    SweepHeld = "sweep_held",
-    /// Reaping goes on.
-    SweepReleased = "sweep_released",
-    /// Memory grew as a leak does (`system:alerts`).
-    MemoryLeakDetected = "memory_leak_detected",
-    /// A budget was exceeded (`system:alerts`).
-    MemoryLimitExceeded = "memory_limit_exceeded",
+word_enum! {
+    /// What happened.
+    EventKind, "kind of event" {
+        /// An agent began a life.
+        AgentRegistered = "agent_registered",
+        /// An agent beat.
+        HeartbeatSent = "heartbeat_sent",
+        /// An agent is in another state, or was given an order.
+        AgentStateChanged = "agent_state_changed",
+        /// A process was seen to end without a clean release.
+        ProcessExited = "process_exited",
+        /// An agent is about to be cleaned up: the last call.
+        CleanupStarted = "cleanup_started",
+        /// Somebody on the agent's host looked at its process.
+        CleanupAcknowledged = "cleanup_acknowledged",
+        /// The agent spoke up in time.
+        CleanupAborted = "cleanup_aborted",
+        /// The agent and all its keys are gone.
+        CleanupCompleted = "cleanup_completed",
+        /// A pass found orphans.
+        OrphansDetected = "orphans_detected",
+        /// An agent released itself cleanly.
+        AgentShutdown = "agent_shutdown",
+        /// An agent learned that its incarnation is over.
+        AgentFenced = "agent_fenced",
+        /// A task was given to an agent.
+        TaskAssigned = "task_assigned",
+        /// An agent finished an attempt at a task.
+        TaskCompleted = "task_completed",
+        /// A task in flight was handed back.
+        TaskRequeued = "task_requeued",
+        /// A sprint began.
+        SprintStarted = "sprint_started",
+        /// A sprint ended, and nothing of it is left.
+        SprintCompleted = "sprint_completed",
+        /// A coordinator was reaped; its children are told to stop.
+        CoordinatorLost = "coordinator_lost",
+        /// Reaping is held.
+        SweepHeld = "sweep_held",
+        /// Reaping goes on.
+        SweepReleased = "sweep_released",
+        /// Memory grew as a leak does (`system:alerts`).
+        MemoryLeakDetected = "memory_leak_detected",
+        /// A budget was exceeded (`system:alerts`).
+        MemoryLimitExceeded = "memory_limit_exceeded",
+        /// A type of a newer version, or of another writer. Never written.
+        Unknown = "unknown",
+    }
 }
 
 impl EventKind {
@@ -87,10 +73,16 @@ impl EventKind {
         matches!(self, Self::CleanupStarted | Self::AgentStateChanged | Self::TaskAssigned)
     }
 
-    /// The name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("unknown", |(_, name)| name)
+    /// Every kind that is written.
+    pub fn written() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|kind| *kind != Self::Unknown)
+    }
+}
+
+#[allow(clippy::derivable_impls)] // The macro knows of no default.
+impl Default for EventKind {
+    fn default() -> Self {
+        Self::Unknown
     }
 }
 
@@ -102,7 +94,7 @@ pub struct Event {
     #[serde(rename = "v")]
     pub version: u32,
     /// What happened.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "known_kind")]
     pub kind: EventKind,
     /// When, in ms of server time (of the writer's clock for events that no script wrote).
     pub timestamp: u64,
@@ -204,6 +196,11 @@ impl Event {
 }
 
 /// Writers of other versions may have further words; an event is not lost for one of them.
+fn known_kind<'de, D: Deserializer<'de>>(reader: D) -> Result<EventKind, D::Error> {
+    Ok(String::deserialize(reader)?.parse().unwrap_or(EventKind::Unknown))
+}
+
+/// As [`known_kind`].
 fn known_word<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<ProcessFate>, D::Error> {
     Ok(Option::<String>::deserialize(reader)?.and_then(|word| word.parse().ok()))
 }
@@ -215,7 +212,7 @@ mod tests {
 
     #[test]
     fn names_are_literally_those_of_the_contract() {
-        let names: Vec<_> = EventKind::ALL.iter().map(|(_, name)| *name).collect();
+        let names: Vec<_> = EventKind::written().map(EventKind::as_str).collect();
         assert_eq!(
             names.join(" "),
             "agent_registered heartbeat_sent agent_state_changed process_exited cleanup_started \

@@ -10,6 +10,8 @@
 //! `lifecycle_store_memory_…` ones), [`MEMORY_GROWTH`] before there is a sample to compare with, [`RESIDUE`] before the
 //! first reconcile, [`BUS_LAG`] before the first message. A histogram appears with its first observation.
 
+use crate::wire::word_enum::word_enum;
+
 /// Gauge by `state` (`active`: the lease runs; `orphaned`: it is over and the agent is still there).
 pub const AGENT_COUNT: &str = "agent_count_total";
 /// Untyped by `reason`: orphans this sweeper cleaned up; only grows.
@@ -80,29 +82,17 @@ pub const STORE_MEMORY: &str = "lifecycle_store_memory_bytes";
 /// Gauge in bytes: memory the store may use (`maxmemory`), 0 for no limit.
 pub const STORE_MEMORY_LIMIT: &str = "lifecycle_store_memory_limit_bytes";
 
-/// What a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Observations in buckets.
-    Histogram,
-    /// A counter whose name, fixed by the original design, does not end as a counter's must: it is shown without a type.
-    Untyped,
-}
-
-impl Kind {
-    /// The word in a `# TYPE` line of Prometheus' text format.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-            Self::Untyped => "untyped",
-        }
+word_enum! {
+    /// What a metric is: the word in a `# TYPE` line of Prometheus' text format.
+    Kind, "kind of metric" {
+        /// Only grows.
+        Counter = "counter",
+        /// Goes up and down.
+        Gauge = "gauge",
+        /// Observations in buckets.
+        Histogram = "histogram",
+        /// A counter whose name, fixed by the original design, does not end as a counter's must: it is shown without a type.
+        Untyped = "untyped",
     }
 }
 

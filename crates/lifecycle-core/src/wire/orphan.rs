@@ -54,23 +54,34 @@ pub struct Orphan {
     pub outcome: OrphanOutcome,
 }
 
-/// What became of an orphan in a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum OrphanOutcome {
-    /// Seen only (a dry run).
-    #[default]
-    Detected,
-    /// Reaped by this pass.
-    Cleaned,
-    /// It spoke up in time.
-    Refuted,
-    /// Reaping is held.
-    Held,
-    /// Another sweeper has it, or had it.
-    Elsewhere,
-    /// The store refused; the next pass tries again.
-    Failed,
+word_enum! {
+    /// What became of an orphan in a pass.
+    OrphanOutcome, "outcome of an orphan" {
+        /// Seen only (a dry run).
+        Detected = "detected",
+        /// Reaped by this pass.
+        Cleaned = "cleaned",
+        /// It spoke up in time.
+        Refuted = "refuted",
+        /// Reaping is held.
+        Held = "held",
+        /// Another sweeper has it, or had it.
+        Elsewhere = "elsewhere",
+        /// The store refused; the next pass tries again.
+        Failed = "failed",
+    }
+}
+
+impl OrphanOutcome {
+    /// The outcomes of a reap that was tried.
+    pub const DECIDED: [Self; 4] = [Self::Cleaned, Self::Refuted, Self::Elsewhere, Self::Failed];
+}
+
+#[allow(clippy::derivable_impls)] // The macro knows of no default.
+impl Default for OrphanOutcome {
+    fn default() -> Self {
+        Self::Detected
+    }
 }
 
 /// What a pass did, with true counts:

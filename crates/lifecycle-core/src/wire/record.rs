@@ -28,7 +28,7 @@ word_enum! {
 }
 
 impl AgentState {
-    /// Whether an agent in this state may be given a task.
+    /// Whether an agent in this state may be given a task. Scripts have the same by the prelude.
     #[must_use]
     pub fn takes_work(self) -> bool {
         matches!(self, Self::Running | Self::Busy | Self::Waiting)

@@ -1,7 +1,9 @@
-//! Enums that are one word on the wire, in keys and on the command line: each word is written once.
+//! Enums that are one word on the wire, in keys, metrics and on the command line: each word is written once.
 
+/// An enum of words: written, read, listed and shown by them.
+#[macro_export]
 macro_rules! word_enum {
-    ($(#[$doc:meta])* $type:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
+    ($(#[$doc:meta])* $type:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         pub enum $type { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
@@ -31,4 +33,4 @@ macro_rules! word_enum {
         }
     };
 }
-pub(crate) use word_enum;
+pub use word_enum;

@@ -6,7 +6,7 @@
 -- Returns: 1
 -- Atomic. Flagged allow-oom: it goes with a cleanup.
 
-local fields = {'type', 'acknowledge', 'agentId', ARGV[1], 'incarnation', ARGV[2], 'process', ARGV[3], 'by', ARGV[4]}
+local fields = {'type', AUDIT.acknowledge, 'agentId', ARGV[1], 'incarnation', ARGV[2], 'process', ARGV[3], 'by', ARGV[4]}
 local event = {agentId = ARGV[1], incarnation = ARGV[2], process = ARGV[3]}
 if ARGV[7] ~= '' then
   fields[#fields + 1], fields[#fields + 2] = 'pids', ARGV[7]

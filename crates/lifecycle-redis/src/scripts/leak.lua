@@ -9,7 +9,7 @@
 
 local kind = redis.call('TYPE', KEYS[1])['ok']
 local has_latch = kind == 'hash' or kind == 'none'
-if ARGV[1] == 'ended' then
+if ARGV[1] == LEAK.ended then
   if has_latch then redis.call('HDEL', KEYS[1], 'leakSeen') end
   return 0
 end
@@ -17,7 +17,7 @@ end
 local now = server_ms()
 local seen = has_latch and tonumber(redis.call('HGET', KEYS[1], 'leakSeen') or '')
 if has_latch then redis.call('HSET', KEYS[1], 'leakSeen', now) end
-if ARGV[1] ~= 'began' then return 0 end
+if ARGV[1] ~= LEAK.began then return 0 end
 -- A stamp of the future was written before the server's clock was set back.
 if seen and seen <= now and now - seen < tonumber(ARGV[2]) then return 0 end
 redis.call('PUBLISH', ALERT_CHANNEL, ARGV[3])

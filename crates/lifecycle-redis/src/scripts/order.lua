@@ -8,7 +8,8 @@
 local record = fields_of(KEYS[1], 'incarnation', 'ended')
 if not record[1] or record[2] or (ARGV[2] ~= '' and record[1] ~= ARGV[2]) then return {'gone'} end
 local pending = unless_mistyped('GET', KEYS[2])
-if not (pending and ARGV[3] == 'drain' and string.sub(pending, 1, 9) == 'terminate') then
+local softens = ARGV[3] == ORDER.drain and pending and string.match(pending, '^%S+') == ORDER.terminate
+if not softens then
   redis.call('SET', KEYS[2], ARGV[3] .. ' ' .. ARGV[4])
 end
 publish(ARGV[5], EVENT.agent_state_changed, {agentId = ARGV[1], incarnation = record[1], state = ARGV[3], reason = ARGV[4]})

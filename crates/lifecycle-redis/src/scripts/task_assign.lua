@@ -15,7 +15,7 @@ local wrong = wrong_type(KEYS[5], 'set', KEYS[6], 'hash')
 if wrong then return wrong end
 local agent = fields_of(KEYS[3], 'incarnation', 'ended', 'state')
 if agent[1] ~= args.agentIncarnation or agent[2] then return {'gone'} end
-if agent[3] == 'draining' or agent[3] == 'stopped' then return {'busy'} end
+if not TAKES_WORK[agent[3]] then return {'busy'} end
 local task = task_record(KEYS[6], args.taskId)
 if not task or task.state ~= TASK_STATE.pending or task.run + 1 ~= args.run then return {'settled'} end
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
 use fred::types::{Expiration, Value};
-use lifecycle_core::memory::fleet_growth::Turn;
+use lifecycle_core::memory::fleet_growth::LeakTurn;
 use lifecycle_core::wire::codec::{MAX_DECODED_LEN, decode};
 use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::Incarnation;
@@ -159,16 +159,13 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn latch_leak(&self, turn: Turn, alert: Option<&Event>) -> Result<bool, StoreError> {
-        let word = match turn {
-            Turn::Quiet => return Ok(false),
-            Turn::Began => "began",
-            Turn::Lasts => "lasts",
-            Turn::Ended => "ended",
-        };
+    pub async fn latch_leak(&self, turn: LeakTurn, alert: Option<&Event>) -> Result<bool, StoreError> {
+        if turn == LeakTurn::Quiet {
+            return Ok(false);
+        }
         let alert = alert.map(|event| self.wire.encode(event)).transpose()?.unwrap_or_default();
         let quiet = text(millis(self.settings().memory.leak_window));
-        let args = vec![word.into(), quiet, Value::Bytes(alert.into())];
+        let args = vec![turn.as_str().into(), quiet, Value::Bytes(alert.into())];
         let reply = self.run(&self.scripts.leak, vec![self.keys().memory_stats()], args).await?;
         Ok(number(&reply) == Some(1))
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use fred::bytes_utils::Str;
 use fred::interfaces::ClientLike;
 use fred::types::Value;
+use lifecycle_core::agent::liveness::runs;
 use lifecycle_core::wire::keys::KeyOwner;
 
 use crate::error::StoreError;
@@ -52,9 +53,9 @@ impl Store {
             args.extend(chunk.iter().map(|id| Value::from(*id)));
             let ends: Value = self.client.custom(fred::cmd!("ZMSCORE"), args).await?;
             let ends = ends.into_array();
-            let runs = |end: &Value| number(end).is_some_and(|end| end > now);
+            let is_running = |end: &Value| number(end).is_some_and(|end| runs(end, now));
             running.extend(
-                chunk.iter().zip(&ends).filter(|(_, end)| runs(end)).map(|(id, _)| (*id).to_string()),
+                chunk.iter().zip(&ends).filter(|(_, end)| is_running(end)).map(|(id, _)| (*id).to_string()),
             );
         }
         let is_owned = |name: &String| match self.keys().parse(name) {

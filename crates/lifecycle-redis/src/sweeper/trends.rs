@@ -42,15 +42,15 @@ impl Store {
     pub async fn tell_trend(&self, note: TrendNote<'_>) -> Result<bool, StoreError> {
         let alert = note.began.map(|(_, event)| self.wire.encode(event)).transpose()?.unwrap_or_default();
         let words =
-            |findings: &[Finding]| findings.iter().map(|one| one.name()).collect::<Vec<_>>().join(" ");
+            |findings: &[Finding]| findings.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(" ");
         let mut args: Vec<Value> = vec![
             note.incarnation.map(|incarnation| incarnation.to_string()).unwrap_or_default().into(),
             text(millis(QUIET)),
-            note.began.map_or("", |(finding, _)| finding.name()).into(),
+            note.began.map_or("", |(finding, _)| finding.as_str()).into(),
             Value::Bytes(alert.into()),
             words(note.ended).into(),
             words(note.lasting).into(),
-            words(&Finding::ALL).into(),
+            words(Finding::ALL).into(),
         ];
         let fields = Trend::FIELDS.into_iter().zip(note.trend.values());
         args.extend(fields.flat_map(|(name, text)| [name.into(), text.into()]));

@@ -128,7 +128,7 @@ impl Alert {
             timestamp_ms: verdict.at_ms,
             agent_id: row.agent.into(),
             kind: row.kind.into(),
-            verdict: verdict.finding.name(),
+            verdict: verdict.finding.as_str(),
             slope_bytes_per_hour: verdict.slope_bytes_per_hour.round() as i64,
             confidence: (verdict.confidence * 1_000.0).round() / 1_000.0,
             limit_reached_ms: verdict.limit_reached_ms,

@@ -1,6 +1,7 @@
 //! The memory of the fleet in words and columns.
 
 use lifecycle_cli::output::{Table, age, count, printable, size};
+use lifecycle_core::agent::liveness::runs;
 use lifecycle_core::wire::memory::MemoryStats;
 
 use super::sparkline::sparkline;
@@ -103,7 +104,7 @@ impl Row {
 
     /// Its state, unless its lease is over: it is dead then, and its memory is what it had.
     fn standing(&self, now: u64) -> Option<String> {
-        let is_over = self.lease_end.is_some_and(|end| end <= now);
+        let is_over = self.lease_end.is_some_and(|end| !runs(end, now));
         if is_over { Some("lease over".into()) } else { self.state.clone() }
     }
 

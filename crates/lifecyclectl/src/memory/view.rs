@@ -172,7 +172,7 @@ impl Row {
             slope_bytes_per_hour: slope,
             confidence: Some(trend.confidence),
             limit_reached_ms: slope.and(trend.limit_reached_ms),
-            finding: trend.finding.map(Finding::name),
+            finding: trend.finding.map(Finding::as_str),
             floors: trend.floors,
             ..row
         }

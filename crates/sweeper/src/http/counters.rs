@@ -5,6 +5,7 @@ use std::time::Duration;
 use lifecycle_core::agent::memory_budget::Limit;
 use lifecycle_core::wire::event::EventKind;
 use lifecycle_core::wire::metric::{self, Kind};
+use lifecycle_core::wire::orphan::OrphanOutcome;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::sweep_records::HoldKind;
 use lifecycle_redis::Missed;
@@ -18,9 +19,6 @@ const PASSES: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 /// Answers of the store in seconds: on the same machine, in the same network, in trouble.
 const PROBES: [f64; 13] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
-
-/// The word for an event of a kind that this build does not know, and for a message that is none.
-pub(crate) const UNKNOWN: &str = "unknown";
 
 /// Makes this process's metrics readable. Once per process.
 pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
@@ -57,24 +55,23 @@ fn begin_at_zero() {
             metrics::counter!(name, label => *value).absolute(0);
         }
     };
-    zero(metric::REAP_OUTCOMES, "outcome", &["cleaned", "refuted", "elsewhere", "failed"]);
+    zero(metric::REAP_OUTCOMES, "outcome", &words(&OrphanOutcome::DECIDED, OrphanOutcome::as_str));
     zero(metric::SWEEP_PASSES, "outcome", &["ok", "held", "failed"]);
-    for kind in HoldKind::ALL {
-        zero(metric::SWEEP_HOLDS, "reason", &[kind.as_str()]);
-    }
-    for fate in ProcessFate::ALL {
-        zero(metric::PROCESS_PROOFS, "outcome", &[fate.as_str()]);
-    }
-    for limit in Limit::ALL {
-        zero(metric::MEMORY_LIMITS, "limit", &[limit.as_str()]);
-    }
+    zero(metric::SWEEP_HOLDS, "reason", &words(HoldKind::ALL, HoldKind::as_str));
+    zero(metric::PROCESS_PROOFS, "outcome", &words(ProcessFate::ALL, ProcessFate::as_str));
+    zero(metric::MEMORY_LIMITS, "limit", &words(Limit::ALL, Limit::as_str));
     zero(metric::RECONCILED, "finding", &["unleased", "unindexed"]);
-    zero(metric::BUS_RESYNCS, "reason", &Missed::ALL.map(Missed::as_str));
-    zero(metric::BUS_EVENTS, "event", &[UNKNOWN]);
-    for (_, name) in EventKind::ALL {
-        zero(metric::BUS_EVENTS, "event", &[name]);
+    zero(metric::BUS_RESYNCS, "reason", &words(Missed::ALL, Missed::as_str));
+    zero(metric::BUS_EVENTS, "event", &[EventKind::Unknown.as_str()]);
+    for kind in EventKind::written() {
+        zero(metric::BUS_EVENTS, "event", &[kind.as_str()]);
     }
     for name in [metric::KEYS_DELETED, metric::TASKS_REQUEUED, metric::BEATS, metric::FENCED_WRITES] {
         metrics::counter!(name).absolute(0);
     }
+}
+
+/// The values of a label.
+fn words<T: Copy>(all: &[T], word: fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().map(|value| word(*value)).collect()
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use lifecycle_core::agent::liveness::runs;
 use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::wire::ids::{Incarnation, MAX_NAME_LEN};
 use lifecycle_core::wire::memory::MemoryUsage;
@@ -175,7 +176,8 @@ impl Census {
 #[allow(clippy::cast_precision_loss)] // Leases are far shorter than 2^52 ms.
 fn lease_used(usage: &AgentUsage, now: u64) -> Option<f64> {
     let length = usage.lease_ms.filter(|length| *length > 0)?;
-    let left = usage.lease_end?.checked_sub(now).filter(|left| *left > 0)?;
+    let end = usage.lease_end.filter(|end| runs(*end, now))?;
+    let left = end - now;
     Some((1.0 - left as f64 / length as f64).clamp(0.0, 1.0))
 }
 

@@ -4,7 +4,7 @@
 //! one alert through per episode, whoever comes first.
 
 use lifecycle_cli::output;
-use lifecycle_core::memory::fleet_growth::{FleetGrowth, FleetHistory, LeakEpisode, Turn};
+use lifecycle_core::memory::fleet_growth::{FleetGrowth, FleetHistory, LeakEpisode, LeakTurn};
 use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::settings;
 use lifecycle_core::wire::event::{Event, EventKind};
@@ -21,7 +21,7 @@ pub(crate) struct FleetGrowthWatch {
     episode: LeakEpisode,
     threshold: u64,
     /// What the store was not told yet: it did not answer.
-    untold: Option<Turn>,
+    untold: Option<LeakTurn>,
 }
 
 /// The verdict as of the last reading.
@@ -71,25 +71,27 @@ impl FleetGrowthWatch {
         GrowthStatus { growth: Some(growth.bytes()), is_leak: self.episode.is_on }
     }
 
-    async fn tell(&mut self, store: &Store, turn: Turn, growth: &FleetGrowth) {
+    async fn tell(&mut self, store: &Store, turn: LeakTurn, growth: &FleetGrowth) {
         match turn {
-            Turn::Began => tracing::warn!(
+            LeakTurn::Began => tracing::warn!(
                 bytes = growth.bytes(),
                 agents = growth.current.total_agents,
                 "the memory of the fleet grew by {} within memory.leak_window; most of all: {}",
                 output::size(growth.bytes().unsigned_abs()),
                 named(growth)
             ),
-            Turn::Ended => tracing::info!(bytes = growth.bytes(), "the memory of the fleet grows no more"),
-            Turn::Quiet | Turn::Lasts => {}
+            LeakTurn::Ended => {
+                tracing::info!(bytes = growth.bytes(), "the memory of the fleet grows no more")
+            }
+            LeakTurn::Quiet | LeakTurn::Lasts => {}
         }
         // A beginning that could not be told is told as long as it lasts, an end until there is something new.
         let turn = match (self.untold.take(), turn) {
-            (Some(Turn::Began), Turn::Lasts) => Turn::Began,
-            (Some(Turn::Ended), Turn::Quiet) => Turn::Ended,
+            (Some(LeakTurn::Began), LeakTurn::Lasts) => LeakTurn::Began,
+            (Some(LeakTurn::Ended), LeakTurn::Quiet) => LeakTurn::Ended,
             (_, turn) => turn,
         };
-        let alert = (turn == Turn::Began).then(|| alert(growth));
+        let alert = (turn == LeakTurn::Began).then(|| alert(growth));
         if let Err(error) = store.latch_leak(turn, alert.as_ref()).await {
             tracing::debug!(%error, "the state of the leak was not told; trying again with the next reading");
             self.untold = Some(turn);

@@ -129,9 +129,9 @@ impl LeakWatch {
     /// Agents by what was found of them and goes on, each finding there is.
     pub(crate) fn findings(&self) -> BTreeMap<&'static str, u64> {
         let mut counts: BTreeMap<&'static str, u64> =
-            Finding::ALL.iter().map(|finding| (finding.name(), 0)).collect();
+            Finding::ALL.iter().map(|finding| (finding.as_str(), 0)).collect();
         for finding in self.watched.values().flat_map(|watched| &watched.findings) {
-            *counts.entry(finding.name()).or_default() += 1;
+            *counts.entry(finding.as_str()).or_default() += 1;
         }
         counts
     }
@@ -198,7 +198,7 @@ fn alert(id: &str, incarnation: Option<Incarnation>, verdict: &LeakVerdict, now:
     let mut event = Event::new(EventKind::MemoryLeakDetected, now);
     event.agent_id = Some(id.to_string());
     event.incarnation = incarnation;
-    event.reason = Some(verdict.finding.name().to_string());
+    event.reason = Some(verdict.finding.to_string());
     event.slope_bytes_per_hour = Some(verdict.slope_bytes_per_hour);
     event.confidence = Some(verdict.confidence);
     event.window_ms = Some(verdict.window_ms);
@@ -213,7 +213,7 @@ fn log(id: &str, verdict: &LeakVerdict) {
     let limit = verdict.limit_reached_ms.map(|at| format!("; its limit is reached in {}", left(at)));
     tracing::warn!(
         agent = ?named(id),
-        finding = verdict.finding.name(),
+        finding = verdict.finding.as_str(),
         confidence = format_args!("{:.2}", verdict.confidence),
         "the memory of an agent grows by {pace} an hour and is not given back{}",
         limit.unwrap_or_default()

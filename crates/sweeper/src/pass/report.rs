@@ -47,15 +47,8 @@ impl Tally {
     }
 
     pub(crate) fn add(&mut self, suspect: &Suspect, reason: Reason, outcome: OrphanOutcome) {
-        let name = match outcome {
-            OrphanOutcome::Cleaned => Some("cleaned"),
-            OrphanOutcome::Refuted => Some("refuted"),
-            OrphanOutcome::Elsewhere => Some("elsewhere"),
-            OrphanOutcome::Failed => Some("failed"),
-            OrphanOutcome::Detected | OrphanOutcome::Held => None,
-        };
-        if let Some(name) = name {
-            metrics::counter!(metric::REAP_OUTCOMES, "outcome" => name).increment(1);
+        if OrphanOutcome::DECIDED.contains(&outcome) {
+            metrics::counter!(metric::REAP_OUTCOMES, "outcome" => outcome.as_str()).increment(1);
         }
         self.result.add(suspect.as_orphan(reason, self.now, outcome));
     }

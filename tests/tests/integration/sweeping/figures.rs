@@ -1,6 +1,5 @@
 //! What the pages of `sweeper run` say.
 
-use lifecycle_core::wire::process_fate::ProcessFate;
 use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::StopCause;
@@ -8,6 +7,7 @@ use lifecycle_core::wire::event::EventKind;
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::metric;
 use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_tests::{Role, eventually};
 use serde_json::Value;
 
@@ -60,7 +60,7 @@ fn counters_begin_at_zero_for_every_value_of_their_label() {
         series.extend(values.iter().map(|value| format!("{name}{{{label}=\"{value}\"}}")));
     };
     let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-    let events: Vec<&str> = EventKind::ALL.iter().map(|(_, name)| *name).collect();
+    let events: Vec<&str> = EventKind::written().map(EventKind::as_str).collect();
     add(metric::ORPHAN_CLEANUP, "reason", &reasons);
     add(metric::BUS_EVENTS, "event", &events);
     add(metric::BUS_EVENTS, "event", &["unknown"]);

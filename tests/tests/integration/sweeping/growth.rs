@@ -1,7 +1,7 @@
 //! The original design's leak rule, corrected: compared with what was really there a window ago, told once.
 
 use lifecycle_core::agent::shutdown::StopCause;
-use lifecycle_core::memory::fleet_growth::Turn;
+use lifecycle_core::memory::fleet_growth::LeakTurn;
 use lifecycle_core::wire::event::{Event, EventKind};
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::process_fate::ProcessFate;
@@ -115,25 +115,25 @@ fn the_latch_lets_one_alert_through_and_opens_by_itself_when_nobody_looks_any_mo
     let mut site = Site::start();
     let alert = Event::new(EventKind::MemoryLeakDetected, 1);
     let latch = |site: &Site, turn| {
-        let alert = (turn == Turn::Began).then_some(&alert);
+        let alert = (turn == LeakTurn::Began).then_some(&alert);
         site.runtime.block_on(site.store.latch_leak(turn, alert)).unwrap()
     };
-    assert!(latch(&site, Turn::Began));
-    assert!(!latch(&site, Turn::Began), "another sweeper saw it too");
-    assert!(!latch(&site, Turn::Lasts));
+    assert!(latch(&site, LeakTurn::Began));
+    assert!(!latch(&site, LeakTurn::Began), "another sweeper saw it too");
+    assert!(!latch(&site, LeakTurn::Lasts));
     // As if all sweepers had died a window ago.
     let long_ago = (site.client.now_ms().unwrap() - 300_001).to_string();
     site.client.run(&["HSET", "memory:stats", "leakSeen", &long_ago]).unwrap();
-    assert!(latch(&site, Turn::Began));
-    assert!(!latch(&site, Turn::Ended));
-    assert!(latch(&site, Turn::Began), "another episode");
+    assert!(latch(&site, LeakTurn::Began));
+    assert!(!latch(&site, LeakTurn::Ended));
+    assert!(latch(&site, LeakTurn::Began), "another episode");
     let ahead = (site.client.now_ms().unwrap() + 3_600_000).to_string();
     site.client.run(&["HSET", "memory:stats", "leakSeen", &ahead]).unwrap();
-    assert!(latch(&site, Turn::Began), "the server's clock was set back");
+    assert!(latch(&site, LeakTurn::Began), "the server's clock was set back");
     site.client.run(&["DEL", "memory:stats"]).unwrap();
     site.client.run(&["SET", "memory:stats", "a string"]).unwrap();
-    assert!(latch(&site, Turn::Began), "better twice than never");
-    assert!(!latch(&site, Turn::Lasts) && !latch(&site, Turn::Ended));
+    assert!(latch(&site, LeakTurn::Began), "better twice than never");
+    assert!(!latch(&site, LeakTurn::Lasts) && !latch(&site, LeakTurn::Ended));
 }
 
 #[test]

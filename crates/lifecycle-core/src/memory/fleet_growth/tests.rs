@@ -86,9 +86,9 @@ fn what_is_kept_of_an_agent_is_bounded_however_often_it_beats_and_absurd_sums_do
 #[test]
 fn growth_around_the_threshold_is_one_episode() {
     let mut episode = LeakEpisode::default();
-    let turns: Vec<Turn> =
+    let turns: Vec<LeakTurn> =
         [99, 100, 101, 99, 120, 51, 50, 99, 101].iter().map(|growth| episode.judge(*growth, 100)).collect();
-    use Turn::{Began, Ended, Lasts, Quiet};
+    use LeakTurn::{Began, Ended, Lasts, Quiet};
     assert_eq!(turns, [Quiet, Quiet, Began, Lasts, Lasts, Lasts, Ended, Quiet, Began]);
 }
 

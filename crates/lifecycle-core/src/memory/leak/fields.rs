@@ -20,7 +20,7 @@ impl Trend {
             format!("{:.0}", self.slope_bytes_per_hour),
             format!("{:.*}", DIGITS, self.confidence),
             self.limit_reached_ms.map(|at| at.to_string()).unwrap_or_default(),
-            self.finding.map_or("", Finding::name).to_string(),
+            self.finding.map_or("", Finding::as_str).to_string(),
             floors.join(","),
         ]
     }
@@ -35,7 +35,7 @@ impl Trend {
             slope_bytes_per_hour: real(slope)?,
             confidence: real(confidence)?.clamp(0.0, 1.0),
             limit_reached_ms: limit_reached.parse().ok(),
-            finding: Finding::of_name(finding),
+            finding: finding.parse().ok(),
             floors: floors.split(',').filter_map(|floor| floor.parse().ok()).collect(),
         })
     }

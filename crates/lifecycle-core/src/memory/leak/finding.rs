@@ -1,31 +1,14 @@
 //! What is found of an agent's memory, and what people are shown of it.
 
-/// What is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
-    /// Memory is taken and not given back.
-    Leak,
-    /// At the present pace the limit is reached within five minutes.
-    Runaway,
-}
+use crate::wire::word_enum::word_enum;
 
-impl Finding {
-    /// The word for it in alerts.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Leak => "leak",
-            Self::Runaway => "runaway",
-        }
-    }
-
-    /// All there are.
-    pub const ALL: [Self; 2] = [Self::Leak, Self::Runaway];
-
-    /// The finding of that name.
-    #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|finding| finding.name() == name)
+word_enum! {
+    /// What is wrong.
+    Finding, "finding" {
+        /// Memory is taken and not given back.
+        Leak = "leak",
+        /// At the present pace the limit is reached within five minutes.
+        Runaway = "runaway",
     }
 }
 

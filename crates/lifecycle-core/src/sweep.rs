@@ -5,3 +5,4 @@ pub mod observation;
 pub mod plan;
 pub mod residue;
 pub mod store_watch;
+pub mod triage;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, age, count, size};
-use lifecycle_core::sweep::observation::Observation;
+use lifecycle_core::sweep::observation::IndexReading;
 use lifecycle_redis::{Store, StoreError};
 use serde::Serialize;
 
@@ -128,7 +128,7 @@ async fn latency(store: &Store) -> Result<Check, StoreError> {
     Ok(Check { name: "round trip", ok, detail: format!("{millis:.1}ms{slow}") })
 }
 
-async fn generation(store: &Store, seen: &Observation) -> Result<Check, StoreError> {
+async fn generation(store: &Store, seen: &IndexReading) -> Result<Check, StoreError> {
     let (ok, detail) = match &seen.generation {
         Some(marker) => (true, marker.clone()),
         None if store.fleet().await?.iter().any(|view| view.record.is_some()) => (
@@ -141,7 +141,7 @@ async fn generation(store: &Store, seen: &Observation) -> Result<Check, StoreErr
     Ok(Check { name: "generation", ok, detail })
 }
 
-fn sweeper(store: &Store, seen: &Observation) -> Check {
+fn sweeper(store: &Store, seen: &IndexReading) -> Check {
     let absent = wording::absence(seen, store.settings());
     let ok = absent.is_none();
     let last = seen
@@ -151,7 +151,7 @@ fn sweeper(store: &Store, seen: &Observation) -> Check {
     Check { name: "sweeper", ok, detail: absent.or(last).unwrap_or_default() }
 }
 
-fn hold(seen: &Observation) -> Check {
+fn hold(seen: &IndexReading) -> Check {
     match wording::held(seen) {
         Some(hold) => Check { name: "hold", ok: false, detail: format!("reaping is held: {}", hold.reason) },
         None => Check { name: "hold", ok: true, detail: "reaping is not held".into() },

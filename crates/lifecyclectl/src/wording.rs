@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use lifecycle_cli::output::age;
 use lifecycle_core::agent::liveness::{Standing, SweeperAbsence, sweeper_absence};
 use lifecycle_core::settings::Settings;
-use lifecycle_core::sweep::observation::Observation;
+use lifecycle_core::sweep::observation::IndexReading;
 use lifecycle_core::wire::audit::AuditKind;
 use lifecycle_core::wire::sweep_records::Hold;
 use lifecycle_redis::LogEntry;
@@ -66,23 +66,23 @@ pub(crate) fn farewell(entry: &LogEntry, now: u64) -> String {
 }
 
 /// What an operator should know of the sweepers before reading anything else; empty when all is well.
-pub(crate) fn warnings(seen: &Observation, settings: &Settings) -> Vec<String> {
+pub(crate) fn warnings(seen: &IndexReading, settings: &Settings) -> Vec<String> {
     hold(seen).into_iter().chain(absence(seen, settings)).collect()
 }
 
-fn hold(seen: &Observation) -> Option<String> {
+fn hold(seen: &IndexReading) -> Option<String> {
     let held = held(seen)?;
     let since = age(seen.now.saturating_sub(held.since));
     Some(format!("reaping is held since {since}: {}; `lifecyclectl hold release` lets it go on", held.reason))
 }
 
 /// The hold in force: one that an operator released is none.
-pub(crate) fn held(seen: &Observation) -> Option<&Hold> {
+pub(crate) fn held(seen: &IndexReading) -> Option<&Hold> {
     seen.hold.as_ref().filter(|hold| !hold.is_released(seen.now))
 }
 
 /// That no sweeper is at work, in words; `None` while one is.
-pub(crate) fn absence(seen: &Observation, settings: &Settings) -> Option<String> {
+pub(crate) fn absence(seen: &IndexReading, settings: &Settings) -> Option<String> {
     Some(match sweeper_absence(seen.watermark.as_ref(), seen.now, settings.sweep.interval)? {
         SweeperAbsence::Never => {
             "no sweeper ever made a pass here, so nobody cleans up: start `sweeper run`".into()
@@ -111,7 +111,7 @@ mod tests {
     fn a_released_hold_holds_nobody() {
         let hold =
             |released_until| Hold { since: 1, reason: "why".into(), released_until, ..Hold::default() };
-        let seen = |hold| Observation { now: 10, hold: Some(hold), ..Observation::default() };
+        let seen = |hold| IndexReading { now: 10, hold: Some(hold), ..IndexReading::default() };
         assert!(held(&seen(hold(None))).is_some());
         assert!(held(&seen(hold(Some(11)))).is_none());
         assert!(held(&seen(hold(Some(10)))).is_some());

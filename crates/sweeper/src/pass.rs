@@ -24,9 +24,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lifecycle_core::sweep::brake::{Holding, Witness};
-use lifecycle_core::sweep::observation::{Observation, Suspect};
+use lifecycle_core::sweep::observation::{IndexReading, Observation, Suspect};
 use lifecycle_core::sweep::plan::{self, SweepPlan};
 use lifecycle_core::sweep::store_watch::Contact;
+use lifecycle_core::sweep::triage::{Differing, Readings, Triage, triage};
 use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome};
 use lifecycle_core::wire::time::millis;
 use lifecycle_redis::{Differences, StoreError, is_usable};
@@ -75,13 +76,11 @@ pub struct Passed {
 }
 
 /// What observing found.
-struct Seen {
-    observation: Observation,
+struct Observed {
+    triage: Triage,
     contact: Contact,
-    /// Those whose lease is over and stays so.
-    dead: Vec<Suspect>,
-    /// Agents whose lease runs.
-    healthy: u64,
+    /// End of the next lease, in ms of server time.
+    next_expiry: Option<u64>,
     /// Keys removed of plain agents that left by themselves.
     forgotten: u64,
 }
@@ -94,29 +93,27 @@ impl Sweeper {
     /// reaped; the next pass finds the others.
     pub async fn pass(&self, how: How) -> Result<Passed, StoreError> {
         let started = Instant::now();
-        let mut seen = self.observe(how).await?;
-        let witnesses = self.witnesses(&seen).await?;
-        self.count_overdue(&mut seen).await?;
-        let mut plan = plan::plan(&seen.observation, &seen.dead, seen.contact, &witnesses, &self.brake());
-        let more_may_go_in = self.let_some_go(&mut plan, &seen.dead, how).await?;
+        let Observed { triage, contact, next_expiry, forgotten } = self.observe(how).await?;
+        let suspects = &triage.dead;
+        let seen = triage.observation(self.overdue(&triage).await?);
+        let witnesses = self.witnesses(&seen, suspects, contact).await?;
+        let mut plan = plan::plan(&seen, suspects, contact, &witnesses, &self.brake());
+        let more_may_go_in = self.let_some_go(&mut plan, suspects, how).await?;
 
-        let now = seen.observation.now;
-        let mut tally = Tally::new(now, seen.healthy, seen.forgotten, how.dry_run);
+        let mut tally = Tally::new(seen.now, triage.healthy, forgotten, how.dry_run);
         for &index in &plan.held {
-            let suspect = &seen.dead[index];
-            tally.add(suspect, suspect.reason(), OrphanOutcome::Held);
+            tally.add(&suspects[index], suspects[index].reason(), OrphanOutcome::Held);
         }
-        let orphan =
-            plan.reap.iter().map(|&(index, reason)| Orphan { suspect: &seen.dead[index], reason }).collect();
+        let orphans =
+            plan.reap.iter().map(|&(index, reason)| Orphan { suspect: &suspects[index], reason }).collect();
         if how.dry_run {
-            self.only_name(orphan, &mut tally);
+            self.only_name(orphans, &mut tally);
         } else {
-            self.clean_up(orphan, seen.contact, &mut tally).await?;
+            self.clean_up(orphans, contact, &mut tally).await?;
         }
-        let more = seen.observation.expired as usize > MOST;
+        let more = seen.expired as usize > MOST;
         let result = self.report(tally, plan.hold, started.elapsed()).await?;
-        let next_expiry = seen.observation.next_expiry;
-        Ok(Passed { result, hold: plan.hold, more_may_go_in, now, next_expiry, more })
+        Ok(Passed { result, hold: plan.hold, more_may_go_in, now: seen.now, next_expiry, more })
     }
 
     /// Where a hold has lasted long enough, moves as many of the held among those to be reaped as the store grants.
@@ -139,48 +136,34 @@ impl Sweeper {
         }
     }
 
-    /// Looks at everything a plan needs.
-    async fn observe(&self, how: How) -> Result<Seen, StoreError> {
-        let (mut seen, mut contact) = self.observe_indexes().await?;
-        if !how.dry_run && self.shorten_leases(&seen, how).await? > 0 {
-            (seen, contact) = self.observe_indexes().await?;
+    /// Puts the indexes right, reads everything that a plan needs, and draws the conclusions.
+    async fn observe(&self, how: How) -> Result<Observed, StoreError> {
+        let (mut index, mut contact) = self.observe_indexes().await?;
+        if !how.dry_run && self.shorten_leases(index.now, how).await? > 0 {
+            (index, contact) = self.observe_indexes().await?;
         }
-        let Differences { unleased, left, .. } = self.differences(&seen, how.compare).await?;
-        let mut forgotten = 0;
+        let Differences { unleased, left, .. } = self.differences(&index, how.compare).await?;
+        let (mut differing, mut forgotten) = (Differing::default(), 0);
         if how.dry_run {
-            seen.leases = seen.leases.saturating_sub(left.len() as u64);
+            differing = Differing { unleased, left: left.len() as u64 };
         } else if !(unleased.is_empty() && left.is_empty()) {
             self.watch_again(&unleased).await?;
             forgotten += self.forget(&left).await?;
-            (seen, contact) = self.observe_indexes().await?;
-            self.accept(&seen);
+            (index, contact) = self.observe_indexes().await?;
+            self.accept(&index);
         }
-        let due = self.due(&mut seen).await?;
-        let mut found = self.store.suspects(&due, seen.now).await?;
-        let mut healthy = seen.leases.saturating_sub(seen.expired);
-        if how.dry_run {
-            // They have no lease that could run or be over, so they are judged as if they had one.
-            let (living, dead): (Vec<Suspect>, Vec<Suspect>) = unleased
-                .into_iter()
-                .partition(|suspect| suspect.record.is_some() || suspect.is_alive(seen.now));
-            healthy += living.len() as u64;
-            found.extend(dead);
-        }
-        let (living, dead): (Vec<Suspect>, Vec<Suspect>) =
-            found.into_iter().partition(|suspect| suspect.is_alive(seen.now));
-        healthy += living.len() as u64;
-        let (left, dead): (Vec<Suspect>, Vec<Suspect>) = dead.into_iter().partition(Suspect::has_left);
+        let next_expiry = index.next_expiry;
+        let (due, unusable) = self.due(&index).await?;
+        let suspects = self.store.suspects(&due, index.now).await?;
+        let triage = triage(Readings { index, due: suspects, unusable, differing });
         if !how.dry_run {
-            self.renew(&living, &due).await?;
-            forgotten += self.forget(&left).await?;
+            self.renew(&triage.living, &due).await?;
+            forgotten += self.forget(&triage.left).await?;
         }
-        // The brake counts who fell silent: not plain agents whose heartbeats have just renewed their leases.
-        seen.batch = dead.iter().map(|suspect| (suspect.id.clone(), suspect.lease_end)).collect();
-        seen.expired = (seen.expired.saturating_sub(due.len() as u64)) + dead.len() as u64;
-        Ok(Seen { observation: seen, contact, dead, healthy, forgotten })
+        Ok(Observed { triage, contact, next_expiry, forgotten })
     }
 
-    pub(crate) async fn observe_indexes(&self) -> Result<(Observation, Contact), StoreError> {
+    async fn observe_indexes(&self) -> Result<(IndexReading, Contact), StoreError> {
         let seen = self.store.observe(self.settings().sweep.batch).await?;
         self.health.turned();
         let contact = self.watch.observed(&seen);
@@ -189,10 +172,10 @@ impl Sweeper {
 
     /// Shortens leases that the store's clock left in the future. Nobody's lease ends later than the longest one there is,
     /// so usually nothing has to be looked at; when the indexes are compared, everybody beyond the usual length is.
-    async fn shorten_leases(&self, seen: &Observation, how: How) -> Result<u64, StoreError> {
+    async fn shorten_leases(&self, now: u64, how: How) -> Result<u64, StoreError> {
         let usual = millis(self.settings().sweep.orphan_threshold);
         let longest = if how.compare { usual } else { self.longest_lease.load(Ordering::Relaxed).max(usual) };
-        let done = self.store.shorten_leases(seen.now, longest, TOO_LATE).await?;
+        let done = self.store.shorten_leases(now, longest, TOO_LATE).await?;
         self.longest_lease.store(done.longest_ms.max(longest), Ordering::Relaxed);
         if done.leases > 0 {
             tracing::warn!(
@@ -203,11 +186,11 @@ impl Sweeper {
         Ok(done.leases)
     }
 
-    /// Every lease that is over, of ids that can be cleaned up. Those that cannot are left out of the counts too.
-    async fn due(&self, seen: &mut Observation) -> Result<Vec<(String, u64)>, StoreError> {
-        let mut due = std::mem::take(&mut seen.batch);
-        while (due.len() as u64) < seen.expired && due.len() < MOST {
-            let page = self.store.expired(seen.now, due.len(), PAGE).await?;
+    /// Every lease that is over, of ids that can be cleaned up, each once; and how many there are of ids that cannot.
+    async fn due(&self, index: &IndexReading) -> Result<(Vec<(String, u64)>, u64), StoreError> {
+        let mut due = index.due.clone();
+        while (due.len() as u64) < index.expired && due.len() < MOST {
+            let page = self.store.expired(index.now, due.len(), PAGE).await?;
             if page.is_empty() {
                 break;
             }
@@ -216,12 +199,11 @@ impl Sweeper {
         // Leases that were renewed meanwhile shift the pages, so one may be seen twice.
         let mut known = HashSet::new();
         due.retain(|(id, _)| known.insert(id.clone()));
-        let found = due.len();
         due.iter().for_each(|(id, _)| self.report_strange(id));
+        let found = due.len();
         due.retain(|(id, _)| is_usable(id));
-        seen.expired = seen.expired.saturating_sub((found - due.len()) as u64);
-        seen.leases = seen.leases.saturating_sub((found - due.len()) as u64);
-        Ok(due)
+        let unusable = (found - due.len()) as u64;
+        Ok((due, unusable))
     }
 
     /// Renews the leases of plain agents that have beaten since.
@@ -236,20 +218,24 @@ impl Sweeper {
     }
 
     /// Who else has missed a beat, where silence is to be judged: the others of a mass that is only beginning to show.
-    async fn count_overdue(&self, seen: &mut Seen) -> Result<(), StoreError> {
-        let default = millis(self.settings().sweep.orphan_threshold);
-        let silent = seen.dead.iter().filter(|suspect| !suspect.is_proven());
-        if let Some(longest) = silent.map(|suspect| suspect.lease_ms(default)).max() {
-            seen.observation.overdue = self.store.overdue(seen.observation.now, longest, OVERDUE).await?;
+    async fn overdue(&self, triage: &Triage) -> Result<u64, StoreError> {
+        let (default, now) = (millis(self.settings().sweep.orphan_threshold), triage.now());
+        match triage.longest_silent_lease(default) {
+            Some(longest) => self.store.overdue(now, longest, OVERDUE).await,
+            None => Ok(0),
         }
-        Ok(())
     }
 
     /// Beats of living agents, where the plan may need them: after a break in watching.
-    async fn witnesses(&self, seen: &Seen) -> Result<Vec<Witness>, StoreError> {
-        if seen.contact.gap() == 0 || seen.dead.iter().all(Suspect::is_proven) {
+    async fn witnesses(
+        &self,
+        seen: &Observation,
+        suspects: &[Suspect],
+        contact: Contact,
+    ) -> Result<Vec<Witness>, StoreError> {
+        if contact.gap() == 0 || suspects.iter().all(Suspect::is_proven) {
             return Ok(Vec::new());
         }
-        self.store.witnesses(seen.observation.now, WITNESSES).await
+        self.store.witnesses(seen.now, WITNESSES).await
     }
 }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lifecycle_core::sweep::observation::Observation;
+use lifecycle_core::sweep::observation::IndexReading;
 use lifecycle_core::sweep::store_watch::{Break, Contact, Probe};
 use lifecycle_core::wire::metric;
 use lifecycle_core::wire::time::millis;
@@ -70,7 +70,7 @@ impl StoreWatch {
     }
 
     /// Takes in what a pass saw. The first observation begins the watch.
-    pub(crate) fn observed(&self, seen: &Observation) -> Contact {
+    pub(crate) fn observed(&self, seen: &IndexReading) -> Contact {
         let mut answers = self.lock();
         self.take_in(&mut answers, seen.now);
         let mut contact = answers.contact.unwrap_or_else(|| begin(seen, self.half_lease_ms));
@@ -119,7 +119,7 @@ impl StoreWatch {
 
 /// The start of watching, from what the last sweeper wrote down. While a hold is in force, the break that led to
 /// it counts, and not the short time since the last pass.
-fn begin(seen: &Observation, half_lease_ms: u64) -> Contact {
+fn begin(seen: &IndexReading, half_lease_ms: u64) -> Contact {
     let Some(mark) = &seen.watermark else { return Contact::begin(seen.now, None) };
     match &seen.hold {
         Some(hold) if hold.released_until.is_none() => Contact {
@@ -137,10 +137,10 @@ mod tests {
 
     use super::*;
 
-    fn seen(now: u64, watermark: Option<u64>) -> Observation {
+    fn seen(now: u64, watermark: Option<u64>) -> IndexReading {
         let watermark =
             watermark.map(|at| Watermark { at, good: Some(at), by: "other".into(), ..Watermark::default() });
-        Observation { now, watermark, ..Observation::default() }
+        IndexReading { now, watermark, ..IndexReading::default() }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lifecycle_cli::output::{age, count};
 use lifecycle_core::agent::liveness::{SweeperAbsence, sweeper_absence};
 use lifecycle_core::sprint::plan::{Plan, SprintPlan};
-use lifecycle_core::sweep::observation::Observation;
+use lifecycle_core::sweep::observation::IndexReading;
 
 use crate::context::Context;
 use crate::ui::progress::line;
@@ -44,7 +44,7 @@ fn sprint_line(sprint: &SprintPlan) -> String {
 }
 
 /// The warning, if nobody is sweeping.
-fn no_sweeper(seen: &Observation, interval: Duration) -> Option<String> {
+fn no_sweeper(seen: &IndexReading, interval: Duration) -> Option<String> {
     let last = match sweeper_absence(seen.watermark.as_ref(), seen.now, interval)? {
         SweeperAbsence::Never => "there was never a pass".into(),
         SweeperAbsence::Left { ago, .. } => format!("the last one left {} ago", age(ago)),

@@ -9,7 +9,7 @@ use crate::wire::sweep_records::{Hold, Watermark};
 
 /// What one look at the indexes showed.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Observation {
+pub struct IndexReading {
     /// Server time in ms.
     pub now: u64,
     /// The store's generation marker, if it has one.
@@ -21,13 +21,32 @@ pub struct Observation {
     /// Leases that are over.
     pub expired: u64,
     /// The first of them, oldest first: id and end of lease.
-    pub batch: Vec<(String, u64)>,
+    pub due: Vec<(String, u64)>,
     /// The last pass of anybody.
     pub watermark: Option<Watermark>,
     /// The hold in force.
     pub hold: Option<Hold>,
     /// End of the next lease.
     pub next_expiry: Option<u64>,
+}
+
+/// What a plan is made from, beside the suspects: built once, by [`crate::sweep::triage`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Observation {
+    /// Server time in ms.
+    pub now: u64,
+    /// Members of `agents:active`.
+    pub active: u64,
+    /// Members of `agents:leases`.
+    pub leases: u64,
+    /// Agents whose lease is over and who do not live.
+    pub expired: u64,
+    /// Those of them that were looked at, oldest first: id and end of lease.
+    pub batch: Vec<(String, u64)>,
+    /// The last pass of anybody.
+    pub watermark: Option<Watermark>,
+    /// The hold in force.
+    pub hold: Option<Hold>,
     /// Agents whose lease still runs but who have missed a beat: see [`crate::sweep::brake::is_overdue`].
     pub overdue: u64,
 }

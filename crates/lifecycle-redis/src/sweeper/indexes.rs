@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use fred::interfaces::SortedSetsInterface;
 use fred::types::Value;
-use lifecycle_core::sweep::observation::Observation;
+use lifecycle_core::sweep::observation::IndexReading;
 use lifecycle_core::wire::sweep_records::{Hold, Watermark};
 
 use crate::agent::life::text;
@@ -18,7 +18,7 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn observe(&self, batch: u32) -> Result<Observation, StoreError> {
+    pub async fn observe(&self, batch: u32) -> Result<IndexReading, StoreError> {
         let keys = self.keys();
         let names = vec![keys.active(), keys.leases(), keys.watermark(), keys.hold(), keys.generation()];
         let reply = self.run(&self.scripts.observe, names, vec![text(batch.into())]).await?.into_array();
@@ -29,18 +29,16 @@ impl Store {
         };
         let count = |value: &Value| number(value).unwrap_or(0);
         let now = count(&now);
-        Ok(Observation {
+        Ok(IndexReading {
             now,
             generation: generation.as_string().filter(|marker| !marker.is_empty()),
             active: count(&active),
             leases: count(&leases),
             expired: count(&expired),
-            batch: scores(due),
+            due: scores(due),
             watermark: read_watermark(&fields(watermark)).map(|mark| mark.as_of(now)),
             hold: read_hold(&fields(hold), now),
             next_expiry: number(&next),
-            // Asked for separately, by who has somebody to judge.
-            overdue: 0,
         })
     }
 

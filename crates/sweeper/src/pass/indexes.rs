@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lifecycle_core::sweep::observation::{Observation, Suspect};
+use lifecycle_core::sweep::observation::{IndexReading, Suspect};
 use lifecycle_core::wire::metric;
 use lifecycle_redis::{Differences, StoreError};
 use tokio::time::sleep;
@@ -23,7 +23,7 @@ impl Sweeper {
     /// Compares the indexes when their counts say that there may be something new, or when asked to.
     pub(crate) async fn differences(
         &self,
-        seen: &Observation,
+        seen: &IndexReading,
         compare: bool,
     ) -> Result<Differences, StoreError> {
         if !compare && difference(seen) == self.accepted.load(Ordering::Relaxed) {
@@ -42,7 +42,7 @@ impl Sweeper {
     }
 
     /// What is left of the difference cannot be helped: it is no reason to compare again.
-    pub(crate) fn accept(&self, seen: &Observation) {
+    pub(crate) fn accept(&self, seen: &IndexReading) {
         self.accepted.store(difference(seen), Ordering::Relaxed);
     }
 
@@ -118,6 +118,6 @@ impl Sweeper {
     }
 }
 
-fn difference(seen: &Observation) -> i64 {
+fn difference(seen: &IndexReading) -> i64 {
     i64::try_from(seen.active).unwrap_or(i64::MAX) - i64::try_from(seen.leases).unwrap_or(i64::MAX)
 }

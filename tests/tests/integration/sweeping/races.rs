@@ -18,7 +18,7 @@ fn suspect(site: &Site) -> Suspect {
         let differences = site.store.compare_indexes(seen.now).await.unwrap();
         site.store.adopt(&differences.unleased).await.unwrap();
         let seen = site.store.observe(10).await.unwrap();
-        site.store.suspects(&seen.batch, seen.now).await.unwrap()
+        site.store.suspects(&seen.due, seen.now).await.unwrap()
     });
     assert_eq!(suspects.len(), 1);
     suspects.into_iter().next().unwrap()

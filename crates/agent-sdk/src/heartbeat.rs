@@ -4,7 +4,6 @@
 //! is away. Only two answers end the loop: *fenced*, and our own release.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::{StopCause, Urgency};
@@ -15,50 +14,50 @@ use lifecycle_core::wire::time::millis;
 use lifecycle_redis::{BeatReply, Fenced, Registered, StoreError};
 use tokio::time::{Instant, sleep};
 
-use crate::agent::Inner;
 use crate::memory_tracker::MemoryTracker;
+use crate::shared::Shared;
+use crate::takeover;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 /// However often somebody calls our name, no more beats than this.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
-pub(crate) async fn run(inner: Arc<Inner>) {
-    let mut released = inner.released.subscribe();
-    let mut rhythm = Rhythm::new(&inner);
-    let mut tracker = MemoryTracker::new(inner.registration.role, inner.memory_limit);
+pub(crate) async fn run(shared: Arc<Shared>, memory_limit: Option<u64>) {
+    let mut rhythm = Rhythm::new(&shared);
+    let mut tracker = MemoryTracker::new(shared.registration.role, memory_limit);
     loop {
         let sent = Instant::now();
         let memory = tracker.sample().await;
-        let pause = match beat(&inner, memory).await {
+        let pause = match beat(&shared, memory).await {
             Ok(Fenced::Ok(reply)) => {
-                rhythm.answered(&inner, sent);
+                rhythm.answered(&shared, sent);
                 if let Some((order, why)) = reply.order {
-                    inner.obey(order, &why);
+                    shared.obey(order, &why);
                 }
-                if inner.untold_tasks.swap(false, Ordering::SeqCst) {
-                    tell_tasks(&inner).await;
+                if shared.tasks.take_untold() {
+                    tell_tasks(&shared).await;
                 }
-                jittered(inner.store.settings().heartbeat.interval)
+                jittered(shared.store.settings().heartbeat.interval)
             }
             // What is being released must not come back.
-            Ok(Fenced::Unknown) if inner.releasing.load(Ordering::SeqCst) => return,
-            Ok(Fenced::Unknown) => match register_again(&inner).await {
+            Ok(Fenced::Unknown) if shared.ending.is_releasing() => return,
+            Ok(Fenced::Unknown) => match register_again(&shared).await {
                 Ok(true) => {
-                    tell_tasks(&inner).await;
+                    tell_tasks(&shared).await;
                     Duration::ZERO
                 }
-                Ok(false) => return fenced(&inner).await,
-                Err(error) => rhythm.failed(&inner, &error),
+                Ok(false) => return fenced(&shared).await,
+                Err(error) => rhythm.failed(&shared, &error),
             },
-            Ok(Fenced::Fenced) => return fenced(&inner).await,
-            Err(error) => rhythm.failed(&inner, &error),
+            Ok(Fenced::Fenced) => return fenced(&shared).await,
+            Err(error) => rhythm.failed(&shared, &error),
         };
         sleep(LEAST_PAUSE).await;
         tokio::select! {
             () = sleep(pause) => {}
-            () = inner.beat_now.notified() => {}
-            _ = released.wait_for(|released| *released) => return,
+            () = shared.beat.wanted() => {}
+            () = shared.ending.released() => return,
         }
     }
 }
@@ -73,26 +72,25 @@ struct Rhythm {
 }
 
 impl Rhythm {
-    fn new(inner: &Inner) -> Self {
-        Self { renewed: Instant::now(), lease: inner.registration.lease, retry: FIRST_RETRY, failing: false }
+    fn new(shared: &Shared) -> Self {
+        Self { renewed: Instant::now(), lease: shared.registration.lease, retry: FIRST_RETRY, failing: false }
     }
 
-    fn answered(&mut self, inner: &Inner, sent: Instant) {
+    fn answered(&mut self, shared: &Shared, sent: Instant) {
         if std::mem::take(&mut self.failing) {
-            tracing::info!(agent = %inner.registration.id, "the store answers again; the lease is renewed");
+            tracing::info!(agent = %shared.registration.id, "the store answers again; the lease is renewed");
         }
         self.renewed = sent;
         self.retry = FIRST_RETRY;
-        inner.suspended.send_replace(false);
-        inner.beats.send_modify(|beats| *beats += 1);
+        shared.beat.was_answered();
     }
 
-    fn failed(&mut self, inner: &Inner, error: &StoreError) -> Duration {
+    fn failed(&mut self, shared: &Shared, error: &StoreError) -> Duration {
         if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(agent = %inner.registration.id, %error, "a beat failed; trying again until the store answers");
+            tracing::warn!(agent = %shared.registration.id, %error, "a beat failed; trying again until the store answers");
         }
-        if self.renewed.elapsed() >= self.lease && !inner.suspended.send_replace(true) {
-            tracing::warn!(agent = %inner.registration.id, "the lease has run out; taking no work until it is renewed");
+        if self.renewed.elapsed() >= self.lease && shared.beat.suspend() {
+            tracing::warn!(agent = %shared.registration.id, "the lease has run out; taking no work until it is renewed");
         }
         let pause = self.retry;
         self.retry = (self.retry * 2).min(LONGEST_RETRY).min(self.lease / 4).max(FIRST_RETRY);
@@ -100,8 +98,8 @@ impl Rhythm {
     }
 }
 
-async fn beat(inner: &Inner, memory: MemoryUsage) -> Result<Fenced<BeatReply>, StoreError> {
-    let (life, said) = (inner.life(), inner.said().clone());
+async fn beat(shared: &Shared, memory: MemoryUsage) -> Result<Fenced<BeatReply>, StoreError> {
+    let (life, said) = (shared.life(), shared.beat.said());
     let beat = Heartbeat {
         agent_id: life.id.to_string(),
         incarnation: Some(life.incarnation),
@@ -111,7 +109,7 @@ async fn beat(inner: &Inner, memory: MemoryUsage) -> Result<Fenced<BeatReply>, S
         state: Some(said.state.to_string()),
         progress: said.progress,
     };
-    inner.store.beat(&life, millis(inner.registration.lease), &beat, said.state).await
+    shared.store.agent(&life).beat(millis(shared.registration.lease), &beat, said.state).await
 }
 
 /// For readers of the plain protocol; no decision of ours uses a host's clock.
@@ -120,29 +118,28 @@ fn wall_clock_ms() -> Option<u64> {
 }
 
 /// Tells the store of the tasks in hand; after a failure, with the next beat again.
-async fn tell_tasks(inner: &Inner) {
-    if restore_tasks(inner).await.is_err() {
-        inner.untold_tasks.store(true, Ordering::SeqCst);
+async fn tell_tasks(shared: &Shared) {
+    if restore_tasks(shared).await.is_err() {
+        shared.tasks.are_untold();
     }
 }
 
-async fn restore_tasks(inner: &Inner) -> Result<(), StoreError> {
-    let life = inner.life();
-    let in_hand: Vec<_> = inner.in_flight().values().cloned().collect();
-    for task in in_hand {
-        inner.store.restore_task(&life, &task).await?;
+async fn restore_tasks(shared: &Shared) -> Result<(), StoreError> {
+    let store = shared.agent_store();
+    for task in shared.tasks.all() {
+        store.restore_task(&task).await?;
     }
     Ok(())
 }
 
 /// The store lost its memory: the life is taken up again. `false` if it is over.
-async fn register_again(inner: &Inner) -> Result<bool, StoreError> {
-    let life = inner.life();
-    let state = inner.said().state;
-    match inner.store.register(&inner.registration, state, Some(&life)).await? {
+async fn register_again(shared: &Shared) -> Result<bool, StoreError> {
+    let life = shared.life();
+    let state = shared.beat.said().state;
+    match shared.store.newcomer(&shared.registration).register(state, Some(&life)).await? {
         Registered::Ok(again) => {
             tracing::warn!(agent = %life.id, "the store lost its memory; registered again under the same incarnation");
-            *crate::agent::lock(&inner.life) = again;
+            shared.live_on_as(again);
             Ok(true)
         }
         // It remembers only the life that this one has replaced. The next beat tries again.
@@ -151,27 +148,20 @@ async fn register_again(inner: &Inner) -> Result<bool, StoreError> {
                 agent = %life.id, %earlier,
                 "the store went back to before this life; cleaning up the earlier one that it still has"
             );
-            crate::agent::replace_earlier(&inner.store, life.id.as_str(), earlier).await?;
+            takeover::replace_earlier(&shared.store, &shared.registration, earlier).await?;
             Ok(true)
         }
         _ => Ok(false),
     }
 }
 
-async fn fenced(inner: &Inner) {
-    if inner.releasing.load(Ordering::SeqCst) {
+async fn fenced(shared: &Shared) {
+    if shared.ending.is_releasing() {
         return;
     }
-    inner.raise(Urgency::Fenced, StopCause::Fenced);
-    let life = inner.life();
+    shared.raise(Urgency::Fenced, StopCause::Fenced);
     // Only a hint for people who watch; nothing depends on it.
-    let _ = inner
-        .store
-        .announce(EventKind::AgentFenced, |event| {
-            event.agent_id = Some(life.id.to_string());
-            event.incarnation = Some(life.incarnation);
-        })
-        .await;
+    let _ = shared.agent_store().announce(EventKind::AgentFenced, |_| ()).await;
 }
 
 /// ±10 %, so that agents started together do not beat together for ever.

@@ -14,15 +14,21 @@
 //! - **Shutdown** on a signal or an order finishes the tasks in hand, hands the rest back and removes every key.
 
 mod agent;
+mod beat;
+mod ending;
 mod error;
 mod heartbeat;
 mod listener;
+mod lock;
 mod memory_tracker;
 pub mod process;
 mod settings;
+mod shared;
 mod shutdown;
 mod signals;
+mod takeover;
 mod tasks;
+mod tasks_in_hand;
 pub mod witness;
 
 pub use agent::Agent;

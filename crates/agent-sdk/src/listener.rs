@@ -1,26 +1,25 @@
 //! Hearing one's own name on the event bus: the last call before a cleanup, an order, a task.
 
 use std::sync::Weak;
-use std::sync::atomic::Ordering;
 
 use lifecycle_core::wire::event::{Event, EventKind};
 use lifecycle_core::wire::record::Order;
 use lifecycle_redis::{Bus, Hint};
 
-use crate::agent::Inner;
+use crate::shared::Shared;
 
 /// Runs until the agent is gone. Every hint only makes it look at the keys sooner.
-pub(crate) async fn run(inner: Weak<Inner>, mut bus: Bus) {
+pub(crate) async fn run(shared: Weak<Shared>, mut bus: Bus) {
     loop {
         let hint = bus.next().await;
-        let Some(inner) = inner.upgrade() else { return };
+        let Some(shared) = shared.upgrade() else { return };
         match hint {
-            Hint::Event(event) if event.is_about(inner.registration.id.as_str()) => react(&inner, &event),
+            Hint::Event(event) if event.is_about(shared.registration.id.as_str()) => react(&shared, &event),
             Hint::Resync(_) => {
                 // The store may have gone back in time while it was away, to before a task was handed out.
-                inner.untold_tasks.store(true, Ordering::SeqCst);
-                inner.beat_now.notify_one();
-                inner.look_for_tasks.notify_one();
+                shared.tasks.are_untold();
+                shared.beat.want();
+                shared.tasks.look();
             }
             Hint::Event(_) | Hint::Alert(_) => {}
             Hint::Rubbish { channel, problem } => tracing::debug!(channel, problem, "dropped a message"),
@@ -28,14 +27,14 @@ pub(crate) async fn run(inner: Weak<Inner>, mut bus: Bus) {
     }
 }
 
-fn react(inner: &Inner, event: &Event) {
+fn react(shared: &Shared, event: &Event) {
     match event.kind {
-        EventKind::CleanupStarted => inner.beat_now.notify_one(),
+        EventKind::CleanupStarted => shared.beat.want(),
         // An order was given; it comes with the reply to a beat.
         EventKind::AgentStateChanged if event.state.as_deref().is_some_and(is_order) => {
-            inner.beat_now.notify_one();
+            shared.beat.want();
         }
-        EventKind::TaskAssigned => inner.look_for_tasks.notify_one(),
+        EventKind::TaskAssigned => shared.tasks.look(),
         _ => {}
     }
 }

@@ -1,7 +1,6 @@
 //! The end of an agent, in order: take no more work, finish what is in hand, hand the rest back, stop the beat last.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -9,7 +8,7 @@ use lifecycle_core::agent::shutdown::{StopCause, Urgency};
 use lifecycle_redis::Removed;
 use tokio::time::{Instant, sleep};
 
-use crate::agent::{Agent, lock};
+use crate::agent::Agent;
 use crate::error::AgentError;
 
 /// How long a store that is away is waited for before the agent leaves its cleanup to a sweeper.
@@ -29,7 +28,7 @@ impl Agent {
         match AssertUnwindSafe(life()).catch_unwind().await {
             Ok(value) => self.shutdown(StopCause::Done).await.map(|_| value),
             Err(panic) => {
-                self.inner.raise(Urgency::Terminate, StopCause::Panic);
+                self.shared.raise(Urgency::Terminate, StopCause::Panic);
                 if let Err(error) = self.shutdown(StopCause::Panic).await {
                     tracing::warn!(agent = %self.id(), %error, "panicked, and could not be released; a sweeper cleans up");
                 }
@@ -47,26 +46,26 @@ impl Agent {
     /// [`AgentError::Fenced`] when this life was over already, [`AgentError::Store`] when the store was away for too
     /// long: then a sweeper cleans up once the lease is over.
     pub async fn shutdown(&self, cause: StopCause) -> Result<Removed, AgentError> {
-        self.inner.raise(Urgency::Drain, cause);
+        self.shared.raise(Urgency::Drain, cause);
         self.finish_tasks().await;
         if self.stop_requested().is_some_and(|stop| !stop.urgency.may_write()) {
             return Err(AgentError::Fenced);
         }
         // What beats hear from here on is our own doing.
-        if self.inner.releasing.swap(true, Ordering::SeqCst) {
+        if !self.shared.ending.begin_release() {
             return Ok(Removed { keys_deleted: 0, tasks_requeued: 0 });
         }
         let cause = self.stop_requested().map_or(cause, |stop| stop.cause);
         let released = self.release(cause).await;
-        self.inner.released.send_replace(true);
+        self.shared.ending.end_release();
         released
     }
 
     async fn release(&self, cause: StopCause) -> Result<Removed, AgentError> {
         let begun = Instant::now();
-        let process = *lock(&self.inner.proven);
+        let process = self.shared.ending.proven();
         loop {
-            match self.inner.store.release(&self.life(), cause, process).await {
+            match self.store().release(cause, process).await {
                 Ok(Some(removed)) => {
                     tracing::info!(agent = %self.id(), keys = removed.keys_deleted, tasks = removed.tasks_requeued, "released");
                     return Ok(removed);
@@ -82,9 +81,9 @@ impl Agent {
 
     async fn finish_tasks(&self) {
         let begun = Instant::now();
-        let drain_timeout = self.inner.store.settings().shutdown.drain_timeout;
-        let mut stop = self.inner.stop.subscribe();
-        while !self.inner.in_flight().is_empty() {
+        let drain_timeout = self.shared.store.settings().shutdown.drain_timeout;
+        let mut stop = self.shared.ending.stops();
+        while !self.shared.tasks.is_empty() {
             let urgency = stop.borrow_and_update().as_ref().map_or(Urgency::Drain, |stop| stop.urgency);
             let Some(left) = urgency.work_may_go_on(begun.elapsed(), drain_timeout) else { return };
             tokio::select! {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use lifecycle_core::agent::shutdown::{StopCause, Urgency};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::agent::Inner;
+use crate::shared::Shared;
 
 /// Signals caught from now on, for an agent that is about to be.
 pub(crate) struct Caught(Vec<(Signal, StopCause)>);
@@ -29,17 +29,17 @@ pub(crate) fn catch() -> Caught {
 
 impl Caught {
     /// What was caught and what is to come goes to this agent.
-    pub(crate) fn pass_to(self, inner: &Arc<Inner>) {
+    pub(crate) fn pass_to(self, shared: &Arc<Shared>) {
         for (signals, name) in self.0 {
-            tokio::spawn(listen(Arc::downgrade(inner), signals, name));
+            tokio::spawn(listen(Arc::downgrade(shared), signals, name));
         }
     }
 }
 
-async fn listen(inner: Weak<Inner>, mut signals: Signal, cause: StopCause) {
+async fn listen(shared: Weak<Shared>, mut signals: Signal, cause: StopCause) {
     while signals.recv().await.is_some() {
-        let Some(inner) = inner.upgrade() else { return };
-        let first = inner.stop.borrow().is_none();
-        inner.raise(if first { Urgency::Drain } else { Urgency::Hurry }, cause);
+        let Some(shared) = shared.upgrade() else { return };
+        let first = shared.ending.stop().is_none();
+        shared.raise(if first { Urgency::Drain } else { Urgency::Hurry }, cause);
     }
 }

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use lifecycle_core::agent::shutdown::Urgency;
 use lifecycle_core::wire::record::AgentState;
 use lifecycle_core::wire::task::{Assignment, Outcome};
-use lifecycle_redis::{Fenced, Life, StoreError, TaskReply};
+use lifecycle_redis::{AgentStore, Fenced, StoreError, TaskReply};
 use tokio::time::{Instant, sleep};
 
 use crate::agent::Agent;
@@ -42,19 +42,16 @@ impl Agent {
     /// Waits for a task; `None` once the agent is asked to stop. While the lease has run out and cannot be renewed no
     /// task is given out, since somebody else may be given the same.
     pub async fn next_task(&self) -> Option<Assignment> {
-        let inner = &self.inner;
-        let mut beats = inner.beats.subscribe();
+        let shared = &self.shared;
+        let mut beats = shared.beat.answers();
         loop {
             if self.stop_requested().is_some() {
                 return None;
             }
-            if !*inner.suspended.borrow() {
-                match inner.store.assignments(self.id()).await {
+            if !shared.beat.is_suspended() {
+                match self.store().assignments().await {
                     Ok(tasks) => {
-                        let is_new = |task: &Assignment| {
-                            !inner.in_flight().contains_key(&task.task) && !inner.has_ended(task)
-                        };
-                        let next = tasks.into_iter().find(is_new);
+                        let next = tasks.into_iter().find(|task| shared.tasks.is_new(task));
                         if next.is_some() {
                             return next;
                         }
@@ -65,7 +62,7 @@ impl Agent {
                 }
             }
             tokio::select! {
-                () = inner.look_for_tasks.notified() => {}
+                () = shared.tasks.looked_for() => {}
                 _ = beats.changed() => {}
                 _ = self.shutdown_requested() => {}
             }
@@ -82,12 +79,10 @@ impl Agent {
     where
         W: AsyncFnOnce(&Assignment) -> Work,
     {
-        if self.patiently(async |life| self.inner.store.start_task(&life, &task).await).await?
-            != TaskReply::Ok
-        {
+        if self.patiently(async |store| store.start_task(&task).await).await? != TaskReply::Ok {
             return Ok(Attempt::TakenBack);
         }
-        self.inner.in_flight().insert(task.task.clone(), task.clone());
+        self.shared.tasks.begin(&task);
         self.set_state(AgentState::Busy);
         let ended = AssertUnwindSafe(work(&task)).catch_unwind().await;
         let result = match ended.unwrap_or_else(|_| Work::Failed("panicked".into())) {
@@ -95,10 +90,7 @@ impl Agent {
             Work::Failed(detail) => self.record(&task, Outcome::Failed, &detail).await,
             Work::Abandoned => Ok(Attempt::Abandoned),
         };
-        if matches!(result, Ok(Attempt::Recorded(_) | Attempt::TakenBack)) {
-            self.inner.note_ended(&task);
-        }
-        self.inner.in_flight().remove(&task.task);
+        self.shared.tasks.end(&task, matches!(result, Ok(Attempt::Recorded(_) | Attempt::TakenBack)));
         if self.stop_requested().is_none() {
             self.set_state(AgentState::Running);
         }
@@ -106,7 +98,7 @@ impl Agent {
     }
 
     async fn record(&self, task: &Assignment, outcome: Outcome, detail: &str) -> Result<Attempt, AgentError> {
-        let finish = async |life: Life| self.inner.store.finish_task(&life, task, outcome, detail).await;
+        let finish = async |store: AgentStore| store.finish_task(task, outcome, detail).await;
         Ok(match self.patiently(finish).await? {
             TaskReply::Ok => Attempt::Recorded(outcome),
             TaskReply::TakenBack | TaskReply::NoSprint => Attempt::TakenBack,
@@ -117,7 +109,7 @@ impl Agent {
     /// is fenced and ends once, so trying again is safe.
     async fn patiently(
         &self,
-        write: impl AsyncFn(Life) -> Result<Fenced<TaskReply>, StoreError>,
+        write: impl AsyncFn(AgentStore) -> Result<Fenced<TaskReply>, StoreError>,
     ) -> Result<TaskReply, AgentError> {
         let mut without_sprint = 0;
         let mut begun_to_end: Option<Instant> = None;

@@ -22,9 +22,9 @@ pub async fn bear(store: &Store, record: &AgentRecord, id: &str, by: &str) -> Re
     let fate = end_stragglers(id, life, store.settings().shutdown.kill_timeout).await;
     if fate.process == ProcessFate::Left {
         tracing::error!(agent = id, pids = ?fate.pids, "processes of the earlier life of this id could not be ended");
-        store.acknowledge(id, life, &fate, by).await?;
+        store.host(by).acknowledge(id, life, &fate).await?;
     }
-    store.process_exited(id, life, "gone", by).await
+    store.host(by).process_exited(id, life, "gone").await
 }
 
 /// Ends whoever carries the token of a life. Nobody can tell that there was no other, so it never counts as proof.

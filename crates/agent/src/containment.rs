@@ -71,7 +71,8 @@ pub(crate) async fn account(agent: &Agent) {
         return;
     }
     let life = agent.life();
-    let said = agent.store().acknowledge(life.id.as_str(), life.incarnation, &fate, life.id.as_str()).await;
+    let said =
+        agent.store().host(life.id.as_str()).acknowledge(life.id.as_str(), life.incarnation, &fate).await;
     if let Err(error) = said {
         tracing::warn!(pids = ?fate.pids, %error, "the audit log will not know which processes of the command are still there");
     }

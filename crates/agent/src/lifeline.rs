@@ -89,13 +89,9 @@ async fn bear_witness(agent: &Agent, parent: &AgentId) {
     let Ok(Some(record)) = agent.store().record(parent.as_str()).await else { return };
     for _ in 0..VANISHING.as_millis() / 20 {
         if is_proven_gone(&record) {
-            let said = agent.store().process_exited(
-                parent.as_str(),
-                record.incarnation,
-                "gone",
-                agent.id().as_str(),
-            );
-            if let Err(error) = said.await {
+            let store = agent.store();
+            let host = store.host(agent.id().as_str());
+            if let Err(error) = host.process_exited(parent.as_str(), record.incarnation, "gone").await {
                 tracing::warn!(%parent, %error, "could not report that the coordinator is gone; its lease ends by itself");
             }
             return;

@@ -74,10 +74,7 @@ fn drain(agent: &Agent, excess: Excess) {
     let agent = agent.clone();
     tokio::spawn(async move {
         tell(&agent, excess).await;
-        let life = agent.life();
-        let why = StopCause::SoftMemoryLimit.as_str();
-        let order = agent.store().order(life.id.as_str(), Some(life.incarnation), Order::Drain, why);
-        if let Err(error) = order.await {
+        if let Err(error) = agent.store().order_itself(Order::Drain, StopCause::SoftMemoryLimit).await {
             tracing::debug!(%error, "the drain order was not written; the agent drains all the same");
         }
     });
@@ -85,10 +82,8 @@ fn drain(agent: &Agent, excess: Excess) {
 
 /// Tells people, on `system:alerts`.
 pub(crate) async fn tell(agent: &Agent, excess: Excess) {
-    let life = agent.life();
-    let said = agent.store().announce(EventKind::MemoryLimitExceeded, |event| {
-        event.agent_id = Some(life.id.to_string());
-        event.incarnation = Some(life.incarnation);
+    let store = agent.store();
+    let said = store.announce(EventKind::MemoryLimitExceeded, |event| {
         event.reason = Some(excess.limit.to_string());
         event.bytes = Some(excess.used);
         event.limit = Some(excess.allowed);

@@ -107,7 +107,8 @@ pub(crate) async fn supervise(
 
 /// Ends what is left of the tree. The command itself is our child and has to be waited for, or it would stay a zombie.
 async fn end(agent: &Agent, child: &mut Child, command: Option<ProcessId>, ended: &Ended) {
-    let settings = &agent.store().settings().shutdown;
+    let store = agent.store();
+    let settings = &store.settings().shutdown;
     let urgency = agent.stop_requested().map_or(Urgency::Terminate, |stop| stop.urgency);
     let kill_after = urgency.kill_after(settings.kill_timeout);
     if ended.is_exit() {

@@ -17,7 +17,7 @@ use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::AgentRecord;
 use lifecycle_core::wire::task::{Assignment, Cost, TaskRecord, TaskState};
-use lifecycle_redis::{Assigned, Reap, ReapOutcome};
+use lifecycle_redis::{Assigned, ReapOutcome};
 
 use crate::child_events::ChildEvent;
 use crate::context::{Context, Trouble, written};
@@ -107,12 +107,11 @@ impl Sprint {
     /// Gives tasks to agents, many at once: with a large fleet, one after the other would keep most of it waiting.
     async fn hand_out(&mut self, context: &Context, handouts: Vec<Action>) -> Result<(), Trouble> {
         let handouts = handouts.into_iter().filter_map(|handout| self.handout(handout));
-        let life = context.life();
+        let store = context.store();
         let mut given = stream::iter(handouts.collect::<Vec<_>>())
             .map(async |handout: Handout| {
                 let id = &self.plan.agents[handout.agent].id;
-                let store = context.store();
-                let reply = store.assign_task(&life, id, handout.life, &handout.assignment).await;
+                let reply = store.assign_task(id, handout.life, &handout.assignment).await;
                 (handout, reply)
             })
             .buffer_unordered(AT_ONCE)
@@ -163,7 +162,7 @@ impl Sprint {
 
     async fn settle(&mut self, context: &Context, task: &TaskId, to: TaskRecord) -> Result<(), Trouble> {
         // The next look tells of it.
-        written(context.store().settle_task(&context.life(), &self.plan.id, task, &to).await?).map(drop)
+        written(context.store().settle_task(&self.plan.id, task, &to).await?).map(drop)
     }
 
     /// Whatever comes in is taken by the next look, this one too.
@@ -174,9 +173,9 @@ impl Sprint {
         run: u32,
         cost: Cost,
     ) -> Result<(), Trouble> {
-        let (store, life) = (context.store(), context.life());
+        let store = context.store();
         let why = "lost with the store's memory";
-        written(store.recall_task(&life, &self.plan.id, (task, run), cost, why).await?).map(drop)
+        written(store.recall_task(&self.plan.id, (task, run), cost, why).await?).map(drop)
     }
 
     /// Removes an earlier life of one of our agents, if it is over.
@@ -197,7 +196,7 @@ impl Sprint {
             && record.ended.is_none()
         {
             // On this very host its end can be proven, and what it left running ended.
-            witness::bear(context.store(), record, id.as_str(), context.agent.id().as_str()).await?;
+            witness::bear(&context.store(), record, id.as_str(), context.agent.id().as_str()).await?;
         }
         self.reap(context, id.as_str(), incarnation, Reason::ProcessExited).await
     }
@@ -214,9 +213,9 @@ impl Sprint {
         let record = context.store().record(id).await?.filter(|record| record.incarnation == incarnation);
         let Some(record) = record else { return Ok(()) };
         let reason = if record.ended.is_some() { reason } else { Reason::StaleHeartbeat };
-        let by = context.agent.id().as_str();
-        let reap = Reap { process: self.known_of(id, incarnation), ..Reap::of_life(id, &record, reason, by) };
-        if let ReapOutcome::Reaped(removed) = context.store().reap(&reap).await? {
+        let process = self.known_of(id, incarnation);
+        let outcome = context.store().reap_over(id, &record, reason, process).await?;
+        if let ReapOutcome::Reaped(removed) = outcome {
             let keys = output::count(removed.keys_deleted, "key");
             self.say(context, &format!("{id} cleaned up, {keys} removed"));
         }

@@ -21,7 +21,7 @@ pub async fn ask(epic: &EpicId, settings: &Settings) -> anyhow::Result<u8> {
     let store = Store::connect(&settings).await.map_err(of_store)?;
     store.check_deployment().await.map_err(of_store)?;
     let id = epic.coordinator()?;
-    let view = store.agent(id.as_str()).await.map_err(of_store)?;
+    let view = store.operator().view(id.as_str()).await.map_err(of_store)?;
     let now = store.server_time().await.map_err(of_store)?;
     // Only a registered one coordinates anything.
     let lives = view.is_some_and(|view| view.record.is_some() && view.signs_of_life().is_alive(now));

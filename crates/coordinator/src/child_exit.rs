@@ -60,7 +60,7 @@ impl ChildExit {
         // After a clean release there is nothing to say.
         if was_there || !self.is_clean() || fate.process != ProcessFate::Dead {
             let by = context.agent.id().as_str();
-            if let Err(error) = context.store().acknowledge(self.id.as_str(), life, &fate, by).await {
+            if let Err(error) = context.store().host(by).acknowledge(self.id.as_str(), life, &fate).await {
                 tracing::debug!(%error, "could not acknowledge; the audit log will not know of the process");
             }
         }
@@ -96,7 +96,7 @@ impl ChildExit {
         let life = self.life(context).await?;
         let (id, seen_by) = (self.id.as_str(), context.agent.id().as_str());
         loop {
-            match context.store().process_exited(id, life, &self.status, seen_by).await {
+            match context.store().host(seen_by).process_exited(id, life, &self.status).await {
                 Ok(was_there) => return Some((life, was_there)),
                 Err(error) if may_try_again(context, &error).await => {}
                 Err(_) => return Some((life, true)),
@@ -138,7 +138,8 @@ async fn may_try_again(context: &Context, error: &StoreError) -> bool {
 
 /// Tells a sweeper that asks what was proven of the agent's processes.
 pub(crate) async fn acknowledge(context: Context, id: AgentId, ended: EndedLife) {
-    let said = context.store().announce(EventKind::CleanupAcknowledged, |event| {
+    let store = context.store();
+    let said = store.announce(EventKind::CleanupAcknowledged, |event| {
         event.agent_id = Some(id.to_string());
         event.incarnation = Some(ended.life);
         event.process = Some(ended.fate.process);

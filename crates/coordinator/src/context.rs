@@ -6,7 +6,7 @@ use agent_sdk::{Agent, Urgency};
 use lifecycle_core::settings::{Settings, Shutdown};
 use lifecycle_core::sprint::restart::RestartPolicy;
 use lifecycle_core::wire::ids::EpicId;
-use lifecycle_redis::{Fenced, Life, Store, StoreError};
+use lifecycle_redis::{CoordinatorStore, Fenced, StoreError};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
@@ -67,12 +67,9 @@ impl Context {
         self.begun.elapsed()
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        self.agent.store()
-    }
-
-    pub(crate) fn life(&self) -> Life {
-        self.agent.life()
+    /// What this coordinator may do to the store.
+    pub(crate) fn store(&self) -> CoordinatorStore {
+        self.agent.store().coordinator(&self.agent.life())
     }
 
     pub(crate) fn settings(&self) -> &Settings {

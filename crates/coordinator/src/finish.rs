@@ -33,10 +33,9 @@ impl Sprint {
         }
         self.reap_the_dead(context).await?;
         let outcome = self.outcome();
-        let (store, life) = (context.store(), context.life());
+        let store = context.store();
         let leave_agents = self.have_guests_overstayed(context);
-        let ended =
-            store.complete_sprint(&life, &context.epic, &self.plan.id, outcome.as_str(), leave_agents);
+        let ended = store.complete_sprint(&context.epic, &self.plan.id, outcome.as_str(), leave_agents);
         match written(ended.await?)? {
             SprintEnded::AgentsLeft(ids) => {
                 self.send_guests_away(context, &ids).await?;
@@ -87,7 +86,7 @@ impl Sprint {
             let Some(record) = own else { continue };
             child.incarnation = Some(record.incarnation);
             let Some(order) = child.order_due().and_then(StopLevel::order) else { continue };
-            context.store().order(agent.id.as_str(), Some(record.incarnation), order, why.as_str()).await?;
+            context.store().order(agent.id.as_str(), record.incarnation, order, why).await?;
             child.ordered();
         }
         Ok(())
@@ -107,8 +106,8 @@ impl Sprint {
                 self.reap(context, id, record.incarnation, Reason::ProcessExited).await?;
             } else if is_first || (order == Order::Terminate && self.guests_told != Some(order)) {
                 self.say(context, &format!("{id}, which is not of this plan, is told to leave"));
-                let why = StopCause::SprintCompleted.as_str();
-                context.store().order(id, Some(record.incarnation), order, why).await?;
+                let why = StopCause::SprintCompleted;
+                context.store().order(id, record.incarnation, order, why).await?;
             }
         }
         self.guests_told = Some(order);

@@ -43,7 +43,7 @@ impl Sprint {
     /// Takes back what was handed back, then reads the records. If the store has lost them they are written again.
     pub(crate) async fn take_in_tasks(&mut self, context: &Context, restore: bool) -> Result<(), Trouble> {
         let (store, id) = (context.store(), self.plan.id.clone());
-        let incoming = written(store.take_incoming(&context.life(), &id).await?)?;
+        let incoming = written(store.take_incoming(&id).await?)?;
         let mut records = store.task_records(&id).await?;
         let is_missing = |task: &TaskPlan| !records.knows(task.id.as_str());
         let is_lost = self.plan.tasks.iter().any(is_missing) || store.sprint_state(&id).await?.is_empty();
@@ -84,11 +84,11 @@ impl Sprint {
         context: &Context,
         seen: &BTreeMap<String, TaskRecord>,
     ) -> Result<(), Trouble> {
+        let store = context.store();
         let mut forwarded = 0;
         for (task, known) in &self.records {
             let Some(seen) = seen.get(task.as_str()).filter(|seen| seen.is_behind(known)) else { continue };
-            let (store, life) = (context.store(), context.life());
-            let reply = store.forward_task(&life, &self.plan.id, task, (seen, known)).await?;
+            let reply = store.forward_task(&self.plan.id, task, (seen, known)).await?;
             forwarded += u64::from(written(reply)?);
         }
         if forwarded > 0 {
@@ -112,8 +112,7 @@ impl Sprint {
             let Some((task, record)) = known.map(|(task, record)| (task.clone(), record.clone())) else {
                 continue;
             };
-            let mended =
-                context.store().mend_task(&context.life(), &self.plan.id, &task, bytes, &record).await?;
+            let mended = context.store().mend_task(&self.plan.id, &task, bytes, &record).await?;
             if written(mended)? && self.mended.insert(task.clone()) {
                 let key = context.store().keys().sprint_tasks(&self.plan.id);
                 self.warn(

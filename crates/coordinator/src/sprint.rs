@@ -204,8 +204,8 @@ impl Sprint {
     /// Writes the records as last known; what the store has already stays.
     pub(crate) async fn put_records(&self, context: &Context) -> Result<SprintStarted, Trouble> {
         let agents: Vec<_> = self.plan.agents.iter().map(|agent| agent.id.clone()).collect();
-        let (store, life) = (context.store(), context.life());
-        written(store.start_sprint(&life, &context.epic, &self.plan.id, &self.records, &agents).await?)
+        let store = context.store();
+        written(store.start_sprint(&context.epic, &self.plan.id, &self.records, &agents).await?)
     }
 
     /// It will not run: all its tasks fail.

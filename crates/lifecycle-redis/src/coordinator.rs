@@ -3,3 +3,71 @@
 mod agents;
 pub(crate) mod sprints;
 pub(crate) mod tasks;
+
+use std::collections::HashMap;
+
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::ids::{AgentId, Incarnation, SprintId};
+use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::record::{AgentRecord, Order};
+
+use crate::error::StoreError;
+use crate::removal::{Reap, ReapOutcome};
+use crate::roles::CoordinatorStore;
+
+impl CoordinatorStore {
+    /// The sprint's own record; empty when it has not started, is over, or was lost.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn sprint_state(&self, sprint: &SprintId) -> Result<HashMap<String, String>, StoreError> {
+        self.store.sprint_state(sprint).await
+    }
+
+    /// The registrations of these agents, in the same order; `None` where there is none of ours.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn records(&self, ids: &[&AgentId]) -> Result<Vec<Option<AgentRecord>>, StoreError> {
+        self.store.records(ids).await
+    }
+
+    /// Gives an order to this life of an agent. `false` if it is not there.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn order(
+        &self,
+        id: &str,
+        life: Incarnation,
+        order: Order,
+        why: StopCause,
+    ) -> Result<bool, StoreError> {
+        self.store.order(id, Some(life), order, why).await
+    }
+
+    /// Removes a life whose end is proven or whose lease is over; the script looks for itself. One that lives stays.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn reap_over(
+        &self,
+        id: &str,
+        record: &AgentRecord,
+        reason: Reason,
+        process: ProcessFate,
+    ) -> Result<ReapOutcome, StoreError> {
+        let reap = Reap { process, ..Reap::of_life(id, record, reason, self.life.id.as_str()) };
+        self.store.reap(&reap).await
+    }
+
+    /// Says something about an agent; `fill` says what. Nobody may be listening, which is fine.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn announce(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) -> Result<(), StoreError> {
+        self.store.announce(kind, fill).await
+    }
+}

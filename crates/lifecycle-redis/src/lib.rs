@@ -1,17 +1,21 @@
 //! The only place that issues a Redis command.
 //!
-//! [`Store`] is the connection; its methods are the operations of the protocol, grouped by who performs them.
-//! Whatever two processes can race for is one Lua script under `src/scripts/`, atomic and fenced by the writer's
-//! incarnation. [`Bus`] is the event channel, as a stream of hints.
+//! [`Store`] is the connection: it connects, listens and reads. Whoever writes says as what, and gets a handle that does
+//! what its role may do. Whatever two processes can race for is one Lua script under `src/scripts/`, atomic, and fenced
+//! by the writer's incarnation where one life writes. [`Bus`] is the event channel, as a stream of hints.
 //!
 //! ```text
-//!   agent/        register · beat · own · tasks          an agent, for itself
-//!   coordinator/  start · assign · take · end            a coordinator, for its sprints
-//!   sweeper/      observe · judge · lock · mark          a sweeper
-//!   operator/     read the fleet, and what is left       anybody who looks
-//!   removal       release · reap                         an agent, or whoever cleans up after it
-//!   orders        order · evidence · announce            whoever may
-//!   bus           events, as a stream of hints           anybody
+//!   agent/        register · beat · own · tasks · release      Newcomer, AgentStore
+//!   coordinator/  start · assign · take · settle · end         CoordinatorStore
+//!   host          exited · acknowledge                         HostStore
+//!   sweeper/      judge · lock · reap · mark · remember        SweeperStore
+//!   operator/     look · order · reap on a person's word       OperatorStore
+//!   roles         the handles
+//!   removal       release and reap, for those of them that may
+//!   orders        order, evidence and announce, likewise
+//!   scripts       which keys each script takes, by name
+//!   fenced        a life, and the three answers to its writes
+//!   bus           events, as a stream of hints
 //! ```
 
 mod agent;
@@ -20,6 +24,8 @@ mod coordinator;
 mod deployment;
 mod diagnosis;
 mod error;
+mod fenced;
+mod host;
 mod operator;
 mod orders;
 mod owned_by_name;
@@ -27,21 +33,24 @@ mod pipeline;
 mod refusal;
 mod removal;
 mod reply;
+mod roles;
 mod scripts;
 mod store;
 mod sweeper;
 mod tls;
 
-pub use agent::life::{BeatReply, Fenced, Life, Registered};
+pub use agent::life::{BeatReply, Registered};
 pub use agent::tasks::TaskReply;
 pub use bus::{Bus, Hint, Listening, Missed};
 pub use coordinator::sprints::{SprintEnded, SprintStarted};
 pub use coordinator::tasks::{Assigned, Incoming, TaskRecords};
 pub use deployment::Deployment;
 pub use error::StoreError;
+pub use fenced::{Fenced, Life};
 pub use operator::fleet::{AgentView, LogEntry};
 pub use refusal::Refusal;
 pub use removal::{Reap, ReapOutcome, Removed};
+pub use roles::{AgentStore, CoordinatorStore, HostStore, Newcomer, OperatorStore, SweeperStore};
 pub use store::{Store, Troubles};
 pub use sweeper::fleet_usage::{AgentUsage, IndexCursor};
 pub use sweeper::leases::Shortened;

@@ -1,6 +1,10 @@
 //! What others do to an agent: give it an order, say that its process ended, say something about it.
 
+use crate::scripts::Acknowledge;
+use crate::scripts::Evidence;
+use crate::scripts::GiveOrder;
 use fred::interfaces::{ClientLike, PubsubInterface};
+use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::wire::event::{Event, EventKind};
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
@@ -18,17 +22,23 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn order(
+    pub(crate) async fn order(
         &self,
         id: &str,
         incarnation: Option<Incarnation>,
         order: Order,
-        why: &str,
+        why: StopCause,
     ) -> Result<bool, StoreError> {
-        let names = vec![self.keys().state(id), self.keys().command(id)];
+        let names = GiveOrder { state: self.keys().state(id), command: self.keys().command(id) };
         let life = incarnation.map(|incarnation| incarnation.to_string()).unwrap_or_default();
-        let args = vec![id.into(), life.into(), order.as_str().into(), why.into(), self.wire.as_str().into()];
-        let reply = Reply::read(self.run(&self.scripts.order, names, args).await?)?;
+        let args = vec![
+            id.into(),
+            life.into(),
+            order.as_str().into(),
+            why.as_str().into(),
+            self.wire.as_str().into(),
+        ];
+        let reply = Reply::read(self.run(names, args).await?)?;
         Ok(reply.word() == "ok")
     }
 
@@ -37,14 +47,14 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn process_exited(
+    pub(crate) async fn process_exited(
         &self,
         id: &str,
         incarnation: Incarnation,
         status: &str,
         seen_by: &str,
     ) -> Result<bool, StoreError> {
-        let names = vec![self.keys().leases(), self.keys().state(id)];
+        let names = Evidence { leases: self.keys().leases(), state: self.keys().state(id) };
         let args = vec![
             id.into(),
             incarnation.to_string().into(),
@@ -52,7 +62,7 @@ impl Store {
             seen_by.into(),
             self.wire.as_str().into(),
         ];
-        let reply = Reply::read(self.run(&self.scripts.evidence, names, args).await?)?;
+        let reply = Reply::read(self.run(names, args).await?)?;
         Ok(reply.word() == "ok")
     }
 
@@ -60,7 +70,7 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn acknowledge(
+    pub(crate) async fn acknowledge(
         &self,
         id: &str,
         incarnation: Incarnation,
@@ -74,17 +84,21 @@ impl Store {
             fate.process.as_str().into(),
             by.into(),
             self.wire.as_str().into(),
-            crate::agent::life::text(LOG_LENGTH.into()),
+            crate::reply::argument(LOG_LENGTH.into()),
             pids.join(" ").into(),
         ];
-        self.run(&self.scripts.acknowledge, vec![self.keys().log()], args).await.map(drop)
+        self.run(Acknowledge { log: self.keys().log() }, args).await.map(drop)
     }
 
     /// Publishes an event; `fill` says what it is about. Nobody may be listening, which is fine.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn announce(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) -> Result<(), StoreError> {
+    pub(crate) async fn announce(
+        &self,
+        kind: EventKind,
+        fill: impl FnOnce(&mut Event),
+    ) -> Result<(), StoreError> {
         let mut event = Event::new(kind, self.server_time().await?);
         fill(&mut event);
         self.publish(&event).await
@@ -94,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn publish(&self, event: &Event) -> Result<(), StoreError> {
+    pub(crate) async fn publish(&self, event: &Event) -> Result<(), StoreError> {
         let channel = match event.kind {
             EventKind::MemoryLeakDetected | EventKind::MemoryLimitExceeded => ALERT_CHANNEL,
             _ => LIFECYCLE_CHANNEL,

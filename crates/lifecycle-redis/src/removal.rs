@@ -4,6 +4,8 @@
 //! [`CHUNK`] of it, tell its children, repeat until nothing is left. The first step ends the life for good, so
 //! whoever comes after a crash in between simply goes on.
 
+use crate::scripts::ReapDead;
+use crate::scripts::Release;
 use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::agent::shutdown::StopCause;
@@ -17,8 +19,8 @@ use lifecycle_core::wire::record::{AgentRecord, Order, Role};
 use lifecycle_core::wire::task::Cost;
 use serde::Serialize;
 
-use crate::agent::life::Life;
 use crate::error::{StoreError, is_wrong_type};
+use crate::fenced::Life;
 use crate::owned_by_name::is_list_of_agents;
 use crate::reply::Reply;
 use crate::store::{Store, arguments};
@@ -57,7 +59,7 @@ pub struct Reap<'a> {
     pub record: Option<&'a AgentRecord>,
     /// The heartbeat a plain agent was judged by.
     pub beat: &'a JudgedBeat,
-    /// Further keys of a plain agent, and lists it is on, found by [`Store::left_behind`].
+    /// Further keys of a plain agent, and lists it is on, found by `left_behind`.
     pub left_behind: &'a [String],
     /// Why.
     pub reason: Reason,
@@ -125,7 +127,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot answer. Calling it again goes on where it stopped.
-    pub async fn release(
+    pub(crate) async fn release(
         &self,
         life: &Life,
         cause: StopCause,
@@ -145,8 +147,7 @@ impl Store {
         args.process = process;
         args.by = life.id.as_str();
         args.cost = cause.cost().as_str();
-        let removal =
-            Removal { store: self, script: &self.scripts.release, judged: Value::from(""), extra: &[] };
+        let removal = Removal { store: self, script: Script::Release, judged: Value::from(""), extra: &[] };
         match removal.run(args, Some(&record)).await? {
             ReapOutcome::Reaped(removed) => Ok(Some(removed)),
             ReapOutcome::Refuted | ReapOutcome::AlreadyGone => Ok(None),
@@ -158,7 +159,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot answer; the next pass goes on where it stopped.
-    pub async fn reap(&self, reap: &Reap<'_>) -> Result<ReapOutcome, StoreError> {
+    pub(crate) async fn reap(&self, reap: &Reap<'_>) -> Result<ReapOutcome, StoreError> {
         let mut args = self.remove_arguments(reap.id, reap.record, reap.reason.as_str(), AuditKind::Cleanup);
         args.by = reap.by;
         args.process = reap.process;
@@ -177,7 +178,7 @@ impl Store {
                 Value::from("")
             }
         };
-        let removal = Removal { store: self, script: &self.scripts.reap, judged, extra: reap.left_behind };
+        let removal = Removal { store: self, script: Script::Reap, judged, extra: reap.left_behind };
         removal.run(args, reap.record).await
     }
 
@@ -186,14 +187,17 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::reap`].
-    pub async fn reap_replaced(&self, id: &str, earlier: &AgentRecord) -> Result<ReapOutcome, StoreError> {
+    pub(crate) async fn reap_replaced(
+        &self,
+        id: &str,
+        earlier: &AgentRecord,
+    ) -> Result<ReapOutcome, StoreError> {
         let mut args =
             self.remove_arguments(id, Some(earlier), Reason::StaleHeartbeat.as_str(), AuditKind::Cleanup);
         args.by = id;
         args.force = true;
         args.children_told = true;
-        let removal =
-            Removal { store: self, script: &self.scripts.reap, judged: Value::from(""), extra: &[] };
+        let removal = Removal { store: self, script: Script::Reap, judged: Value::from(""), extra: &[] };
         removal.run(args, Some(earlier)).await
     }
 
@@ -252,13 +256,8 @@ impl Store {
         for child in children {
             let theirs = self.record(child).await?;
             if let Some(theirs) = theirs.filter(|theirs| theirs.parent.as_deref() == Some(id)) {
-                self.order(
-                    child,
-                    Some(theirs.incarnation),
-                    Order::Terminate,
-                    Reason::CoordinatorLost.as_str(),
-                )
-                .await?;
+                self.order(child, Some(theirs.incarnation), Order::Terminate, StopCause::CoordinatorLost)
+                    .await?;
             }
         }
         if record.is_some_and(|record| record.role == Role::Coordinator) || !children.is_empty() {
@@ -299,9 +298,45 @@ impl Store {
     }
 }
 
+/// The keys that both scripts name. Where a membership does not apply, the agent's own record stands in its place.
+macro_rules! named_keys {
+    ($script:ident, $keys:expr, $id:expr, $record:expr) => {{
+        let (keys, id, record): (&KeySchema, &str, Option<&AgentRecord>) = ($keys, $id, $record);
+        let own = || keys.state(id);
+        let sprint = record.and_then(|record| record.sprint.as_ref());
+        let parent = record.and_then(|record| record.parent.as_deref());
+        let parent = parent.filter(|parent| KeySchema::is_exact(parent));
+        $script {
+            active: keys.active(),
+            leases: keys.leases(),
+            state: own(),
+            heartbeat: keys.heartbeat(id),
+            memory: keys.memory(id),
+            deps: keys.deps(id),
+            children: keys.children(id),
+            keys: keys.keys(id),
+            command: keys.command(id),
+            lock: keys.cleanup_lock(id),
+            stats: keys.memory_stats(),
+            log: keys.log(),
+            sprint_state: sprint.map_or_else(own, |sprint| keys.sprint_state(sprint)),
+            requeue: sprint.map_or_else(own, |sprint| keys.sprint_requeue(sprint)),
+            sprint_agents: sprint.map_or_else(own, |sprint| keys.sprint_agents(sprint)),
+            parent_children: parent.map_or_else(own, |parent| keys.children(parent)),
+        }
+    }};
+}
+
+/// Which script decides whether the removal may happen.
+#[derive(Debug, Clone, Copy)]
+enum Script {
+    Release,
+    Reap,
+}
+
 struct Removal<'a> {
     store: &'a Store,
-    script: &'a crate::scripts::Script,
+    script: Script,
     judged: Value,
     extra: &'a [String],
 }
@@ -313,7 +348,6 @@ impl Removal<'_> {
         record: Option<&AgentRecord>,
     ) -> Result<ReapOutcome, StoreError> {
         let id = args.agent_id;
-        let fixed = fixed_keys(self.store.keys(), id, record);
         let is_list = |key: &&String| is_list_of_agents(self.store.keys(), key);
         let lists: Vec<String> = self.extra.iter().filter(is_list).cloned().collect();
         args.memberships = lists.len();
@@ -326,9 +360,9 @@ impl Removal<'_> {
         let mut progressed = true;
         while progressed {
             let owned = self.owned(id, record).await?;
-            let names = fixed.iter().chain(&owned).chain(&lists).cloned().collect();
+            let further: Vec<String> = owned.into_iter().chain(lists.iter().cloned()).collect();
             let call = vec![arguments(&args)?, self.judged.clone()];
-            let mut reply = Reply::read(self.store.run(self.script, names, call).await?)?;
+            let mut reply = Reply::read(self.evaluate(id, record, further, call).await?)?;
             match reply.word() {
                 "removed" => {
                     self.store.tell_orphaned(id, &orphaned).await;
@@ -351,6 +385,20 @@ impl Removal<'_> {
         Err(StoreError::Unexpected(format!("removing {id} did not come to an end; the next pass goes on")))
     }
 
+    async fn evaluate(
+        &self,
+        id: &str,
+        record: Option<&AgentRecord>,
+        further: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Value, StoreError> {
+        let keys = self.store.keys();
+        match self.script {
+            Script::Release => self.store.run_on(named_keys!(Release, keys, id, record), further, args).await,
+            Script::Reap => self.store.run_on(named_keys!(ReapDead, keys, id, record), further, args).await,
+        }
+    }
+
     /// A part of what it owns: what was removed does not come again.
     async fn owned(&self, id: &str, record: Option<&AgentRecord>) -> Result<Vec<String>, StoreError> {
         if record.is_none() {
@@ -368,31 +416,4 @@ impl Removal<'_> {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// The keys every removal declares, in the order lib/remove.lua names them. Where a membership does not apply, the
-/// agent's own record stands in its place.
-fn fixed_keys(keys: &KeySchema, id: &str, record: Option<&AgentRecord>) -> Vec<String> {
-    let own = keys.state(id);
-    let sprint = record.and_then(|record| record.sprint.as_ref());
-    let parent =
-        record.and_then(|record| record.parent.as_deref()).filter(|parent| KeySchema::is_exact(parent));
-    vec![
-        keys.active(),
-        keys.leases(),
-        own.clone(),
-        keys.heartbeat(id),
-        keys.memory(id),
-        keys.deps(id),
-        keys.children(id),
-        keys.keys(id),
-        keys.command(id),
-        keys.cleanup_lock(id),
-        keys.memory_stats(),
-        keys.log(),
-        sprint.map_or_else(|| own.clone(), |sprint| keys.sprint_state(sprint)),
-        sprint.map_or_else(|| own.clone(), |sprint| keys.sprint_requeue(sprint)),
-        sprint.map_or_else(|| own.clone(), |sprint| keys.sprint_agents(sprint)),
-        parent.map_or_else(|| own.clone(), |parent| keys.children(parent)),
-    ]
 }

@@ -92,3 +92,8 @@ pub(crate) fn scores(value: Value) -> Vec<(String, u64)> {
     }
     scores
 }
+
+/// A number as an argument of a script.
+pub(crate) fn argument(number: u64) -> Value {
+    number.to_string().into()
+}

@@ -1,7 +1,8 @@
 //! The Lua scripts: every write that more than one process can race for is one of them.
 //!
 //! A script is a file with a header that says KEYS, ARGV, what it returns and what it refuses. Names of events
-//! and channels come from `lifecycle-core` by a generated prelude, so that no script spells one.
+//! and channels come from `lifecycle-core` by a generated prelude, so that no script spells one. The order of a script's
+//! keys is written below, once: Rust fills them in by name ([`Keys`]), Lua has them by name (`KEY`).
 
 use std::fmt::Write as _;
 
@@ -17,6 +18,7 @@ use lifecycle_core::wire::task::{Cost, TaskState};
 
 const WIRE: &str = include_str!("scripts/lib/wire.lua");
 const FENCE: &str = include_str!("scripts/lib/fence.lua");
+const FENCED: &str = include_str!("scripts/lib/fenced.lua");
 const TASK: &str = include_str!("scripts/lib/task.lua");
 const REMOVE: &str = include_str!("scripts/lib/remove.lua");
 
@@ -27,69 +29,124 @@ macro_rules! flags {
     };
 }
 
+/// The keys of one script, by name, in the order that both Rust and Lua take from here.
+pub(crate) trait Keys {
+    /// The script.
+    fn source(scripts: &Scripts) -> &Source;
+    /// The names of the keys, in their order.
+    fn named(self) -> Vec<String>;
+}
+
+/// The keys of a script that begins with `lib/fenced.lua`, without those three.
+pub(crate) trait FencedKeys: Keys {}
+
+/// What the three keys are called that every fenced script begins with.
+const FENCED_KEYS: [&str; 3] = ["state", "generation", "stats"];
+
 macro_rules! scripts {
-    ($($name:ident: $($flags:ident)? [$($lib:ident)*],)*) => {
+    (
+        fenced { $($fenced:ident = $fenced_file:ident: $($fenced_flags:ident)? [$($fenced_lib:ident)*] ($($fenced_key:ident),*),)* }
+        other { $($other:ident = $other_file:ident: $($other_flags:ident)? [$($other_lib:ident)*] ($($other_key:ident),*),)* }
+    ) => {
         /// Every script, loaded on first use by its hash.
         #[derive(Debug)]
-        pub(crate) struct Scripts { $(pub(crate) $name: Script,)* }
+        pub(crate) struct Scripts { $($fenced_file: Source,)* $($other_file: Source,)* }
 
         impl Scripts {
             pub(crate) fn new() -> Self {
                 let prelude = prelude();
-                Self { $($name: Script {
-                    source: Source::from_lua([
-                        concat!("", $(flags!($flags))?), prelude.as_str(), WIRE, $($lib,)*
-                        include_str!(concat!("scripts/", stringify!($name), ".lua")),
-                    ].concat()),
-                    is_fenced: [WIRE, $($lib,)*].contains(&FENCE),
-                },)* }
+                Self {
+                    $($fenced_file: Source::from_lua([
+                        concat!("", $(flags!($fenced_flags))?), prelude.as_str(),
+                        &key_table(&[&FENCED_KEYS[..], &[$(stringify!($fenced_key)),*]].concat()),
+                        WIRE, FENCE, $($fenced_lib,)* FENCED,
+                        include_str!(concat!("scripts/", stringify!($fenced_file), ".lua")),
+                    ].concat()),)*
+                    $($other_file: Source::from_lua([
+                        concat!("", $(flags!($other_flags))?), prelude.as_str(),
+                        &key_table(&[$(stringify!($other_key)),*]), WIRE, $($other_lib,)*
+                        include_str!(concat!("scripts/", stringify!($other_file), ".lua")),
+                    ].concat()),)*
+                }
+            }
+        }
+
+        $(keys!($fenced = $fenced_file ($($fenced_key),*)); impl FencedKeys for $fenced {})*
+        $(keys!($other = $other_file ($($other_key),*));)*
+    };
+}
+
+macro_rules! keys {
+    ($name:ident = $file:ident ($($key:ident),*)) => {
+        #[derive(Debug)]
+        pub(crate) struct $name { $(pub(crate) $key: String,)* }
+
+        impl Keys for $name {
+            fn source(scripts: &Scripts) -> &Source {
+                &scripts.$file
+            }
+
+            fn named(self) -> Vec<String> {
+                vec![$(self.$key),*]
             }
         }
     };
 }
 
-/// A script, and what has to be passed to it besides what its header says.
-#[derive(Debug)]
-pub(crate) struct Script {
-    pub(crate) source: Source,
-    /// It has `lib/fence.lua`, which wants one more key, the last.
-    pub(crate) is_fenced: bool,
+scripts! {
+    fenced {
+        Beat = beat: allow_oom [] (leases, heartbeat, command, memory),
+        Declare = declare: [] (names),
+        SprintStart = sprint_start: [TASK]
+            (owned, sprint_state, sprint_tasks, sprint_agents, requeue, epic_sprints, children, active, inbox),
+        SprintComplete = sprint_complete: allow_oom []
+            (owned, sprint_state, sprint_tasks, sprint_agents, requeue, epic_sprints, inbox),
+        TaskAssign = task_assign: [TASK] (agent_state, task, agent_owned, sprint_tasks),
+        TaskStart = task_start: [TASK] (task, sprint_tasks),
+        TaskRestore = task_restore: [TASK] (task, owned, sprint_tasks),
+        TaskFinish = task_finish: allow_oom [TASK] (task, owned, sprint_tasks, requeue, sprint_state),
+        TaskTake = task_take: allow_oom [TASK] (sprint_tasks, requeue, inbox, sprint_state),
+        TaskRecall = task_recall: allow_oom [TASK] (sprint_tasks, requeue),
+        TaskMend = task_mend: allow_oom [] (sprint_tasks),
+        TaskForward = task_forward: allow_oom [TASK] (sprint_tasks),
+        TaskSettle = task_settle: allow_oom [TASK] (sprint_tasks),
+    }
+    other {
+        Register = register: [FENCE]
+            (active, leases, state, generation, stats, parent_state, parent_children, sprint_state, sprint_agents),
+        Release = release: allow_oom [REMOVE]
+            (active, leases, state, heartbeat, memory, deps, children, keys, command, lock, stats, log,
+             sprint_state, requeue, sprint_agents, parent_children),
+        ReapDead = reap: allow_oom [REMOVE]
+            (active, leases, state, heartbeat, memory, deps, children, keys, command, lock, stats, log,
+             sprint_state, requeue, sprint_agents, parent_children),
+        Evidence = evidence: allow_oom [] (leases, state),
+        Acknowledge = acknowledge: allow_oom [] (log),
+        GiveOrder = order: [] (state, command),
+        Observe = observe: [] (active, leases, watermark, hold, generation),
+        Shorten = shorten: allow_oom [] (leases),
+        GrantRate = grant: allow_oom [] (hold),
+        Adopt = adopt: [] (active, leases, state, first_look),
+        Restore = restore: [] (active, leases, state),
+        Forget = forget: allow_oom [] (active, leases, state, heartbeat, memory, stats),
+        Lock = lock: allow_oom [] (),
+        Unlock = unlock: allow_oom [] (lock),
+        MarkPass = watermark: allow_oom [] (watermark, hold, generation),
+        Leave = leave: allow_oom [] (watermark),
+        LatchLeak = leak: allow_oom [] (stats),
+        WriteTrend = trend: allow_oom [] (memory, state),
+        HoldRelease = hold_release: [] (hold),
+        InboxPut = inbox_put: [TASK] (sprint_state, inbox),
+    }
 }
 
-scripts! {
-    register: [FENCE],
-    beat: allow_oom [FENCE],
-    declare: [FENCE],
-    release: allow_oom [REMOVE],
-    reap: allow_oom [REMOVE],
-    evidence: allow_oom [],
-    acknowledge: allow_oom [],
-    order: [],
-    observe: [],
-    shorten: allow_oom [],
-    grant: allow_oom [],
-    adopt: [],
-    restore: [],
-    forget: allow_oom [],
-    lock: allow_oom [],
-    unlock: allow_oom [],
-    watermark: allow_oom [],
-    leave: allow_oom [],
-    leak: allow_oom [],
-    trend: allow_oom [],
-    hold_release: [],
-    sprint_start: [FENCE TASK],
-    sprint_complete: allow_oom [FENCE],
-    task_assign: [FENCE TASK],
-    task_start: [FENCE TASK],
-    task_restore: [FENCE TASK],
-    task_finish: allow_oom [FENCE TASK],
-    task_take: allow_oom [FENCE TASK],
-    task_recall: allow_oom [FENCE TASK],
-    task_mend: allow_oom [FENCE],
-    task_forward: allow_oom [FENCE TASK],
-    task_settle: allow_oom [FENCE TASK],
-    inbox_put: [TASK],
+/// The keys of a script by name, and how many have one; what comes behind them is a list.
+fn key_table(names: &[&str]) -> String {
+    let mut text = format!("local NAMED = {}\nlocal KEY = {{", names.len());
+    for (index, name) in names.iter().enumerate() {
+        let _ = write!(text, "{name} = KEYS[{}], ", index + 1);
+    }
+    text + "}\n"
 }
 
 fn prelude() -> String {
@@ -135,12 +192,12 @@ mod tests {
     #[test]
     fn cleaning_up_and_beating_go_on_in_a_full_store_and_the_others_do_not_claim_to() {
         let scripts = Scripts::new();
-        assert!(scripts.reap.source.lua().unwrap().starts_with(flags!(allow_oom)));
+        assert!(scripts.reap.lua().unwrap().starts_with(flags!(allow_oom)));
         assert!(
-            scripts.beat.source.lua().unwrap().starts_with(flags!(allow_oom)),
+            scripts.beat.lua().unwrap().starts_with(flags!(allow_oom)),
             "a living agent must not fall silent"
         );
-        assert!(scripts.register.source.lua().unwrap().starts_with("local CHANNEL"));
+        assert!(scripts.register.lua().unwrap().starts_with("local CHANNEL"));
     }
 
     #[test]

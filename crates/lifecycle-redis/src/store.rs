@@ -18,8 +18,11 @@ use lifecycle_core::wire::keys::{KeySchema, Layout};
 use serde::Serialize;
 
 use crate::error::StoreError;
-use crate::scripts::{Script, Scripts};
+use crate::fenced::Life;
+use crate::reply::Reply;
+use crate::scripts::{FencedKeys, Keys, Scripts};
 use crate::tls;
+use fred::types::scripts::Script as Source;
 
 /// How long a store that does not answer is waited for in silence.
 const NOTICE_AFTER: Duration = Duration::from_secs(1);
@@ -155,16 +158,45 @@ impl Store {
         let _ = self.client.quit().await;
     }
 
-    pub(crate) async fn run(
+    /// Runs a script.
+    pub(crate) async fn run<K: Keys>(&self, keys: K, args: Vec<Value>) -> Result<Value, StoreError> {
+        self.run_on(keys, Vec::new(), args).await
+    }
+
+    /// The same with further keys behind the named ones.
+    pub(crate) async fn run_on<K: Keys>(
         &self,
-        script: &Script,
-        mut keys: Vec<String>,
+        keys: K,
+        further: impl IntoIterator<Item = String>,
         args: Vec<Value>,
     ) -> Result<Value, StoreError> {
-        if script.is_fenced {
-            keys.push(self.keys.memory_stats());
-        }
-        match script.source.evalsha_with_reload::<Value, _, _>(&self.client, keys.clone(), args).await {
+        let mut names = keys.named();
+        names.extend(further);
+        self.evaluate(K::source(&self.scripts), names, args).await
+    }
+
+    /// A write of this life, refused where it may not write: the one place that says whose write it is.
+    pub(crate) async fn run_fenced<K: FencedKeys>(
+        &self,
+        life: &Life,
+        keys: K,
+        args: Vec<Value>,
+    ) -> Result<Reply, StoreError> {
+        let mut names =
+            vec![self.keys.state(life.id.as_str()), self.keys.generation(), self.keys.memory_stats()];
+        names.extend(keys.named());
+        let mut all = vec![life.incarnation.to_string().into(), life.generation.as_str().into()];
+        all.extend(args);
+        Reply::read(self.evaluate(K::source(&self.scripts), names, all).await?)
+    }
+
+    async fn evaluate(
+        &self,
+        source: &Source,
+        keys: Vec<String>,
+        args: Vec<Value>,
+    ) -> Result<Value, StoreError> {
+        match source.evalsha_with_reload::<Value, _, _>(&self.client, keys.clone(), args).await {
             Ok(reply) => Ok(reply),
             Err(error) => Err(self.diagnose(error, &keys).await),
         }

@@ -7,7 +7,7 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, age, count, size};
 use lifecycle_core::sweep::observation::IndexReading;
-use lifecycle_redis::{Store, StoreError};
+use lifecycle_redis::{OperatorStore, StoreError};
 use serde::Serialize;
 
 use crate::{verify, wording};
@@ -35,7 +35,7 @@ struct Check {
     detail: String,
 }
 
-pub(crate) async fn run(_: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+pub(crate) async fn run(_: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let seen = store.observe(1).await?;
     let memory_info = store.server_info("memory").await?;
     let checks = vec![
@@ -57,7 +57,7 @@ pub(crate) async fn run(_: &Arguments, store: &Store, output: Output) -> anyhow:
     Ok(if report.ok { exit::OK } else { exit::FAILED })
 }
 
-async fn server(store: &Store) -> Result<Check, StoreError> {
+async fn server(store: &OperatorStore) -> Result<Check, StoreError> {
     let info = store.server_info("server").await?;
     let version = match (info.get("valkey_version"), info.get("redis_version")) {
         (Some(version), _) => format!("Valkey {version}"),
@@ -68,7 +68,7 @@ async fn server(store: &Store) -> Result<Check, StoreError> {
 }
 
 /// No judgement: who can listen to the network is known to nobody here.
-fn encryption(store: &Store) -> Check {
+fn encryption(store: &OperatorStore) -> Check {
     let detail = if store.is_encrypted() {
         match &store.settings().redis.tls.ca {
             Some(ca) => format!("TLS; the store's certificate is signed by {}", ca.display()),
@@ -117,7 +117,7 @@ fn memory(info: &HashMap<String, String>) -> Check {
     Check { name: "memory", ok: false, detail }
 }
 
-async fn latency(store: &Store) -> Result<Check, StoreError> {
+async fn latency(store: &OperatorStore) -> Result<Check, StoreError> {
     let asked = Instant::now();
     store.server_time().await?;
     let took = asked.elapsed();
@@ -128,7 +128,7 @@ async fn latency(store: &Store) -> Result<Check, StoreError> {
     Ok(Check { name: "round trip", ok, detail: format!("{millis:.1}ms{slow}") })
 }
 
-async fn generation(store: &Store, seen: &IndexReading) -> Result<Check, StoreError> {
+async fn generation(store: &OperatorStore, seen: &IndexReading) -> Result<Check, StoreError> {
     let (ok, detail) = match &seen.generation {
         Some(marker) => (true, marker.clone()),
         None if store.fleet().await?.iter().any(|view| view.record.is_some()) => (
@@ -141,7 +141,7 @@ async fn generation(store: &Store, seen: &IndexReading) -> Result<Check, StoreEr
     Ok(Check { name: "generation", ok, detail })
 }
 
-fn sweeper(store: &Store, seen: &IndexReading) -> Check {
+fn sweeper(store: &OperatorStore, seen: &IndexReading) -> Check {
     let absent = wording::absence(seen, store.settings());
     let ok = absent.is_none();
     let last = seen
@@ -158,7 +158,7 @@ fn hold(seen: &IndexReading) -> Check {
     }
 }
 
-async fn residue(store: &Store) -> Result<Check, StoreError> {
+async fn residue(store: &OperatorStore) -> Result<Check, StoreError> {
     let findings = verify::search(store).await?;
     let ok = findings.residue.is_empty();
     let hint = if ok { "" } else { "; `lifecyclectl verify` names them" };

@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use lifecycle_cli::exit::{self, ExitWith as _};
 use lifecycle_core::wire::audit::AuditKind;
-use lifecycle_redis::{LogEntry, Store, StoreError};
+use lifecycle_redis::{LogEntry, OperatorStore, StoreError};
 
 use crate::wording;
 
@@ -17,7 +17,7 @@ pub(crate) fn with_code(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// The error for an id that nobody has now, with what became of it if the log still knows.
-pub(crate) async fn no_such_agent(store: &Store, id: &str) -> anyhow::Error {
+pub(crate) async fn no_such_agent(store: &OperatorStore, id: &str) -> anyhow::Error {
     match last_word(store, id).await {
         Ok(Some(word)) => anyhow!("there is no agent {id:?} any more: {word}"),
         Ok(None) => anyhow!("there is no agent {id:?}; `lifecyclectl ps` lists those there are"),
@@ -25,7 +25,7 @@ pub(crate) async fn no_such_agent(store: &Store, id: &str) -> anyhow::Error {
     }
 }
 
-async fn last_word(store: &Store, id: &str) -> Result<Option<String>, StoreError> {
+async fn last_word(store: &OperatorStore, id: &str) -> Result<Option<String>, StoreError> {
     let now = store.server_time().await?;
     let log = store.log(wording::LOG_DEPTH).await?;
     // What was found of its processes is written behind the removal, and tells not how it went.

@@ -8,7 +8,7 @@ use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Stdout, printable};
 use lifecycle_core::wire::event::{Event, EventKind};
 use lifecycle_core::wire::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
-use lifecycle_redis::{Hint, LogEntry, Store};
+use lifecycle_redis::{Hint, LogEntry, OperatorStore};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Map, Value};
 
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     heartbeats: bool,
 }
 
-pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let shape = Shape { output, wide: arguments.wide };
     if arguments.follow {
         follow(store, shape, arguments.heartbeats).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
     Ok(exit::OK)
 }
 
-async fn latest(store: &Store, shape: Shape, count: u64) -> anyhow::Result<()> {
+async fn latest(store: &OperatorStore, shape: Shape, count: u64) -> anyhow::Result<()> {
     if count == 0 {
         return Ok(());
     }
@@ -64,7 +64,7 @@ async fn latest(store: &Store, shape: Shape, count: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn follow(store: &Store, shape: Shape, heartbeats: bool) -> anyhow::Result<()> {
+async fn follow(store: &OperatorStore, shape: Shape, heartbeats: bool) -> anyhow::Result<()> {
     let mut bus = store.subscribe()?;
     let mut reader_check = tokio::time::interval(READER_CHECK);
     let mut subscribed = false;

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, age, printable};
-use lifecycle_redis::Store;
+use lifecycle_redis::OperatorStore;
 use serde::Serialize;
 
 use crate::wording;
@@ -40,7 +40,7 @@ struct HoldReport {
     now: u64,
 }
 
-pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let released = match arguments.action {
         // Nothing to release is no errors: what was asked for is so.
         Some(Action::Release) => store.release_hold(store.settings().sweep.hold_timeout).await?.is_some(),
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
     Ok(exit::OK)
 }
 
-async fn look(store: &Store) -> anyhow::Result<HoldReport> {
+async fn look(store: &OperatorStore) -> anyhow::Result<HoldReport> {
     let seen = store.observe(1).await?;
     let Some(hold) = &seen.hold else { return Ok(HoldReport::default()) };
     Ok(HoldReport {

@@ -7,7 +7,7 @@ use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, age, printable};
 use lifecycle_core::wire::ids::AgentId;
 use lifecycle_core::wire::task::Assignment;
-use lifecycle_redis::{AgentView, Store};
+use lifecycle_redis::{AgentView, OperatorStore};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -56,8 +56,8 @@ struct Task {
     input: String,
 }
 
-pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
-    let Some(view) = store.agent(&arguments.id).await? else {
+pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
+    let Some(view) = store.view(&arguments.id).await? else {
         return Err(errors::no_such_agent(store, &arguments.id).await);
     };
     let portrait = portrait(store, &view).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
     Ok(exit::OK)
 }
 
-async fn portrait(store: &Store, view: &AgentView) -> anyhow::Result<Portrait> {
+async fn portrait(store: &OperatorStore, view: &AgentView) -> anyhow::Result<Portrait> {
     let id = view.id.as_str();
     let now = store.server_time().await?;
     let record = view.record.as_ref();

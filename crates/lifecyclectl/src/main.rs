@@ -98,7 +98,7 @@ fn main() -> ExitCode {
 }
 
 async fn perform(command: Command, settings: &Settings, output: Output) -> anyhow::Result<u8> {
-    let store = Store::connect(settings).await?;
+    let store = Store::connect(settings).await?.operator();
     // A replica or a cluster's node would show a part, and call it all.
     store.check_deployment().await?;
     match command {

@@ -9,7 +9,7 @@ mod view;
 use clap::{Args, Subcommand};
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_cli::output::Output;
-use lifecycle_redis::Store;
+use lifecycle_redis::OperatorStore;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,7 @@ impl Arguments {
     }
 
     /// Shows the fleet: what is asked for without a further command.
-    pub(crate) async fn show(&self, store: &Store, output: Output) -> anyhow::Result<u8> {
+    pub(crate) async fn show(&self, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
         view::run(&self.view, store, output).await
     }
 }

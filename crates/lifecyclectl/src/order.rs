@@ -6,13 +6,12 @@ use anyhow::bail;
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
-use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::text::units::parse_duration;
 use lifecycle_core::wire::event::{Event, EventKind};
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use lifecycle_core::wire::record::Order;
 use lifecycle_core::wire::task::SprintMessage;
-use lifecycle_redis::{Bus, Hint, Store, StoreError};
+use lifecycle_redis::{Bus, Hint, OperatorStore, StoreError};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
@@ -75,7 +74,7 @@ struct OrderReport<'a> {
 pub(crate) async fn run(
     order: Order,
     arguments: &Arguments,
-    store: &Store,
+    store: &OperatorStore,
     output: Output,
 ) -> anyhow::Result<u8> {
     let id = arguments.id.as_str();
@@ -98,9 +97,9 @@ pub(crate) async fn run(
 }
 
 /// Gives the order to the life that is there now.
-async fn give(order: Order, arguments: &Arguments, store: &Store) -> anyhow::Result<Incarnation> {
+async fn give(order: Order, arguments: &Arguments, store: &OperatorStore) -> anyhow::Result<Incarnation> {
     let id = arguments.id.as_str();
-    let Some(view) = store.agent(id).await? else {
+    let Some(view) = store.view(id).await? else {
         return Err(errors::no_such_agent(store, id).await);
     };
     let Some(record) = view.record else {
@@ -112,7 +111,7 @@ async fn give(order: Order, arguments: &Arguments, store: &Store) -> anyhow::Res
         // First, or its coordinator might be quicker. Without a sprint nobody would replace it.
         store.tell_sprint(sprint, &SprintMessage::Retire { agent_id: id.into() }).await?;
     }
-    if store.order(id, Some(record.incarnation), order, StopCause::Operator.as_str()).await? {
+    if store.order(id, record.incarnation, order).await? {
         return Ok(record.incarnation);
     }
     let how = record.ended.map_or_else(|| "it has just gone".into(), |why| format!("it ended ({why})"));
@@ -122,7 +121,7 @@ async fn give(order: Order, arguments: &Arguments, store: &Store) -> anyhow::Res
 async fn is_gone_within(
     patience: Duration,
     bus: &mut Bus,
-    store: &Store,
+    store: &OperatorStore,
     id: &str,
     incarnation: Incarnation,
 ) -> Result<bool, StoreError> {
@@ -152,7 +151,11 @@ fn is_end(event: &Event, id: &str) -> bool {
     event.is_about(id) && matches!(event.kind, EventKind::AgentShutdown | EventKind::CleanupCompleted)
 }
 
-async fn farewell(store: &Store, id: &str, incarnation: Incarnation) -> Result<Option<String>, StoreError> {
+async fn farewell(
+    store: &OperatorStore,
+    id: &str,
+    incarnation: Incarnation,
+) -> Result<Option<String>, StoreError> {
     let now = store.server_time().await?;
     let life = incarnation.to_string();
     let log = store.log(wording::LOG_DEPTH).await?;
@@ -162,9 +165,9 @@ async fn farewell(store: &Store, id: &str, incarnation: Incarnation) -> Result<O
     Ok(entry.map(|entry| wording::farewell(&entry, now)))
 }
 
-async fn still_there(patience: Duration, store: &Store, id: &str) -> Result<String, StoreError> {
+async fn still_there(patience: Duration, store: &OperatorStore, id: &str) -> Result<String, StoreError> {
     let waited = humantime::format_duration(patience);
-    let state = match store.agent(id).await? {
+    let state = match store.view(id).await? {
         Some(view) => {
             let now = store.server_time().await?;
             let tasks = match AgentId::new(id) {

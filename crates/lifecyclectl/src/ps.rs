@@ -5,7 +5,7 @@ use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, age, printable, size};
 use lifecycle_core::agent::liveness::Standing;
 use lifecycle_core::wire::record::Role;
-use lifecycle_redis::{AgentView, Store};
+use lifecycle_redis::{AgentView, OperatorStore};
 use serde::Serialize;
 
 use crate::wording;
@@ -82,7 +82,7 @@ struct Counts {
     plain: u64,
 }
 
-pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let seen = store.observe(1).await?;
     let fleet = store.fleet().await?;
     let now = store.server_time().await?;

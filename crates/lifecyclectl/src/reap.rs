@@ -7,7 +7,7 @@ use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::sweep::observation::Suspect;
 use lifecycle_core::wire::event::EventKind;
 use lifecycle_core::wire::orphan::Reason;
-use lifecycle_redis::{AgentView, Reap, ReapOutcome, Removed, Store, is_usable};
+use lifecycle_redis::{AgentView, OperatorStore, ReapOutcome, Removed, is_usable};
 use serde::Serialize;
 
 use crate::{errors, ps};
@@ -47,12 +47,12 @@ struct ReapReport {
     index_entries: Option<u64>,
 }
 
-pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let id = arguments.id.as_str();
     if !is_usable(id) {
         return unlist(arguments, store, output).await;
     }
-    let Some(view) = store.agent(id).await? else {
+    let Some(view) = store.view(id).await? else {
         return Err(errors::no_such_agent(store, id).await);
     };
     let suspect = judge(store, &view, arguments.force).await?;
@@ -77,7 +77,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
 }
 
 /// Takes an id that is of no use in key names off the indexes; nothing else of it can be told from another's.
-async fn unlist(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+async fn unlist(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let id = arguments.id.as_str();
     if !arguments.force {
         bail!(
@@ -100,7 +100,7 @@ async fn unlist(arguments: &Arguments, store: &Store, output: Output) -> anyhow:
 }
 
 /// What the agent is judged by. The reap compares it again.
-async fn judge(store: &Store, view: &AgentView, force: bool) -> anyhow::Result<Suspect> {
+async fn judge(store: &OperatorStore, view: &AgentView, force: bool) -> anyhow::Result<Suspect> {
     let now = store.server_time().await?;
     let row = ps::Row::of(view, now);
     if row.alive() && !force {
@@ -111,11 +111,11 @@ async fn judge(store: &Store, view: &AgentView, force: bool) -> anyhow::Result<S
             row.lease()
         );
     }
-    let due = [(view.id.clone(), view.lease_end.unwrap_or(now))];
-    store.suspects(&due, now).await?.pop().context("the store told nothing of this agent: nothing was reaped")
+    let due = (view.id.clone(), view.lease_end.unwrap_or(now));
+    store.suspect(due, now).await?.context("the store told nothing of this agent: nothing was reaped")
 }
 
-async fn last_call(store: &Store, view: &AgentView) -> anyhow::Result<()> {
+async fn last_call(store: &OperatorStore, view: &AgentView) -> anyhow::Result<()> {
     let called = store.announce(EventKind::CleanupStarted, |event| {
         event.agent_id = Some(view.id.clone());
         event.incarnation = view.record.as_ref().map(|record| record.incarnation);
@@ -127,25 +127,14 @@ async fn last_call(store: &Store, view: &AgentView) -> anyhow::Result<()> {
 }
 
 async fn remove(
-    store: &Store,
+    store: &OperatorStore,
     view: &AgentView,
     suspect: &Suspect,
     force: bool,
 ) -> anyhow::Result<ReapOutcome> {
-    let id = view.id.as_str();
-    let record = suspect.record.as_ref();
-    let left_behind = match record {
-        // It kept a list.
-        Some(_) => Vec::new(),
-        None => store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
-    };
-    let reap = Reap {
-        left_behind: &left_behind,
-        // A registered agent without a lease has nothing that could be over.
-        force: force || (record.is_some() && view.lease_end.is_none()),
-        ..Reap::of(suspect, Reason::Operator, BY)
-    };
-    Ok(store.reap(&reap).await?)
+    // A registered agent without a lease has nothing that could be over.
+    let has_no_lease = suspect.record.is_some() && view.lease_end.is_none();
+    Ok(store.reap(suspect, force || has_no_lease, BY).await?)
 }
 
 impl ReapReport {

@@ -6,12 +6,11 @@ use anyhow::bail;
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
-use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::text::units::parse_duration;
 use lifecycle_core::wire::ids::{AgentId, Incarnation, SprintId};
 use lifecycle_core::wire::record::{AgentRecord, Order};
 use lifecycle_core::wire::task::SprintMessage;
-use lifecycle_redis::{Store, StoreError};
+use lifecycle_redis::{OperatorStore, StoreError};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -49,13 +48,13 @@ struct RestartReport<'a> {
     pid: Option<u32>,
 }
 
-pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let id = arguments.id.as_str();
     let before = store.record(id).await?.filter(|record| record.ended.is_none());
     ask_coordinator(arguments, store, before.as_ref()).await?;
     if let Some(record) = &before {
         let order = if arguments.drain { Order::Drain } else { Order::Terminate };
-        store.order(id, Some(record.incarnation), order, StopCause::Operator.as_str()).await?;
+        store.order(id, record.incarnation, order).await?;
     }
     let mut report = RestartReport { agent_id: id, back: false, pid: None };
     if let Some(patience) = arguments.wait {
@@ -78,7 +77,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &Store, output: Output) ->
 /// Says that the agent is wanted. Refused, with nothing done, where nobody would start it again.
 async fn ask_coordinator(
     arguments: &Arguments,
-    store: &Store,
+    store: &OperatorStore,
     record: Option<&AgentRecord>,
 ) -> anyhow::Result<()> {
     let id = arguments.id.as_str();
@@ -98,7 +97,7 @@ async fn ask_coordinator(
 
 /// The sprints whose coordinator may have the agent: its own, or, where it is not there to say, all of its epic.
 async fn sprints(
-    store: &Store,
+    store: &OperatorStore,
     id: &AgentId,
     record: Option<&AgentRecord>,
 ) -> Result<Vec<SprintId>, StoreError> {
@@ -116,7 +115,7 @@ async fn sprints(
 
 async fn back_within(
     patience: Duration,
-    store: &Store,
+    store: &OperatorStore,
     id: &str,
     before: Option<Incarnation>,
 ) -> Result<Option<AgentRecord>, StoreError> {

@@ -7,7 +7,7 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, count};
 use lifecycle_core::sweep::residue::{self, Inventory, Residue};
-use lifecycle_redis::{Store, StoreError};
+use lifecycle_redis::{OperatorStore, StoreError};
 use serde::Serialize;
 
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ pub(crate) struct Findings {
     pub(crate) residue: Vec<Residue>,
 }
 
-pub(crate) async fn run(_: &Arguments, store: &Store, output: Output) -> anyhow::Result<u8> {
+pub(crate) async fn run(_: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let findings = search(store).await?;
     match output {
         Output::Json => output::print_json(&findings)?,
@@ -44,7 +44,7 @@ pub(crate) async fn run(_: &Arguments, store: &Store, output: Output) -> anyhow:
 }
 
 /// Reads the whole keyspace, and once more what looked left behind.
-pub(crate) async fn search(store: &Store) -> Result<Findings, StoreError> {
+pub(crate) async fn search(store: &OperatorStore) -> Result<Findings, StoreError> {
     let (keys, foreign_keys) = store.product_keys().await?;
     let first = store.inventory(&keys).await?;
     let mut residue = residue::find(store.keys(), &first);
@@ -57,7 +57,7 @@ pub(crate) async fn search(store: &Store) -> Result<Findings, StoreError> {
 }
 
 async fn confirmed(
-    store: &Store,
+    store: &OperatorStore,
     first: &Inventory,
     suspected: &[Residue],
 ) -> Result<Vec<Residue>, StoreError> {
@@ -68,7 +68,7 @@ async fn confirmed(
 }
 
 /// The suspected keys, and those that say who claimed one of them or whose sprint it is.
-fn to_read_again(store: &Store, first: &Inventory, suspected: &[Residue]) -> Vec<String> {
+fn to_read_again(store: &OperatorStore, first: &Inventory, suspected: &[Residue]) -> Vec<String> {
     let claims = first.claimed.keys().map(|id| store.keys().keys(id));
     let mut keys: Vec<String> = suspected.iter().map(|finding| finding.key.clone()).chain(claims).collect();
     keys.sort_unstable();

@@ -25,8 +25,9 @@ use crate::sweeper::Sweeper;
 /// When nothing was started: exit code 2 for a URL that cannot be used.
 pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
     let recorder = counters::install()?;
-    let store =
-        Store::open(settings).map_err(|error| Failure::new(exit::of_store(&error), error.to_string()))?;
+    let store = Store::open(settings)
+        .map_err(|error| Failure::new(exit::of_store(&error), error.to_string()))?
+        .sweeper();
     let stop = stop_on_signal()?;
     let bus = store.subscribe()?;
     let sweeper = Arc::new(Sweeper::new(store.clone()));

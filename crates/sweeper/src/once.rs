@@ -31,7 +31,7 @@ pub struct Sweep {
 /// # Errors
 /// With exit code 69 when the store could not be reached, 2 when its URL cannot be used, else 1.
 pub async fn sweep(settings: &Settings, how: Sweep, output: Output) -> anyhow::Result<u8> {
-    let store = Store::connect(settings).await.map_err(|error| unusable(&error))?;
+    let store = Store::connect(settings).await.map_err(|error| unusable(&error))?.sweeper();
     store.check_deployment().await.map_err(|error| unusable(&error))?;
     crate::daemon::warn_of_eviction(&store).await;
     let sweeper = Sweeper::new(store.clone());

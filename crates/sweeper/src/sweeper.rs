@@ -8,7 +8,7 @@ use lifecycle_core::settings::Settings;
 use lifecycle_core::sweep::brake::Brake;
 use lifecycle_core::wire::ids::AgentId;
 use lifecycle_core::wire::time::millis;
-use lifecycle_redis::{Store, is_usable};
+use lifecycle_redis::{SweeperStore, is_usable};
 
 use crate::http::health::Health;
 use crate::http::pass_gauges::PassGauges;
@@ -21,7 +21,7 @@ const REMEMBERED: usize = 1_000;
 /// A sweeper. It remembers little, and nothing that another one would have to know.
 #[derive(Debug)]
 pub struct Sweeper {
-    pub(crate) store: Store,
+    pub(crate) store: SweeperStore,
     pub(crate) id: String,
     pub(crate) watch: Arc<StoreWatch>,
     pub(crate) acknowledgements: Arc<Acknowledgements>,
@@ -43,7 +43,7 @@ pub struct Sweeper {
 impl Sweeper {
     /// A sweeper on this connection, named after host and process.
     #[must_use]
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: SweeperStore) -> Self {
         let watch = Arc::new(StoreWatch::new(store.settings().sweep.orphan_threshold));
         Self {
             store,

@@ -85,7 +85,11 @@ impl Site {
     fn registers(&self, id: &str, change: impl FnOnce(&mut Registration)) -> Life {
         let mut registration = registration(id);
         change(&mut registration);
-        match self.runtime.block_on(self.store.register(&registration, AgentState::Running, None)).unwrap() {
+        match self
+            .runtime
+            .block_on(self.store.newcomer(&registration).register(AgentState::Running, None))
+            .unwrap()
+        {
             Registered::Ok(life) => life,
             other => panic!("{id}: {other:?}"),
         }
@@ -94,7 +98,8 @@ impl Site {
     fn beats(&self, life: &Life) -> Option<(Order, String)> {
         let beat = Heartbeat { agent_id: life.id.to_string(), timestamp: Some(1), ..Heartbeat::default() };
         let lease = u64::try_from(LEASE.as_millis()).unwrap();
-        let reply = self.runtime.block_on(self.store.beat(life, lease, &beat, AgentState::Running)).unwrap();
+        let reply =
+            self.runtime.block_on(self.store.agent(life).beat(lease, &beat, AgentState::Running)).unwrap();
         match reply {
             Fenced::Ok(reply) => reply.order,
             other => panic!("{other:?}"),
@@ -140,7 +145,8 @@ impl Site {
         });
         let tasks = [(TaskId::new("login").unwrap(), TaskRecord::pending(3, 3))].into();
         let sprint = sprint();
-        let started = self.store.start_sprint(&life, &epic, &sprint, &tasks, &[]);
+        let coordinator_store = self.store.coordinator(&life);
+        let started = coordinator_store.start_sprint(&epic, &sprint, &tasks, &[]);
         assert_eq!(self.runtime.block_on(started).unwrap(), Fenced::Ok(SprintStarted::Ok));
         life
     }
@@ -157,7 +163,8 @@ impl Site {
             input: "write the login".into(),
             timeout: None,
         };
-        let assigned = self.store.assign_task(boss, &life.id, life.incarnation, &task);
+        let coordinator_store = self.store.coordinator(boss);
+        let assigned = coordinator_store.assign_task(&life.id, life.incarnation, &task);
         assert_eq!(self.runtime.block_on(assigned).unwrap(), Fenced::Ok(Assigned::Ok));
         life
     }

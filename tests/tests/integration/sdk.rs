@@ -35,8 +35,11 @@ async fn sprint(server: &Server) -> Agent {
             .await
             .unwrap();
     let tasks = BTreeMap::from([(TaskId::new("t").unwrap(), TaskRecord::pending(2, 3))]);
-    let started =
-        coordinator.store().start_sprint(&coordinator.life(), &epic, &sprint_id(), &tasks, &[]).await;
+    let started = coordinator
+        .store()
+        .coordinator(&coordinator.life())
+        .start_sprint(&epic, &sprint_id(), &tasks, &[])
+        .await;
     assert!(matches!(started.unwrap(), Fenced::Ok(_)));
     coordinator
 }
@@ -64,21 +67,37 @@ async fn worker(server: &Server) -> Agent {
 async fn assign(coordinator: &Agent, worker: &Agent, attempt: u32) -> Assignment {
     let life = worker.life();
     let task = Assignment { run: record(coordinator).await.run + 1, ..task(attempt) };
-    let given =
-        coordinator.store().assign_task(&coordinator.life(), worker.id(), life.incarnation, &task).await;
-    assert_eq!(given.unwrap(), Fenced::Ok(Assigned::Ok));
+    let store = coordinator.store().coordinator(&coordinator.life());
+    let given = timeout(SOON, async {
+        loop {
+            match store.assign_task(worker.id(), life.incarnation, &task).await.unwrap() {
+                // Until its first beat it is starting.
+                Fenced::Ok(Assigned::AgentBusy) => tokio::task::yield_now().await,
+                given => return given,
+            }
+        }
+    });
+    assert_eq!(given.await.unwrap(), Fenced::Ok(Assigned::Ok));
     timeout(SOON, worker.next_task()).await.unwrap().unwrap()
 }
 
 async fn record(coordinator: &Agent) -> TaskRecord {
-    coordinator.store().task_records(&sprint_id()).await.unwrap().readable.remove("t").unwrap()
+    coordinator
+        .store()
+        .coordinator(&coordinator.life())
+        .task_records(&sprint_id())
+        .await
+        .unwrap()
+        .readable
+        .remove("t")
+        .unwrap()
 }
 
 async fn reap(by: &Agent, id: &str) -> ReapOutcome {
     let now = by.store().server_time().await.unwrap();
-    let suspect = by.store().suspects(&[(id.into(), now)], now).await.unwrap().remove(0);
+    let suspect = by.store().sweeper().suspects(&[(id.into(), now)], now).await.unwrap().remove(0);
     let target = Reap { force: true, ..Reap::of(&suspect, Reason::Operator, "test") };
-    by.store().reap(&target).await.unwrap()
+    by.store().sweeper().reap(&target).await.unwrap()
 }
 
 #[tokio::test]
@@ -98,7 +117,7 @@ async fn a_task_is_recorded_once_and_a_result_of_a_reaped_life_does_not_count() 
     assert_eq!(record(&coordinator).await.state, TaskState::Assigned, "it waits in the requeue");
 
     let Fenced::Ok(back) =
-        coordinator.store().take_incoming(&coordinator.life(), &sprint_id()).await.unwrap()
+        coordinator.store().coordinator(&coordinator.life()).take_incoming(&sprint_id()).await.unwrap()
     else {
         panic!("the coordinator was fenced")
     };
@@ -126,7 +145,7 @@ async fn a_panic_is_a_failed_attempt_and_used_up_attempts_end_failed() {
         let given = assign(&coordinator, &worker, attempt).await;
         let ended = worker.run_task(given, async |_| panic!("on purpose")).await.unwrap();
         assert_eq!(ended, Attempt::Recorded(Outcome::Failed));
-        coordinator.store().take_incoming(&coordinator.life(), &sprint_id()).await.unwrap();
+        coordinator.store().coordinator(&coordinator.life()).take_incoming(&sprint_id()).await.unwrap();
     }
     let settled = record(&coordinator).await;
     assert_eq!((settled.state, settled.detail.as_deref()), (TaskState::Failed, Some("panicked")));
@@ -143,8 +162,11 @@ async fn a_panic_outside_of_tasks_releases_the_agent_and_goes_on_as_a_panic() {
         panicking.live(async || panic!("a bug in the agent")).await.unwrap();
     });
     assert!(timeout(SOON, ended).await.unwrap().unwrap_err().is_panic(), "no success is reported");
-    assert_eq!(store.agent("worker-1").await.unwrap(), None);
-    assert_eq!(store.product_keys().await.unwrap().0, ["agents:log", "lifecycle:generation", "memory:stats"]);
+    assert_eq!(store.operator().view("worker-1").await.unwrap(), None);
+    assert_eq!(
+        store.operator().product_keys().await.unwrap().0,
+        ["agents:log", "lifecycle:generation", "memory:stats"]
+    );
     assert_eq!(agent.stop_requested().unwrap().cause, StopCause::Panic);
 }
 
@@ -186,7 +208,7 @@ async fn shutting_down_hands_unfinished_tasks_back_and_one_not_begun_keeps_its_a
     assert_eq!(worker.next_task().await, None, "no work once asked to stop");
     assert_eq!(worker.shutdown(StopCause::Done).await.unwrap().tasks_requeued, 1);
     worker.shutdown(StopCause::Done).await.unwrap();
-    coordinator.store().take_incoming(&coordinator.life(), &sprint_id()).await.unwrap();
+    coordinator.store().coordinator(&coordinator.life()).take_incoming(&sprint_id()).await.unwrap();
     let waiting = record(&coordinator).await;
     assert_eq!((waiting.state, waiting.attempt), (TaskState::Pending, 0));
 }
@@ -197,7 +219,13 @@ async fn a_result_survives_a_store_that_lost_its_memory() {
     let coordinator = sprint(&server).await;
     let worker = worker(&server).await;
     let given = assign(&coordinator, &worker, 1).await;
-    let known = coordinator.store().task_records(&sprint_id()).await.unwrap().readable;
+    let known = coordinator
+        .store()
+        .coordinator(&coordinator.life())
+        .task_records(&sprint_id())
+        .await
+        .unwrap()
+        .readable;
     let incarnation = worker.life().incarnation;
     let flushed = tokio::sync::Notify::new();
     let attempt = worker.run_task(given, async |_| {
@@ -212,7 +240,13 @@ async fn a_result_survives_a_store_that_lost_its_memory() {
         let epic = EpicId::new("e").unwrap();
         loop {
             let life = coordinator.life();
-            match coordinator.store().start_sprint(&life, &epic, &sprint_id(), &tasks, &[]).await.unwrap() {
+            match coordinator
+                .store()
+                .coordinator(&life)
+                .start_sprint(&epic, &sprint_id(), &tasks, &[])
+                .await
+                .unwrap()
+            {
                 Fenced::Ok(_) if coordinator.store().record("worker-1").await.unwrap().is_some() => break,
                 _ => tokio::task::yield_now().await,
             }

@@ -106,7 +106,11 @@ impl Site {
     }
 
     fn register_as(&self, registration: &Registration) -> Life {
-        match self.runtime.block_on(self.store.register(registration, AgentState::Running, None)).unwrap() {
+        match self
+            .runtime
+            .block_on(self.store.newcomer(registration).register(AgentState::Running, None))
+            .unwrap()
+        {
             Registered::Ok(life) => life,
             other => panic!("{other:?}"),
         }
@@ -120,12 +124,13 @@ impl Site {
     fn beat_using(&self, life: &Life, usage: MemoryUsage) {
         let beat = Heartbeat { memory_usage: Some(usage), ..Heartbeat::default() };
         let lease = u64::try_from(LEASE.as_millis()).unwrap();
-        let beat = self.store.beat(life, lease, &beat, AgentState::Busy);
+        let agent_store = self.store.agent(life);
+        let beat = agent_store.beat(lease, &beat, AgentState::Busy);
         assert!(matches!(self.runtime.block_on(beat).unwrap(), Fenced::Ok(_)));
     }
 
     fn own(&self, life: &Life, names: &[String]) {
-        assert_eq!(self.runtime.block_on(self.store.own_keys(life, names)).unwrap(), Fenced::Ok(()));
+        assert_eq!(self.runtime.block_on(self.store.agent(life).own_keys(names)).unwrap(), Fenced::Ok(()));
     }
 
     /// Makes a lease have ended some time ago.
@@ -147,7 +152,7 @@ impl Site {
 
     /// The audit entries, newest first.
     fn log(&self) -> Vec<std::collections::HashMap<String, String>> {
-        let entries = self.runtime.block_on(self.store.log(10_000)).unwrap();
+        let entries = self.runtime.block_on(self.store.operator().log(10_000)).unwrap();
         entries.into_iter().map(|entry| entry.fields).collect()
     }
 
@@ -185,7 +190,7 @@ async fn beat(
         memory_usage: Some(MemoryUsage { rss: 7_000_000, ..MemoryUsage::default() }),
         ..Heartbeat::default()
     };
-    store.beat(life, u64::try_from(lease.as_millis()).unwrap(), &beat, AgentState::Busy).await
+    store.agent(life).beat(u64::try_from(lease.as_millis()).unwrap(), &beat, AgentState::Busy).await
 }
 
 /// What `sweeper sweep --output json` printed. Its exit code says whether it held everybody.

@@ -102,7 +102,7 @@ impl Site {
     }
 
     fn registers(&self, registration: &Registration) -> Result<Registered, StoreError> {
-        self.runtime.block_on(self.store.register(registration, AgentState::Running, None))
+        self.runtime.block_on(self.store.newcomer(registration).register(AgentState::Running, None))
     }
 
     fn begins(&self, registration: &Registration) -> Life {
@@ -121,7 +121,8 @@ impl Site {
             ..registration(BOSS)
         });
         let (epic, sprint, tasks) = (epic(), sprint(), [(task(), TaskRecord::pending(3, 3))].into());
-        let started = self.store.start_sprint(&boss, &epic, &sprint, &tasks, &[]);
+        let coordinator_store = self.store.coordinator(&boss);
+        let started = coordinator_store.start_sprint(&epic, &sprint, &tasks, &[]);
         assert_eq!(self.runtime.block_on(started).unwrap(), Fenced::Ok(SprintStarted::Ok));
         let coder = self.begins(&child_of_the_boss(CODER));
         let in_hand = Assignment {
@@ -133,11 +134,13 @@ impl Site {
             input: String::new(),
             timeout: None,
         };
-        let assigned = self.store.assign_task(&boss, &coder.id, coder.incarnation, &in_hand);
+        let coordinator_store = self.store.coordinator(&boss);
+        let assigned = coordinator_store.assign_task(&coder.id, coder.incarnation, &in_hand);
         assert_eq!(self.runtime.block_on(assigned).unwrap(), Fenced::Ok(Assigned::Ok));
         self.redis(&["SET", CACHE, "x"]);
         let further = [CACHE.to_string()];
-        let own = self.store.own_keys(&coder, &further);
+        let agent_store = self.store.agent(&coder);
+        let own = agent_store.own_keys(&further);
         assert_eq!(self.runtime.block_on(own).unwrap(), Fenced::Ok(()));
         for life in [&boss, &coder] {
             self.lives(life);
@@ -155,10 +158,10 @@ impl Site {
         };
         let lease = u64::try_from(LEASE.as_millis()).unwrap();
         self.runtime.block_on(async {
-            let beaten = self.store.beat(life, lease, &beat, AgentState::Running).await.unwrap();
+            let beaten = self.store.agent(life).beat(lease, &beat, AgentState::Running).await.unwrap();
             assert!(matches!(beaten, Fenced::Ok(_)));
-            self.store.depend_on(life, &["db".into()]).await.unwrap();
-            assert!(self.store.order(life.id.as_str(), None, Order::Drain, "test").await.unwrap());
+            self.store.agent(life).depend_on(&["db".into()]).await.unwrap();
+            assert!(self.store.agent(life).order_itself(Order::Drain, StopCause::Operator).await.unwrap());
         });
     }
 
@@ -178,7 +181,8 @@ impl Site {
     /// The agent's process ends, and nobody has cleaned up.
     fn dies(&mut self, life: &Life) {
         let id = life.id.as_str();
-        let exited = self.store.process_exited(id, life.incarnation, "signal 9", "test");
+        let host_store = self.store.host("test");
+        let exited = host_store.process_exited(id, life.incarnation, "signal 9");
         assert!(self.runtime.block_on(exited).unwrap());
         // Of an agent whose record is gone the silence has to say it.
         let over = (self.client.now_ms().unwrap() - 700_000).to_string();
@@ -208,7 +212,7 @@ impl Site {
         if way == Way::Released {
             let released = self
                 .runtime
-                .block_on(self.store.release(life, StopCause::Done, ProcessFate::Unknown))
+                .block_on(self.store.agent(life).release(StopCause::Done, ProcessFate::Unknown))
                 .unwrap();
             let is_readable = planted != self.store.keys().state(id);
             assert_eq!(released.is_some(), is_readable, "{planted}: {released:?}");
@@ -251,8 +255,8 @@ impl Site {
     /// The keys that `verify` names.
     fn residue(&self) -> Vec<String> {
         let found = self.runtime.block_on(async {
-            let (keys, _) = self.store.product_keys().await.unwrap();
-            let seen = self.store.inventory(&keys).await.unwrap();
+            let (keys, _) = self.store.operator().product_keys().await.unwrap();
+            let seen = self.store.operator().inventory(&keys).await.unwrap();
             residue::find(self.store.keys(), &seen)
         });
         found.into_iter().map(|found| found.key).collect()
@@ -324,7 +328,8 @@ fn a_coordinator_is_removed_whole(way: Way) {
         site.plants(&planted, right);
         site.removes(&fleet.boss, way, &planted);
         // Its child is there, and was told to stop if anybody can tell that it is its child.
-        let told = site.runtime.block_on(site.store.pending_order(CODER)).unwrap().unwrap_or_default();
+        let told =
+            site.runtime.block_on(site.store.operator().pending_order(CODER)).unwrap().unwrap_or_default();
         let untold = [site.store.keys().state(CODER), site.store.keys().leases(), site.store.keys().active()];
         assert!(
             untold.contains(&planted) || told == "terminate coordinator_lost",
@@ -351,7 +356,7 @@ fn a_removal_that_a_missing_right_stops_half_way_is_finished_by_the_next_pass() 
     settings.redis.url = site.server.url().replace("redis://", "redis://weak:pass@");
     let released = site.runtime.block_on(async {
         let store = Store::connect(&settings).await.unwrap();
-        store.release(&fleet.coder, StopCause::Done, ProcessFate::Unknown).await
+        store.agent(&fleet.coder).release(StopCause::Done, ProcessFate::Unknown).await
     });
     assert_eq!(released.unwrap_err().refusal(), Some(Refusal::NotPermitted));
     assert!(!site.client.exists(CACHE).unwrap(), "it stopped half-way");
@@ -370,7 +375,8 @@ fn a_registration_that_a_missing_right_stops_leaves_no_record_behind() {
     settings.redis.url = site.server.url().replace("redis://", "redis://weak:pass@");
     let registered = site.runtime.block_on(async {
         let store = Store::connect(&settings).await.unwrap();
-        store.register(&registration(CODER), AgentState::Running, None).await
+        let registration = registration(CODER);
+        store.newcomer(&registration).register(AgentState::Running, None).await
     });
     assert_eq!(registered.unwrap_err().refusal(), Some(Refusal::NotPermitted));
     assert_eq!(site.traces(CODER, ""), [""; 0]);

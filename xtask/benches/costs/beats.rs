@@ -77,7 +77,7 @@ async fn register(settings: &Settings) -> Result<Vec<Life>> {
             place: None,
             lease: LEASE,
         };
-        match store.register(&registration, AgentState::Running, None).await? {
+        match store.newcomer(&registration).register(AgentState::Running, None).await? {
             Registered::Ok(life) => lives.push(life),
             other => bail!("{} could not be registered: {other:?}", registration.id),
         }
@@ -126,7 +126,7 @@ async fn beat_once(store: &Store, life: &Life) -> Result<()> {
         progress: None,
     };
     let lease_ms = u64::try_from(LEASE.as_millis())?;
-    match store.beat(life, lease_ms, &beat, AgentState::Running).await? {
+    match store.agent(life).beat(lease_ms, &beat, AgentState::Running).await? {
         Fenced::Ok(_) => Ok(()),
         refused => bail!("a beat was answered {refused:?}"),
     }

@@ -70,7 +70,7 @@ async fn measure_pass(
     report: &mut Report,
 ) -> Result<()> {
     let store = Store::connect(settings).await?;
-    let sweeper = Sweeper::new(store.clone());
+    let sweeper = Sweeper::new(store.sweeper());
     // The first pass loads the scripts.
     sweeper.pass(How::default()).await?;
     let (mut passes, mut trips) = (Vec::new(), Vec::new());
@@ -127,7 +127,7 @@ async fn reap(
     longest: &mut Vec<f64>,
 ) -> Result<Vec<f64>> {
     let store = Store::connect(settings).await?;
-    let sweeper = Sweeper::new(store.clone());
+    let sweeper = Sweeper::new(store.sweeper());
     // The first reap loads the scripts.
     fleet.plant_dead(0..1)?;
     sweeper.pass(How::default()).await?;

@@ -1,5 +1,13 @@
 //! An agent's own operations: register, beat, own, depend. Each is fenced by its incarnation.
 
+use crate::fenced::Fenced;
+use crate::fenced::Life;
+use crate::fenced::fenced;
+use crate::reply::argument;
+use crate::roles::AgentStore;
+use crate::scripts::Beat;
+use crate::scripts::Declare;
+use crate::scripts::Register;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -13,28 +21,6 @@ use serde::Serialize;
 use crate::error::StoreError;
 use crate::reply::Reply;
 use crate::store::{Store, arguments};
-
-/// One life of an agent: what every write of it carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Life {
-    /// The agent.
-    pub id: AgentId,
-    /// Which life.
-    pub incarnation: Incarnation,
-    /// The store's generation when it registered.
-    pub generation: String,
-}
-
-/// Whether a fenced write took place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fenced<T> {
-    /// It did.
-    Ok(T),
-    /// This life was reaped or replaced: stop at once. Nothing was written.
-    Fenced,
-    /// The store lost its memory: register again under the same incarnation. Nothing was written.
-    Unknown,
-}
 
 /// Answer to a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,12 +77,85 @@ struct Again<'a> {
     generation: &'a str,
 }
 
+impl AgentStore {
+    /// One beat: renews the lease and learns of orders.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot answer; the beat may still arrive later, and is then fenced.
+    pub async fn beat(
+        &self,
+        lease_ms: u64,
+        beat: &Heartbeat,
+        state: AgentState,
+    ) -> Result<Fenced<BeatReply>, StoreError> {
+        let (keys, id, settings) = (self.store.keys(), self.life.id.as_str(), self.store.settings());
+        let names = Beat {
+            leases: keys.leases(),
+            heartbeat: keys.heartbeat(id),
+            command: keys.command(id),
+            memory: keys.memory(id),
+        };
+        let mut args: Vec<Value> = vec![
+            id.into(),
+            argument(lease_ms),
+            argument(settings.heartbeat.ttl.as_secs().max(1)),
+            argument(settings.memory.ttl.as_secs().max(1)),
+            Value::Bytes(self.store.wire.encode(beat)?.into()),
+            state.as_str().into(),
+            beat.progress.as_deref().unwrap_or_default().into(),
+            self.store.wire.as_str().into(),
+            if settings.heartbeat.publish { "1" } else { "0" }.into(),
+        ];
+        if let Some(memory) = beat.memory_usage {
+            // An absent figure is written too: one of an earlier beat must not stay.
+            let written = |bytes: Option<u64>| bytes.map_or_else(|| "".into(), argument);
+            let figures = MemoryUsage::FIELDS.into_iter().zip(memory.figures());
+            args.extend(figures.flat_map(|(name, bytes)| [name.into(), written(bytes)]));
+        }
+        let mut reply = self.store.run_fenced(&self.life, names, args).await?;
+        fenced(&reply)?.try_map(|| Ok(BeatReply { now: reply.number()?, order: parse_order(&reply.text()) }))
+    }
+
+    /// Declares further keys as the agent's own, so that they go when it goes. The keys need not exist yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] when a name is one of the product's own keys; else as the store says.
+    pub async fn own_keys(&self, names: &[String]) -> Result<Fenced<()>, StoreError> {
+        if let Some(name) = names.iter().find(|name| !self.store.keys().may_own(name)) {
+            return Err(StoreError::Invalid(format!(
+                "{name:?} is empty or one of the product's own keys, so no agent can claim it; nothing was claimed"
+            )));
+        }
+        self.declare(self.store.keys().keys(self.life.id.as_str()), names).await
+    }
+
+    /// Records what the agent depends on, in `agent:deps:<id>`.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn depend_on(&self, names: &[String]) -> Result<Fenced<()>, StoreError> {
+        self.declare(self.store.keys().deps(self.life.id.as_str()), names).await
+    }
+
+    async fn declare(&self, key: String, names: &[String]) -> Result<Fenced<()>, StoreError> {
+        // Lua's unpack() ends at some thousand values.
+        for chunk in names.chunks(1_000) {
+            let args = chunk.iter().map(|name| Value::from(name.as_str())).collect();
+            match fenced(&self.store.run_fenced(&self.life, Declare { names: key.clone() }, args).await?)? {
+                Fenced::Ok(()) => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Fenced::Ok(()))
+    }
+}
+
 impl Store {
     /// Begins a life, or takes `again` up in a store that lost its memory.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot answer; whether the life began is then not known.
-    pub async fn register(
+    pub(crate) async fn register(
         &self,
         registration: &Registration,
         state: AgentState,
@@ -105,17 +164,18 @@ impl Store {
         let keys = self.keys();
         let own = keys.state(registration.id.as_str());
         let (parent, sprint) = (registration.parent.as_ref(), registration.sprint.as_ref());
-        let names = vec![
-            keys.active(),
-            keys.leases(),
-            own.clone(),
-            keys.generation(),
-            keys.memory_stats(),
-            parent.map_or_else(|| own.clone(), |id| keys.state(id.as_str())),
-            parent.map_or_else(|| own.clone(), |id| keys.children(id.as_str())),
-            sprint.map_or_else(|| own.clone(), |id| keys.sprint_state(id)),
-            sprint.map_or_else(|| own.clone(), |id| keys.sprint_agents(id)),
-        ];
+        let names = Register {
+            active: keys.active(),
+            leases: keys.leases(),
+            state: own.clone(),
+            generation: keys.generation(),
+            stats: keys.memory_stats(),
+            // Where there is none, the agent's own record stands in its place.
+            parent_state: parent.map_or_else(|| own.clone(), |id| keys.state(id.as_str())),
+            parent_children: parent.map_or_else(|| own.clone(), |id| keys.children(id.as_str())),
+            sprint_state: sprint.map_or_else(|| own.clone(), |id| keys.sprint_state(id)),
+            sprint_agents: sprint.map_or_else(|| own.clone(), |id| keys.sprint_agents(id)),
+        };
         let args = arguments(&RegisterArguments {
             agent_id: &registration.id,
             format: self.wire.as_str(),
@@ -126,116 +186,9 @@ impl Store {
             has_sprint: sprint.is_some(),
             again: again.map(|life| Again { incarnation: life.incarnation, generation: &life.generation }),
         })?;
-        let reply = Reply::read(self.run(&self.scripts.register, names, vec![args]).await?)?;
+        let reply = Reply::read(self.run(names, vec![args]).await?)?;
         read_registered(&registration.id, reply)
     }
-
-    /// One beat: renews the lease and learns of orders.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store cannot answer; the beat may still arrive later, and is then fenced.
-    pub async fn beat(
-        &self,
-        life: &Life,
-        lease_ms: u64,
-        beat: &Heartbeat,
-        state: AgentState,
-    ) -> Result<Fenced<BeatReply>, StoreError> {
-        let (keys, id, settings) = (self.keys(), life.id.as_str(), self.settings());
-        let names = vec![
-            keys.leases(),
-            keys.heartbeat(id),
-            keys.state(id),
-            keys.generation(),
-            keys.command(id),
-            keys.memory(id),
-        ];
-        let mut args: Vec<Value> = vec![
-            id.into(),
-            life.incarnation.to_string().into(),
-            life.generation.as_str().into(),
-            text(lease_ms),
-            text(settings.heartbeat.ttl.as_secs().max(1)),
-            text(settings.memory.ttl.as_secs().max(1)),
-            Value::Bytes(self.wire.encode(beat)?.into()),
-            state.as_str().into(),
-            beat.progress.as_deref().unwrap_or_default().into(),
-            self.wire.as_str().into(),
-            if settings.heartbeat.publish { "1" } else { "0" }.into(),
-        ];
-        if let Some(memory) = beat.memory_usage {
-            // An absent figure is written too: one of an earlier beat must not stay.
-            let written = |bytes: Option<u64>| bytes.map_or_else(|| "".into(), text);
-            let figures = MemoryUsage::FIELDS.into_iter().zip(memory.figures());
-            args.extend(figures.flat_map(|(name, bytes)| [name.into(), written(bytes)]));
-        }
-        let mut reply = Reply::read(self.run(&self.scripts.beat, names, args).await?)?;
-        fenced(&reply)?.try_map(|| Ok(BeatReply { now: reply.number()?, order: parse_order(&reply.text()) }))
-    }
-
-    /// Declares further keys as the agent's own, so that they go when it goes. The keys need not exist yet.
-    ///
-    /// # Errors
-    /// [`StoreError::Invalid`] when a name is one of the product's own keys; else as the store says.
-    pub async fn own_keys(&self, life: &Life, names: &[String]) -> Result<Fenced<()>, StoreError> {
-        if let Some(name) = names.iter().find(|name| !self.keys().may_own(name)) {
-            return Err(StoreError::Invalid(format!(
-                "{name:?} is empty or one of the product's own keys, so no agent can claim it; nothing was claimed"
-            )));
-        }
-        self.declare(life, self.keys().keys(life.id.as_str()), names).await
-    }
-
-    /// Records what the agent depends on, in `agent:deps:<id>`.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn depend_on(&self, life: &Life, names: &[String]) -> Result<Fenced<()>, StoreError> {
-        self.declare(life, self.keys().deps(life.id.as_str()), names).await
-    }
-
-    async fn declare(&self, life: &Life, key: String, names: &[String]) -> Result<Fenced<()>, StoreError> {
-        // Lua's unpack() ends at some thousand values.
-        for chunk in names.chunks(1_000) {
-            let keys = vec![self.keys().state(life.id.as_str()), self.keys().generation(), key.clone()];
-            let mut args: Vec<Value> =
-                vec![life.incarnation.to_string().into(), life.generation.as_str().into()];
-            args.extend(chunk.iter().map(|name| Value::from(name.as_str())));
-            match fenced(&Reply::read(self.run(&self.scripts.declare, keys, args).await?)?)? {
-                Fenced::Ok(()) => {}
-                other => return Ok(other),
-            }
-        }
-        Ok(Fenced::Ok(()))
-    }
-}
-
-impl<T> Fenced<T> {
-    /// Reads the payload of a write that took place.
-    pub(crate) fn try_map<U>(
-        self,
-        read: impl FnOnce() -> Result<U, StoreError>,
-    ) -> Result<Fenced<U>, StoreError> {
-        Ok(match self {
-            Self::Ok(_) => Fenced::Ok(read()?),
-            Self::Fenced => Fenced::Fenced,
-            Self::Unknown => Fenced::Unknown,
-        })
-    }
-}
-
-/// Reads the three answers every fenced script gives.
-pub(crate) fn fenced(reply: &Reply) -> Result<Fenced<()>, StoreError> {
-    match reply.word() {
-        "ok" => Ok(Fenced::Ok(())),
-        "fenced" => Ok(Fenced::Fenced),
-        "unknown" => Ok(Fenced::Unknown),
-        _ => Err(reply.unexpected()),
-    }
-}
-
-pub(crate) fn text(number: u64) -> Value {
-    number.to_string().into()
 }
 
 /// `drain`, or `terminate coordinator_lost`.

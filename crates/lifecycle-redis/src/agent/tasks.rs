@@ -1,5 +1,9 @@
 //! The agent's side of a task: find it, begin it, finish it.
 
+use crate::roles::AgentStore;
+use crate::scripts::TaskFinish;
+use crate::scripts::TaskRestore;
+use crate::scripts::TaskStart;
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::wire::ids::AgentId;
@@ -7,8 +11,9 @@ use lifecycle_core::wire::task::{Assignment, Outcome};
 use lifecycle_core::wire::time::millis;
 use serde::Serialize;
 
-use crate::agent::life::{Fenced, Life, fenced, text};
 use crate::error::StoreError;
+use crate::fenced::{Fenced, fenced};
+use crate::reply::argument;
 use crate::reply::{Reply, fields};
 use crate::store::{Store, arguments};
 
@@ -27,8 +32,6 @@ pub enum TaskReply {
 #[serde(rename_all = "camelCase")]
 struct FinishArguments<'a> {
     agent_id: &'a AgentId,
-    incarnation: String,
-    generation: &'a str,
     task_id: &'a str,
     sprint: &'a str,
     run: u32,
@@ -38,12 +41,82 @@ struct FinishArguments<'a> {
     format: &'static str,
 }
 
+impl AgentStore {
+    /// Begins a run of a task: from here on it counts.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn start_task(&self, task: &Assignment) -> Result<Fenced<TaskReply>, StoreError> {
+        let (keys, args) = (self.store.keys(), vec![argument(task.run.into()), task.task.as_str().into()]);
+        let names = TaskStart {
+            task: keys.task(&self.life.id, &task.task),
+            sprint_tasks: keys.sprint_tasks(&task.sprint),
+        };
+        task_reply(&self.store.run_fenced(&self.life, names, args).await?)
+    }
+
+    /// Puts a task in flight back into a store that lost its memory, unless that run is over by its record.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn restore_task(&self, task: &Assignment) -> Result<Fenced<TaskReply>, StoreError> {
+        let (keys, id) = (self.store.keys(), self.life.id.as_str());
+        let names = TaskRestore {
+            task: keys.task(&self.life.id, &task.task),
+            owned: keys.keys(id),
+            sprint_tasks: keys.sprint_tasks(&task.sprint),
+        };
+        let args = vec![
+            id.into(),
+            task.task.as_str().into(),
+            task.sprint.as_str().into(),
+            argument(task.attempt.into()),
+            argument(task.max_attempts.into()),
+            task.input.as_str().into(),
+            argument(task.timeout.map_or(0, millis)),
+            argument(task.run.into()),
+        ];
+        task_reply(&self.store.run_fenced(&self.life, names, args).await?)
+    }
+
+    /// Ends an attempt. A failed one is handed back; the coordinator decides whether another follows.
+    ///
+    /// # Errors
+    /// As the store says. It may be called again: an attempt ends once.
+    pub async fn finish_task(
+        &self,
+        task: &Assignment,
+        outcome: Outcome,
+        detail: &str,
+    ) -> Result<Fenced<TaskReply>, StoreError> {
+        let (keys, id) = (self.store.keys(), self.life.id.as_str());
+        let names = TaskFinish {
+            task: keys.task(&self.life.id, &task.task),
+            owned: keys.keys(id),
+            sprint_tasks: keys.sprint_tasks(&task.sprint),
+            requeue: keys.sprint_requeue(&task.sprint),
+            sprint_state: keys.sprint_state(&task.sprint),
+        };
+        let args = arguments(&FinishArguments {
+            agent_id: &self.life.id,
+            task_id: task.task.as_str(),
+            sprint: task.sprint.as_str(),
+            run: task.run,
+            attempt: task.attempt,
+            outcome: outcome.as_str(),
+            detail,
+            format: self.store.wire.as_str(),
+        })?;
+        task_reply(&self.store.run_fenced(&self.life, names, vec![args]).await?)
+    }
+}
+
 impl Store {
     /// Every task in flight on the agent, in the order of their names.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn assignments(&self, id: &AgentId) -> Result<Vec<Assignment>, StoreError> {
+    pub(crate) async fn assignments(&self, id: &AgentId) -> Result<Vec<Assignment>, StoreError> {
         let key = self.keys().keys(id.as_str());
         let owned: Vec<String> = self.of_key(&key, self.client.smembers(&key).await).await?;
         let prefix = self.keys().task_prefix(id.as_str());
@@ -55,94 +128,6 @@ impl Store {
             found.extend(Assignment::from_fields(&fields(hash)));
         }
         Ok(found)
-    }
-
-    /// Begins a run of a task: from here on it counts.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn start_task(&self, life: &Life, task: &Assignment) -> Result<Fenced<TaskReply>, StoreError> {
-        let names = vec![
-            self.keys().state(life.id.as_str()),
-            self.keys().generation(),
-            self.keys().task(&life.id, &task.task),
-            self.keys().sprint_tasks(&task.sprint),
-        ];
-        let args = vec![
-            life.incarnation.to_string().into(),
-            life.generation.as_str().into(),
-            text(task.run.into()),
-            task.task.as_str().into(),
-        ];
-        task_reply(&Reply::read(self.run(&self.scripts.task_start, names, args).await?)?)
-    }
-
-    /// Puts a task in flight back into a store that lost its memory, unless that run is over by its record.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn restore_task(
-        &self,
-        life: &Life,
-        task: &Assignment,
-    ) -> Result<Fenced<TaskReply>, StoreError> {
-        let id = life.id.as_str();
-        let names = vec![
-            self.keys().state(id),
-            self.keys().generation(),
-            self.keys().task(&life.id, &task.task),
-            self.keys().keys(id),
-            self.keys().sprint_tasks(&task.sprint),
-        ];
-        let args = vec![
-            id.into(),
-            life.incarnation.to_string().into(),
-            life.generation.as_str().into(),
-            task.task.as_str().into(),
-            task.sprint.as_str().into(),
-            text(task.attempt.into()),
-            text(task.max_attempts.into()),
-            task.input.as_str().into(),
-            text(task.timeout.map_or(0, millis)),
-            text(task.run.into()),
-        ];
-        task_reply(&Reply::read(self.run(&self.scripts.task_restore, names, args).await?)?)
-    }
-
-    /// Ends an attempt. A failed one is handed back; the coordinator decides whether another follows.
-    ///
-    /// # Errors
-    /// As the store says. It may be called again: an attempt ends once.
-    pub async fn finish_task(
-        &self,
-        life: &Life,
-        task: &Assignment,
-        outcome: Outcome,
-        detail: &str,
-    ) -> Result<Fenced<TaskReply>, StoreError> {
-        let id = life.id.as_str();
-        let names = vec![
-            self.keys().state(id),
-            self.keys().generation(),
-            self.keys().task(&life.id, &task.task),
-            self.keys().keys(id),
-            self.keys().sprint_tasks(&task.sprint),
-            self.keys().sprint_requeue(&task.sprint),
-            self.keys().sprint_state(&task.sprint),
-        ];
-        let args = arguments(&FinishArguments {
-            agent_id: &life.id,
-            incarnation: life.incarnation.to_string(),
-            generation: &life.generation,
-            task_id: task.task.as_str(),
-            sprint: task.sprint.as_str(),
-            run: task.run,
-            attempt: task.attempt,
-            outcome: outcome.as_str(),
-            detail,
-            format: self.wire.as_str(),
-        })?;
-        task_reply(&Reply::read(self.run(&self.scripts.task_finish, names, vec![args]).await?)?)
     }
 }
 

@@ -8,14 +8,35 @@ use lifecycle_core::wire::record::AgentRecord;
 use crate::error::{StoreError, is_wrong_type};
 use crate::pipeline::{PIPELINED, all};
 use crate::reply::{fields, number};
+use crate::roles::CoordinatorStore;
 use crate::store::Store;
+
+impl CoordinatorStore {
+    /// Whether each of these agents has this task in flight, in the same order.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn have_tasks(&self, tasks: &[(&AgentId, &TaskId)]) -> Result<Vec<bool>, StoreError> {
+        let mut held = Vec::with_capacity(tasks.len());
+        for chunk in tasks.chunks(PIPELINED) {
+            let pipeline = self.store.client.pipeline();
+            for (agent, task) in chunk {
+                let () = pipeline.hexists(self.store.keys().task(agent, task), "attempt").await?;
+            }
+            for reply in all(pipeline.try_all::<Value>().await, chunk.len())? {
+                held.push(number(&reply?) == Some(1));
+            }
+        }
+        Ok(held)
+    }
+}
 
 impl Store {
     /// The registrations of these agents, in the same order; `None` where there is none of ours.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn records(&self, ids: &[&AgentId]) -> Result<Vec<Option<AgentRecord>>, StoreError> {
+    pub(crate) async fn records(&self, ids: &[&AgentId]) -> Result<Vec<Option<AgentRecord>>, StoreError> {
         let mut records = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(PIPELINED) {
             let pipeline = self.client.pipeline();
@@ -31,23 +52,5 @@ impl Store {
             }
         }
         Ok(records)
-    }
-
-    /// Whether each of these agents has this task in flight, in the same order.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn have_tasks(&self, tasks: &[(&AgentId, &TaskId)]) -> Result<Vec<bool>, StoreError> {
-        let mut held = Vec::with_capacity(tasks.len());
-        for chunk in tasks.chunks(PIPELINED) {
-            let pipeline = self.client.pipeline();
-            for (agent, task) in chunk {
-                let () = pipeline.hexists(self.keys().task(agent, task), "attempt").await?;
-            }
-            for reply in all(pipeline.try_all::<Value>().await, chunk.len())? {
-                held.push(number(&reply?) == Some(1));
-            }
-        }
-        Ok(held)
     }
 }

@@ -1,16 +1,19 @@
 //! A sprint's records: put there, read, and removed at its end.
 
+use crate::roles::CoordinatorStore;
+use crate::scripts::SprintComplete;
+use crate::scripts::SprintStart;
 use std::collections::BTreeMap;
 
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
-use lifecycle_core::wire::ids::{AgentId, EpicId, Incarnation, SprintId, TaskId};
+use lifecycle_core::wire::ids::{AgentId, EpicId, SprintId, TaskId};
 use lifecycle_core::wire::task::TaskRecord;
 use serde::Serialize;
 
-use crate::agent::life::{Fenced, Life, fenced};
 use crate::error::StoreError;
-use crate::reply::{Reply, fields};
+use crate::fenced::{Fenced, fenced};
+use crate::reply::fields;
 use crate::store::{Store, arguments};
 
 /// Answer to starting a sprint.
@@ -39,54 +42,47 @@ pub enum SprintEnded {
 #[derive(Serialize)]
 struct StartArguments<'a> {
     coordinator: &'a str,
-    incarnation: Incarnation,
-    generation: &'a str,
     sprint: &'a str,
     epic: &'a str,
     format: &'static str,
     agents: &'a [AgentId],
 }
 
-impl Store {
+impl CoordinatorStore {
     /// Puts a sprint's records into the store, or back into one that lost its memory; what is there stays.
     ///
     /// # Errors
     /// As the store says.
     pub async fn start_sprint(
         &self,
-        life: &Life,
         epic: &EpicId,
         sprint: &SprintId,
         tasks: &BTreeMap<TaskId, TaskRecord>,
         agents: &[AgentId],
     ) -> Result<Fenced<SprintStarted>, StoreError> {
-        let keys = self.keys();
-        let names = vec![
-            keys.state(life.id.as_str()),
-            keys.generation(),
-            keys.keys(life.id.as_str()),
-            keys.sprint_state(sprint),
-            keys.sprint_tasks(sprint),
-            keys.sprint_agents(sprint),
-            keys.sprint_requeue(sprint),
-            keys.epic_sprints(epic),
-            keys.children(life.id.as_str()),
-            keys.active(),
-            keys.sprint_inbox(sprint),
-        ];
+        let keys = self.store.keys();
+        let names = SprintStart {
+            owned: keys.keys(self.life.id.as_str()),
+            sprint_state: keys.sprint_state(sprint),
+            sprint_tasks: keys.sprint_tasks(sprint),
+            sprint_agents: keys.sprint_agents(sprint),
+            requeue: keys.sprint_requeue(sprint),
+            epic_sprints: keys.epic_sprints(epic),
+            children: keys.children(self.life.id.as_str()),
+            active: keys.active(),
+            inbox: keys.sprint_inbox(sprint),
+        };
         let mut args = vec![arguments(&StartArguments {
-            coordinator: life.id.as_str(),
-            incarnation: life.incarnation,
-            generation: &life.generation,
+            coordinator: self.life.id.as_str(),
             sprint: sprint.as_str(),
             epic: epic.as_str(),
-            format: self.wire.as_str(),
+            format: self.store.wire.as_str(),
             agents,
         })?];
         for (task, record) in tasks {
-            args.extend([task.as_str().into(), Value::Bytes(self.wire.encode(record)?.into())]);
+            args.extend([task.as_str().into(), Value::Bytes(self.store.wire.encode(record)?.into())]);
         }
-        let mut reply = Reply::read(self.run(&self.scripts.sprint_start, names, args).await?)?;
+        let mut reply = self.store.run_fenced(&self.life, names, args).await?;
         if reply.word() == "taken" {
             return Ok(Fenced::Ok(SprintStarted::Taken(reply.text())));
         }
@@ -100,34 +96,29 @@ impl Store {
     /// As the store says.
     pub async fn complete_sprint(
         &self,
-        life: &Life,
         epic: &EpicId,
         sprint: &SprintId,
         outcome: &str,
         leave_agents: bool,
     ) -> Result<Fenced<SprintEnded>, StoreError> {
-        let keys = self.keys();
-        let names = vec![
-            keys.state(life.id.as_str()),
-            keys.generation(),
-            keys.keys(life.id.as_str()),
-            keys.sprint_state(sprint),
-            keys.sprint_tasks(sprint),
-            keys.sprint_agents(sprint),
-            keys.sprint_requeue(sprint),
-            keys.epic_sprints(epic),
-            keys.sprint_inbox(sprint),
-        ];
+        let keys = self.store.keys();
+        let names = SprintComplete {
+            owned: keys.keys(self.life.id.as_str()),
+            sprint_state: keys.sprint_state(sprint),
+            sprint_tasks: keys.sprint_tasks(sprint),
+            sprint_agents: keys.sprint_agents(sprint),
+            requeue: keys.sprint_requeue(sprint),
+            epic_sprints: keys.epic_sprints(epic),
+            inbox: keys.sprint_inbox(sprint),
+        };
         let args = vec![
-            life.incarnation.to_string().into(),
-            life.generation.as_str().into(),
             sprint.as_str().into(),
             epic.as_str().into(),
             outcome.into(),
-            self.wire.as_str().into(),
+            self.store.wire.as_str().into(),
             if leave_agents { "1" } else { "0" }.into(),
         ];
-        let mut reply = Reply::read(self.run(&self.scripts.sprint_complete, names, args).await?)?;
+        let mut reply = self.store.run_fenced(&self.life, names, args).await?;
         if reply.word() == "taken" {
             return Ok(Fenced::Ok(SprintEnded::Taken(reply.text())));
         }
@@ -137,24 +128,26 @@ impl Store {
         fenced(&reply)?.try_map(|| Ok(SprintEnded::Ok { keys_deleted: reply.number()? }))
     }
 
-    /// The sprint's own record; empty when it has not started, is over, or was lost.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn sprint_state(
-        &self,
-        sprint: &SprintId,
-    ) -> Result<std::collections::HashMap<String, String>, StoreError> {
-        let key = self.keys().sprint_state(sprint);
-        Ok(fields(self.of_key(&key, self.client.hgetall(&key).await).await?))
-    }
-
     /// Ids of the agents registered for the sprint.
     ///
     /// # Errors
     /// As the store says.
     pub async fn sprint_agents(&self, sprint: &SprintId) -> Result<Vec<String>, StoreError> {
-        let key = self.keys().sprint_agents(sprint);
-        self.of_key(&key, self.client.smembers(&key).await).await
+        let key = self.store.keys().sprint_agents(sprint);
+        self.store.of_key(&key, self.store.client.smembers(&key).await).await
+    }
+}
+
+impl Store {
+    /// The sprint's own record; empty when it has not started, is over, or was lost.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub(crate) async fn sprint_state(
+        &self,
+        sprint: &SprintId,
+    ) -> Result<std::collections::HashMap<String, String>, StoreError> {
+        let key = self.keys().sprint_state(sprint);
+        Ok(fields(self.of_key(&key, self.client.hgetall(&key).await).await?))
     }
 }

@@ -1,5 +1,12 @@
 //! The tasks of a sprint: handed out, taken back, settled, and put right where the store lost something.
 
+use crate::roles::CoordinatorStore;
+use crate::scripts::TaskAssign;
+use crate::scripts::TaskForward;
+use crate::scripts::TaskMend;
+use crate::scripts::TaskRecall;
+use crate::scripts::TaskSettle;
+use crate::scripts::TaskTake;
 use std::collections::BTreeMap;
 
 use fred::interfaces::HashesInterface;
@@ -10,10 +17,11 @@ use lifecycle_core::wire::task::{Assignment, Cost, Requeued, SprintMessage, Task
 use lifecycle_core::wire::time::millis;
 use serde::Serialize;
 
-use crate::agent::life::{Fenced, Life, fenced, text};
 use crate::error::StoreError;
+use crate::fenced::{Fenced, fenced};
 use crate::reply::Reply;
-use crate::store::{Store, arguments};
+use crate::reply::argument;
+use crate::store::arguments;
 
 /// Most entries taken from a requeue in one call.
 const TAKE: u64 = 500;
@@ -60,8 +68,6 @@ impl TaskRecords {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AssignArguments<'a> {
-    incarnation: Incarnation,
-    generation: &'a str,
     agent_id: &'a str,
     agent_incarnation: Incarnation,
     task_id: &'a str,
@@ -74,14 +80,14 @@ struct AssignArguments<'a> {
     format: &'static str,
 }
 
-impl Store {
+impl CoordinatorStore {
     /// The records of a sprint's tasks.
     ///
     /// # Errors
     /// As the store says.
     pub async fn task_records(&self, sprint: &SprintId) -> Result<TaskRecords, StoreError> {
-        let key = self.keys().sprint_tasks(sprint);
-        let hash: Value = self.of_key(&key, self.client.hgetall(&key).await).await?;
+        let key = self.store.keys().sprint_tasks(sprint);
+        let hash: Value = self.store.of_key(&key, self.store.client.hgetall(&key).await).await?;
         let mut flat: Vec<Value> = match hash {
             Value::Map(map) => map.inner().into_iter().flat_map(|(k, v)| [Value::from(k), v]).collect(),
             other => other.into_array(),
@@ -104,23 +110,18 @@ impl Store {
     /// As the store says.
     pub async fn assign_task(
         &self,
-        life: &Life,
         agent: &AgentId,
         incarnation: Incarnation,
         task: &Assignment,
     ) -> Result<Fenced<Assigned>, StoreError> {
-        let keys = self.keys();
-        let names = vec![
-            keys.state(life.id.as_str()),
-            keys.generation(),
-            keys.state(agent.as_str()),
-            keys.task(agent, &task.task),
-            keys.keys(agent.as_str()),
-            keys.sprint_tasks(&task.sprint),
-        ];
+        let keys = self.store.keys();
+        let names = TaskAssign {
+            agent_state: keys.state(agent.as_str()),
+            task: keys.task(agent, &task.task),
+            agent_owned: keys.keys(agent.as_str()),
+            sprint_tasks: keys.sprint_tasks(&task.sprint),
+        };
         let args = arguments(&AssignArguments {
-            incarnation: life.incarnation,
-            generation: &life.generation,
             agent_id: agent.as_str(),
             agent_incarnation: incarnation,
             task_id: task.task.as_str(),
@@ -130,9 +131,9 @@ impl Store {
             max_attempts: task.max_attempts,
             input: &task.input,
             timeout_ms: task.timeout.map_or(0, millis),
-            format: self.wire.as_str(),
+            format: self.store.wire.as_str(),
         })?;
-        let reply = Reply::read(self.run(&self.scripts.task_assign, names, vec![args]).await?)?;
+        let reply = self.store.run_fenced(&self.life, names, vec![args]).await?;
         match reply.word() {
             "gone" => Ok(Fenced::Ok(Assigned::AgentGone)),
             "busy" => Ok(Fenced::Ok(Assigned::AgentBusy)),
@@ -146,17 +147,16 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn take_incoming(
-        &self,
-        life: &Life,
-        sprint: &SprintId,
-    ) -> Result<Fenced<Incoming>, StoreError> {
-        let mut names = self.coordinators_keys(life, sprint);
-        let keys = self.keys();
-        names.extend([keys.sprint_requeue(sprint), keys.sprint_inbox(sprint), keys.sprint_state(sprint)]);
-        let mut args = fence_arguments(life);
-        args.extend([text(TAKE), self.wire.as_str().into()]);
-        let mut reply = Reply::read(self.run(&self.scripts.task_take, names, args).await?)?;
+    pub async fn take_incoming(&self, sprint: &SprintId) -> Result<Fenced<Incoming>, StoreError> {
+        let keys = self.store.keys();
+        let names = TaskTake {
+            sprint_tasks: keys.sprint_tasks(sprint),
+            requeue: keys.sprint_requeue(sprint),
+            inbox: keys.sprint_inbox(sprint),
+            sprint_state: keys.sprint_state(sprint),
+        };
+        let args = vec![argument(TAKE), self.store.wire.as_str().into()];
+        let mut reply = self.store.run_fenced(&self.life, names, args).await?;
         fenced(&reply)?.try_map(|| Ok(Incoming { returned: reply.list(), messages: reply.list() }))
     }
 
@@ -166,18 +166,17 @@ impl Store {
     /// As the store says.
     pub async fn recall_task(
         &self,
-        life: &Life,
         sprint: &SprintId,
         (task, run): (&TaskId, u32),
         cost: Cost,
         why: &str,
     ) -> Result<Fenced<bool>, StoreError> {
-        let mut names = self.coordinators_keys(life, sprint);
-        names.push(self.keys().sprint_requeue(sprint));
-        let mut args = fence_arguments(life);
-        args.extend([task.as_str().into(), text(run.into()), cost.as_str().into(), why.into()]);
-        args.push(self.wire.as_str().into());
-        changed(&Reply::read(self.run(&self.scripts.task_recall, names, args).await?)?)
+        let keys = self.store.keys();
+        let names =
+            TaskRecall { sprint_tasks: keys.sprint_tasks(sprint), requeue: keys.sprint_requeue(sprint) };
+        let (cost, format) = (cost.as_str().into(), self.store.wire.as_str().into());
+        let args = vec![task.as_str().into(), argument(run.into()), cost, why.into(), format];
+        changed(&self.store.run_fenced(&self.life, names, args).await?)
     }
 
     /// Gives up a task that waits. `false` if it does not wait any more.
@@ -186,15 +185,13 @@ impl Store {
     /// As the store says.
     pub async fn settle_task(
         &self,
-        life: &Life,
         sprint: &SprintId,
         task: &TaskId,
         record: &TaskRecord,
     ) -> Result<Fenced<bool>, StoreError> {
-        let names = self.coordinators_keys(life, sprint);
-        let mut args = fence_arguments(life);
-        args.extend([task.as_str().into(), Value::Bytes(self.wire.encode(record)?.into())]);
-        changed(&Reply::read(self.run(&self.scripts.task_settle, names, args).await?)?)
+        let names = TaskSettle { sprint_tasks: self.store.keys().sprint_tasks(sprint) };
+        let args = vec![task.as_str().into(), Value::Bytes(self.store.wire.encode(record)?.into())];
+        changed(&self.store.run_fenced(&self.life, names, args).await?)
     }
 
     /// Writes a record anew where these bytes stand, which are none. `false` if something else stands there by now.
@@ -203,17 +200,15 @@ impl Store {
     /// As the store says.
     pub async fn mend_task(
         &self,
-        life: &Life,
         sprint: &SprintId,
         task: &TaskId,
         seen: &[u8],
         record: &TaskRecord,
     ) -> Result<Fenced<bool>, StoreError> {
-        let names = self.coordinators_keys(life, sprint);
-        let mut args = fence_arguments(life);
-        args.extend([task.as_str().into(), Value::Bytes(seen.to_vec().into())]);
-        args.push(Value::Bytes(self.wire.encode(record)?.into()));
-        changed(&Reply::read(self.run(&self.scripts.task_mend, names, args).await?)?)
+        let names = TaskMend { sprint_tasks: self.store.keys().sprint_tasks(sprint) };
+        let bytes = |bytes: Vec<u8>| Value::Bytes(bytes.into());
+        let args = vec![task.as_str().into(), bytes(seen.to_vec()), bytes(self.store.wire.encode(record)?)];
+        changed(&self.store.run_fenced(&self.life, names, args).await?)
     }
 
     /// Puts a record forward again that the store has lost the end of: `seen` is there, `known` was there before. `false`
@@ -223,26 +218,15 @@ impl Store {
     /// As the store says.
     pub async fn forward_task(
         &self,
-        life: &Life,
         sprint: &SprintId,
         task: &TaskId,
         (seen, known): (&TaskRecord, &TaskRecord),
     ) -> Result<Fenced<bool>, StoreError> {
-        let names = self.coordinators_keys(life, sprint);
-        let mut args = fence_arguments(life);
-        args.extend([task.as_str().into(), seen.state.as_str().into(), text(seen.run.into())]);
-        args.push(Value::Bytes(self.wire.encode(known)?.into()));
-        changed(&Reply::read(self.run(&self.scripts.task_forward, names, args).await?)?)
+        let names = TaskForward { sprint_tasks: self.store.keys().sprint_tasks(sprint) };
+        let known = Value::Bytes(self.store.wire.encode(known)?.into());
+        let args = vec![task.as_str().into(), seen.state.as_str().into(), argument(seen.run.into()), known];
+        changed(&self.store.run_fenced(&self.life, names, args).await?)
     }
-
-    fn coordinators_keys(&self, life: &Life, sprint: &SprintId) -> Vec<String> {
-        let keys = self.keys();
-        vec![keys.state(life.id.as_str()), keys.generation(), keys.sprint_tasks(sprint)]
-    }
-}
-
-fn fence_arguments(life: &Life) -> Vec<Value> {
-    vec![life.incarnation.to_string().into(), life.generation.as_str().into()]
 }
 
 fn changed(reply: &Reply) -> Result<Fenced<bool>, StoreError> {

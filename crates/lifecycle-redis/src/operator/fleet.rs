@@ -13,6 +13,7 @@ use lifecycle_core::wire::record::{AgentRecord, Heartbeat};
 use crate::error::StoreError;
 use crate::pipeline::{all, value};
 use crate::reply::{fields, number, scores, text};
+use crate::roles::OperatorStore;
 use crate::store::Store;
 
 /// One agent as the store knows it.
@@ -66,12 +67,40 @@ pub struct LogEntry {
     pub fields: HashMap<String, String>,
 }
 
+impl OperatorStore {
+    /// What an agent declared that it depends on.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn dependencies(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        self.store.members(&self.store.keys().deps(id)).await
+    }
+
+    /// The order an agent has not answered yet.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn pending_order(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let found = value(&self.store.client.get::<Value, _>(self.store.keys().command(id)).await)?;
+        Ok(found.filter(|order| !order.is_null()).map(|order| text(&order)))
+    }
+
+    /// How many agents the hold in force is about.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn held_agents(&self) -> Result<Option<u64>, StoreError> {
+        let found = value(&self.store.client.hget::<Value, _, _>(self.store.keys().hold(), "agents").await)?;
+        Ok(found.as_ref().and_then(number))
+    }
+}
+
 impl Store {
     /// Every agent in either index, by id.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn fleet(&self) -> Result<Vec<AgentView>, StoreError> {
+    pub(crate) async fn fleet(&self) -> Result<Vec<AgentView>, StoreError> {
         let now = self.server_time().await?;
         let active: HashSet<String> = self.members(&self.keys().active()).await?.into_iter().collect();
         let leases = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, true).await;
@@ -109,7 +138,7 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn agent(&self, id: &str) -> Result<Option<AgentView>, StoreError> {
+    pub(crate) async fn view(&self, id: &str) -> Result<Option<AgentView>, StoreError> {
         let now = self.server_time().await?;
         let (active, leases) = (self.keys().active(), self.keys().leases());
         let lease: Value = self.of_key(&leases, self.client.zscore(&leases, id).await).await?;
@@ -162,7 +191,7 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn owned_keys(&self, id: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn owned_keys(&self, id: &str) -> Result<Vec<String>, StoreError> {
         self.members(&self.keys().keys(id)).await
     }
 
@@ -170,16 +199,8 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn children(&self, id: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn children(&self, id: &str) -> Result<Vec<String>, StoreError> {
         self.members(&self.keys().children(id)).await
-    }
-
-    /// What an agent declared that it depends on.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn dependencies(&self, id: &str) -> Result<Vec<String>, StoreError> {
-        self.members(&self.keys().deps(id)).await
     }
 
     /// The members of a set in order; none where the key holds another type. Bytes that are no text are replaced.
@@ -191,29 +212,11 @@ impl Store {
         Ok(members)
     }
 
-    /// The order an agent has not answered yet.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn pending_order(&self, id: &str) -> Result<Option<String>, StoreError> {
-        let found = value(&self.client.get::<Value, _>(self.keys().command(id)).await)?;
-        Ok(found.filter(|order| !order.is_null()).map(|order| text(&order)))
-    }
-
-    /// How many agents the hold in force is about.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn held_agents(&self) -> Result<Option<u64>, StoreError> {
-        let found = value(&self.client.hget::<Value, _, _>(self.keys().hold(), "agents").await)?;
-        Ok(found.as_ref().and_then(number))
-    }
-
     /// The latest entries of the audit log, newest first.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn log(&self, count: u64) -> Result<Vec<LogEntry>, StoreError> {
+    pub(crate) async fn log(&self, count: u64) -> Result<Vec<LogEntry>, StoreError> {
         let key = self.keys().log();
         let args: Vec<Value> =
             vec![key.as_str().into(), "+".into(), "-".into(), "COUNT".into(), count.to_string().into()];

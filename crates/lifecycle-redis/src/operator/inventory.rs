@@ -13,6 +13,7 @@ use crate::error::StoreError;
 use crate::operator::fleet::AgentView;
 use crate::pipeline::{all, value};
 use crate::reply::{number, text};
+use crate::roles::OperatorStore;
 use crate::store::Store;
 
 /// Commands sent at once.
@@ -20,7 +21,7 @@ const CHUNK: usize = 500;
 /// Agents that are read at once.
 const IN_FLIGHT: usize = 64;
 
-impl Store {
+impl OperatorStore {
     /// The names of the product's keys, and how many others there are. Takes one SCAN of the whole keyspace, which
     /// does not block the store.
     ///
@@ -28,22 +29,25 @@ impl Store {
     /// As the store says.
     pub async fn product_keys(&self) -> Result<(Vec<String>, u64), StoreError> {
         let (mut ours, mut others) = (Vec::new(), 0);
-        self.scan_keys(|key| match self.keys().parse(key) {
-            Some(_) => ours.push(key.to_string()),
-            None => others += 1,
-        })
-        .await?;
+        self.store
+            .scan_keys(|key| match self.store.keys().parse(key) {
+                Some(_) => ours.push(key.to_string()),
+                None => others += 1,
+            })
+            .await?;
         // SCAN may name a key twice.
         ours.sort_unstable();
         ours.dedup();
         Ok((ours, others))
     }
+}
 
+impl Store {
     /// Reads all that says who lives, and of these keys (those of them that exist) all that says whose they are.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn inventory(&self, keys: &[String]) -> Result<Inventory, StoreError> {
+    pub(crate) async fn inventory(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let (keys, mistyped) = self.typed(keys).await?;
         let fleet = self.fleet().await?;
         let now = self.server_time().await?;
@@ -61,7 +65,7 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
+    pub(crate) async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let schema = self.keys();
         let (keys, mistyped) = self.typed(keys).await?;
         let epics = keys.iter().filter(|key| matches!(schema.parse(key), Some(KeyOwner::Epic(_))));
@@ -77,7 +81,7 @@ impl Store {
 
     /// Those of these agents that are in either index.
     async fn agents(&self, ids: BTreeSet<String>) -> Result<Vec<AgentView>, StoreError> {
-        let views = stream::iter(&ids).map(|id| self.agent(id)).buffered(IN_FLIGHT);
+        let views = stream::iter(&ids).map(|id| self.view(id)).buffered(IN_FLIGHT);
         let listed = views
             .try_filter_map(|view| async { Ok(view.filter(|view| view.active || view.lease_end.is_some())) });
         listed.try_collect().await

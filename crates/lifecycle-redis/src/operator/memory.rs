@@ -10,13 +10,13 @@ use lifecycle_core::wire::memory::MemoryStats;
 
 use crate::error::StoreError;
 use crate::pipeline::{PIPELINED, all, value};
-use crate::store::Store;
+use crate::roles::OperatorStore;
 use crate::sweeper::fleet_usage::{AgentUsage, IndexCursor};
 
 /// Names asked for in one command.
 const PAGE: u32 = 1_000;
 
-impl Store {
+impl OperatorStore {
     /// The figures of everybody in either index, each once, by id. Reads page by page, without blocking the store.
     ///
     /// # Errors
@@ -25,9 +25,9 @@ impl Store {
         let (mut fleet, mut met) = (Vec::new(), HashSet::new());
         let mut at = Some(IndexCursor::default());
         while let Some(cursor) = at {
-            let (mut page, next) = self.index_page(&cursor, PAGE).await?;
+            let (mut page, next) = self.store.index_page(&cursor, PAGE).await?;
             page.retain(|(id, _)| met.insert(id.clone()));
-            fleet.extend(self.agent_usage(&page).await?);
+            fleet.extend(self.store.agent_usage(&page).await?);
             at = next;
         }
         fleet.sort_by(|one, other| one.id.cmp(&other.id));
@@ -41,9 +41,9 @@ impl Store {
     pub async fn trends(&self, ids: &[&str]) -> Result<Vec<Option<Trend>>, StoreError> {
         let mut trends = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(PIPELINED) {
-            let pipeline = self.client.pipeline();
+            let pipeline = self.store.client.pipeline();
             for id in chunk {
-                let () = pipeline.hmget(self.keys().memory(id), Trend::FIELDS.to_vec()).await?;
+                let () = pipeline.hmget(self.store.keys().memory(id), Trend::FIELDS.to_vec()).await?;
             }
             for reply in all(pipeline.try_all::<Value>().await, chunk.len())? {
                 let values = value(&reply)?.map(Value::into_array).unwrap_or_default();
@@ -60,7 +60,7 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn memory_baseline(&self) -> Result<Option<MemoryStats>, StoreError> {
-        let found = value(&self.client.get::<Value, _>(self.keys().memory_baseline()).await)?;
+        let found = value(&self.store.client.get::<Value, _>(self.store.keys().memory_baseline()).await)?;
         Ok(found.as_ref().and_then(Value::as_bytes).and_then(|bytes| decode(bytes).ok()))
     }
 }

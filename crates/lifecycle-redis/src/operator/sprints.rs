@@ -1,5 +1,7 @@
 //! Word for whoever coordinates a sprint.
 
+use crate::roles::OperatorStore;
+use crate::scripts::InboxPut;
 use fred::interfaces::SetsInterface;
 use fred::types::Value;
 use lifecycle_core::wire::ids::{EpicId, SprintId};
@@ -7,20 +9,19 @@ use lifecycle_core::wire::task::SprintMessage;
 
 use crate::error::StoreError;
 use crate::reply::Reply;
-use crate::store::Store;
 
-impl Store {
+impl OperatorStore {
     /// Leaves word for whoever coordinates the sprint. `false` if there is no such sprint.
     ///
     /// # Errors
     /// As the store says.
     pub async fn tell_sprint(&self, sprint: &SprintId, message: &SprintMessage) -> Result<bool, StoreError> {
-        let names = vec![self.keys().sprint_state(sprint), self.keys().sprint_inbox(sprint)];
+        let (keys, format) = (self.store.keys(), self.store.wire.as_str());
+        let names = InboxPut { sprint_state: keys.sprint_state(sprint), inbox: keys.sprint_inbox(sprint) };
         let (about, word) = message.about();
-        let encoded = Value::Bytes(self.wire.encode(message)?.into());
-        let args =
-            vec![sprint.as_str().into(), encoded, self.wire.as_str().into(), about.into(), word.into()];
-        Ok(Reply::read(self.run(&self.scripts.inbox_put, names, args).await?)?.word() == "ok")
+        let encoded = Value::Bytes(self.store.wire.encode(message)?.into());
+        let args = vec![sprint.as_str().into(), encoded, format.into(), about.into(), word.into()];
+        Ok(Reply::read(self.store.run(names, args).await?)?.word() == "ok")
     }
 
     /// The sprints of an epic that are at work.
@@ -28,7 +29,7 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn sprints_of(&self, epic: &EpicId) -> Result<Vec<SprintId>, StoreError> {
-        let ids: Vec<String> = self.client.smembers(self.keys().epic_sprints(epic)).await?;
+        let ids: Vec<String> = self.store.client.smembers(self.store.keys().epic_sprints(epic)).await?;
         Ok(ids.into_iter().filter_map(|id| SprintId::new(id).ok()).collect())
     }
 }

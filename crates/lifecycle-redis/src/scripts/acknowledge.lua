@@ -14,6 +14,6 @@ if ARGV[7] ~= '' then
   for pid in string.gmatch(ARGV[7], '%d+') do event.pids[#event.pids + 1] = tonumber(pid) end
 end
 -- Many pids are still far fewer than unpack() takes: they are one field.
-unless_mistyped('XADD', KEYS[1], 'MAXLEN', '~', ARGV[6], '*', unpack(fields))
+unless_mistyped('XADD', KEY.log, 'MAXLEN', '~', ARGV[6], '*', unpack(fields))
 publish(ARGV[5], EVENT.cleanup_acknowledged, event)
 return 1

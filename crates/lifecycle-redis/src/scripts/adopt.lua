@@ -6,15 +6,15 @@
 -- Returns: 1 (set) or 0 (it registered, left, or was judged anew meanwhile)
 -- Atomic.
 
-if fields_of(KEYS[3], 'incarnation')[1] then return 0 end
-if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 0 then return 0 end
-local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if fields_of(KEY.state, 'incarnation')[1] then return 0 end
+if redis.call('SISMEMBER', KEY.active, ARGV[1]) == 0 then return 0 end
+local lease = redis.call('ZSCORE', KEY.leases, ARGV[1])
 if lease and ARGV[3] ~= '' and tonumber(lease) ~= tonumber(ARGV[3]) then return 0 end
 if lease and ARGV[3] == '' then return 0 end
-redis.call('ZADD', KEYS[2], math.min(tonumber(ARGV[2]), server_ms() + ARGV[6]), ARGV[1])
+redis.call('ZADD', KEY.leases, math.min(tonumber(ARGV[2]), server_ms() + ARGV[6]), ARGV[1])
 if ARGV[4] ~= '' then
-  redis.call('SET', KEYS[4], ARGV[4], 'PXAT', ARGV[5])
+  redis.call('SET', KEY.first_look, ARGV[4], 'PXAT', ARGV[5])
 else
-  redis.call('UNLINK', KEYS[4])
+  redis.call('UNLINK', KEY.first_look)
 end
 return 1

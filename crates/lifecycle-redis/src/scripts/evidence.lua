@@ -5,12 +5,12 @@
 -- Returns: {'ok'} {'gone'} (released, reaped or replaced already)
 -- Atomic. From here on no beat of that life counts, not even one still on its way.
 
-local record = fields_of(KEYS[2], 'incarnation', 'ended')
+local record = fields_of(KEY.state, 'incarnation', 'ended')
 if record[1] ~= ARGV[2] then return {'gone'} end
 if not record[2] then
   -- The index first: where another type stands under its name, nothing but this fails.
-  redis.call('ZADD', KEYS[1], server_ms(), ARGV[1])
-  redis.call('HSET', KEYS[2], 'ended', PROCESS_EXITED, 'exit', ARGV[3], 'seenBy', ARGV[4])
+  redis.call('ZADD', KEY.leases, server_ms(), ARGV[1])
+  redis.call('HSET', KEY.state, 'ended', PROCESS_EXITED, 'exit', ARGV[3], 'seenBy', ARGV[4])
 end
 publish(ARGV[5], EVENT.process_exited, {agentId = ARGV[1], incarnation = ARGV[2], status = ARGV[3], reason = ARGV[4]})
 return {'ok'}

@@ -6,10 +6,10 @@
 -- Returns: number of keys removed, or -1 (it is back, or registered, or beats)
 -- Atomic.
 
-if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 or redis.call('EXISTS', KEYS[4]) == 1 then return -1 end
-if fields_of(KEYS[3], 'incarnation')[1] then return -1 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-local deleted = redis.call('UNLINK', KEYS[3], KEYS[5])
-for i = 7, #KEYS do deleted = deleted + redis.call('UNLINK', KEYS[i]) end
-if deleted > 0 then redis.pcall('HINCRBY', KEYS[6], 'keysDeleted', deleted) end
+if redis.call('SISMEMBER', KEY.active, ARGV[1]) == 1 or redis.call('EXISTS', KEY.heartbeat) == 1 then return -1 end
+if fields_of(KEY.state, 'incarnation')[1] then return -1 end
+redis.call('ZREM', KEY.leases, ARGV[1])
+local deleted = redis.call('UNLINK', KEY.state, KEY.memory)
+for i = NAMED + 1, #KEYS do deleted = deleted + redis.call('UNLINK', KEYS[i]) end
+if deleted > 0 then redis.pcall('HINCRBY', KEY.stats, 'keysDeleted', deleted) end
 return deleted

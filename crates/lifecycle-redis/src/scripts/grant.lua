@@ -6,7 +6,7 @@
 -- Returns: {how many it may reap, ms until more will be granted (0: it was all granted, or the hold is over)}
 -- Atomic. What is granted and not used is lost. Writes nothing unless there is a hold.
 
-local hold = fields_of(KEYS[1], 'since', 'granted')
+local hold = fields_of(KEY.hold, 'since', 'granted')
 -- Another sweeper found nobody silent any more, so the next pass judges anew.
 if not hold[1] then return {0, 0} end
 local now, used, oldest, kept = server_ms(), 0, nil, {}
@@ -24,5 +24,5 @@ if granted > 0 then
   kept[#kept + 1] = string.format('%.0f:%.0f', now, granted)
   oldest = oldest or now
 end
-if ARGV[3] ~= '1' then redis.call('HSET', KEYS[1], 'granted', table.concat(kept, ' ')) end
+if ARGV[3] ~= '1' then redis.call('HSET', KEY.hold, 'granted', table.concat(kept, ' ')) end
 return {granted, granted < asked and (oldest or now) + 60000 - now or 0}

@@ -5,10 +5,10 @@
 -- Returns: {'ok', reason of the hold} {'none'}
 -- Atomic.
 
-local reason = redis.call('HGET', KEYS[1], 'reason')
+local reason = redis.call('HGET', KEY.hold, 'reason')
 if not reason then return {'none'} end
 local until_ms = server_ms() + ARGV[1]
-redis.call('HSET', KEYS[1], 'releasedUntil', until_ms, 'releasedFor', ARGV[1])
-redis.call('PEXPIREAT', KEYS[1], until_ms)
+redis.call('HSET', KEY.hold, 'releasedUntil', until_ms, 'releasedFor', ARGV[1])
+redis.call('PEXPIREAT', KEY.hold, until_ms)
 publish(ARGV[2], EVENT.sweep_released, {reason = reason})
 return {'ok', reason}

@@ -5,9 +5,9 @@
 -- Returns: {'ok'} {'no_sprint'}
 -- Atomic. The message goes with the sprint. WRONGTYPE where the inbox holds something else.
 
-if redis.call('EXISTS', KEYS[1]) == 0 then return {'no_sprint'} end
-local wrong = wrong_type(KEYS[2], 'list')
+if redis.call('EXISTS', KEY.sprint_state) == 0 then return {'no_sprint'} end
+local wrong = wrong_type(KEY.inbox, 'list')
 if wrong then return wrong end
-redis.call('RPUSH', KEYS[2], ARGV[2])
+redis.call('RPUSH', KEY.inbox, ARGV[2])
 publish(ARGV[3], EVENT.agent_state_changed, {sprint = ARGV[1], agentId = ARGV[4], state = ARGV[5]})
 return {'ok'}

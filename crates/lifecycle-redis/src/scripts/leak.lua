@@ -7,16 +7,16 @@
 -- Atomic. Flagged allow-oom: a leak is to be told of in a full store, too. Where another type stands under the key,
 -- there is no latch, and it is better to tell twice than never.
 
-local kind = redis.call('TYPE', KEYS[1])['ok']
+local kind = redis.call('TYPE', KEY.stats)['ok']
 local has_latch = kind == 'hash' or kind == 'none'
 if ARGV[1] == LEAK.ended then
-  if has_latch then redis.call('HDEL', KEYS[1], 'leakSeen') end
+  if has_latch then redis.call('HDEL', KEY.stats, 'leakSeen') end
   return 0
 end
 
 local now = server_ms()
-local seen = has_latch and tonumber(redis.call('HGET', KEYS[1], 'leakSeen') or '')
-if has_latch then redis.call('HSET', KEYS[1], 'leakSeen', now) end
+local seen = has_latch and tonumber(redis.call('HGET', KEY.stats, 'leakSeen') or '')
+if has_latch then redis.call('HSET', KEY.stats, 'leakSeen', now) end
 if ARGV[1] ~= LEAK.began then return 0 end
 -- A stamp of the future was written before the server's clock was set back.
 if seen and seen <= now and now - seen < tonumber(ARGV[2]) then return 0 end

@@ -5,7 +5,7 @@
 -- Returns: 1
 -- Atomic. Writes beside a pass that was recorded only: who never made one has nothing to take back.
 
-if redis.call('TYPE', KEYS[1])['ok'] ~= 'hash' then return 1 end
-redis.call('HDEL', KEYS[1], PASS .. ARGV[1])
-redis.call('HSET', KEYS[1], 'leftBy', ARGV[1], 'leftAt', server_ms())
+if redis.call('TYPE', KEY.watermark)['ok'] ~= 'hash' then return 1 end
+redis.call('HDEL', KEY.watermark, PASS .. ARGV[1])
+redis.call('HSET', KEY.watermark, 'leftBy', ARGV[1], 'leftAt', server_ms())
 return 1

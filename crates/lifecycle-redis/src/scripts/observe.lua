@@ -7,15 +7,15 @@
 -- Reads only. Another type under the name of an index is refused; one under another name counts as nothing there. O(log n + batch).
 
 local now = tostring(server_ms())
-local next_lease = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local next_lease = redis.call('ZRANGEBYSCORE', KEY.leases, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 return {
   now,
-  unless_mistyped('GET', KEYS[5]) or '',
-  redis.call('SCARD', KEYS[1]),
-  redis.call('ZCARD', KEYS[2]),
-  redis.call('ZCOUNT', KEYS[2], '-inf', now),
-  redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1]),
-  unless_mistyped('HGETALL', KEYS[3]) or {},
-  unless_mistyped('HGETALL', KEYS[4]) or {},
+  unless_mistyped('GET', KEY.generation) or '',
+  redis.call('SCARD', KEY.active),
+  redis.call('ZCARD', KEY.leases),
+  redis.call('ZCOUNT', KEY.leases, '-inf', now),
+  redis.call('ZRANGEBYSCORE', KEY.leases, '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1]),
+  unless_mistyped('HGETALL', KEY.watermark) or {},
+  unless_mistyped('HGETALL', KEY.hold) or {},
   next_lease[2] or '',
 }

@@ -5,12 +5,12 @@
 -- Returns: {'ok', incarnation} {'gone'}
 -- Atomic. A terminate order is not softened by a later drain.
 
-local record = fields_of(KEYS[1], 'incarnation', 'ended')
+local record = fields_of(KEY.state, 'incarnation', 'ended')
 if not record[1] or record[2] or (ARGV[2] ~= '' and record[1] ~= ARGV[2]) then return {'gone'} end
-local pending = unless_mistyped('GET', KEYS[2])
+local pending = unless_mistyped('GET', KEY.command)
 local softens = ARGV[3] == ORDER.drain and pending and string.match(pending, '^%S+') == ORDER.terminate
 if not softens then
-  redis.call('SET', KEYS[2], ARGV[3] .. ' ' .. ARGV[4])
+  redis.call('SET', KEY.command, ARGV[3] .. ' ' .. ARGV[4])
 end
 publish(ARGV[5], EVENT.agent_state_changed, {agentId = ARGV[1], incarnation = record[1], state = ARGV[3], reason = ARGV[4]})
 return {'ok', record[1]}

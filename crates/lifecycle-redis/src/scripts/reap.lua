@@ -14,25 +14,25 @@
 -- cleanable.
 
 local args = cmsgpack.unpack(ARGV[1])
-local record = fields_of(KEYS[REMOVE.state], 'incarnation', 'ended')
-local lease = unless_mistyped('ZSCORE', KEYS[REMOVE.leases], args.agentId)
+local record = fields_of(KEY.state, 'incarnation', 'ended')
+local lease = unless_mistyped('ZSCORE', KEY.leases, args.agentId)
 
 if args.plain then
   if record[1] then return {'gone'} end
-  if not lease and unless_mistyped('SISMEMBER', KEYS[REMOVE.active], args.agentId) ~= 1 then return {'gone'} end
+  if not lease and unless_mistyped('SISMEMBER', KEY.active, args.agentId) ~= 1 then return {'gone'} end
   if not args.force then
-    local kind = redis.call('TYPE', KEYS[REMOVE.heartbeat])['ok']
+    local kind = redis.call('TYPE', KEY.heartbeat)['ok']
     local same
     if kind ~= 'string' then
       same = ARGV[2] == ''
     elseif args.judged then
-      same = redis.call('STRLEN', KEYS[REMOVE.heartbeat]) == args.judged
+      same = redis.call('STRLEN', KEY.heartbeat) == args.judged
     else
-      same = redis.call('GET', KEYS[REMOVE.heartbeat]) == ARGV[2]
+      same = redis.call('GET', KEY.heartbeat) == ARGV[2]
     end
     -- A client whose clock stands still writes the same bytes again, and moves the expiry.
     if same and args.judgedExpiry then
-      same = redis.call('PEXPIRETIME', KEYS[REMOVE.heartbeat]) == args.judgedExpiry
+      same = redis.call('PEXPIRETIME', KEY.heartbeat) == args.judgedExpiry
     end
     if not same then return {'refuted'} end
     if lease and tonumber(lease) > server_ms() then return {'refuted'} end

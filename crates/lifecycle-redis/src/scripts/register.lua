@@ -21,9 +21,9 @@
 -- was told, and lives with it: the numbers between the last one it remembers and now are a gap of which it knows nothing.
 -- The gap is written down, with a new generation, because the registrations that follow would hide it. The same if somebody
 -- brings a number that was never handed out, and in a store that has nothing at all.
-local function begin(args, stats_key, generation_key, generation)
+local function begin(args, generation)
   local function whole(number) return string.format('%.0f', number) end
-  local stats = fields_of(stats_key, 'lastIncarnation', 'server', 'gaps')
+  local stats = fields_of(KEY.stats, 'lastIncarnation', 'server', 'gaps')
   local last, time = tonumber(stats[1]) or 0, redis.call('TIME')
   local again = args.again and tonumber(args.again.incarnation)
   local next_number = math.max(time[1] * 1000000 + time[2], last + 1, (again or 0) + 1)
@@ -35,24 +35,24 @@ local function begin(args, stats_key, generation_key, generation)
     for gap in string.gmatch(stats[3] or '', '%S+') do gaps[#gaps + 1] = gap end
     gaps[#gaps + 1] = whole(generation and last or 0) .. '-' .. whole(next_number) .. '-' .. args.generation
     generation = args.generation
-    redis.call('SET', generation_key, generation)
-    redis.pcall('HSET', stats_key, 'gaps', table.concat(gaps, ' ', math.max(1, #gaps - GAPS_KEPT + 1)))
+    redis.call('SET', KEY.generation, generation)
+    redis.pcall('HSET', KEY.stats, 'gaps', table.concat(gaps, ' ', math.max(1, #gaps - GAPS_KEPT + 1)))
     last = next_number - 1
   end
   local incarnation = again and args.again.incarnation or whole(next_number)
-  redis.pcall('HSET', stats_key, 'lastIncarnation', whole(math.max(tonumber(incarnation), last)))
+  redis.pcall('HSET', KEY.stats, 'lastIncarnation', whole(math.max(tonumber(incarnation), last)))
   -- Whoever may not ask the server for its name leaves what others found.
-  if server ~= '' then redis.pcall('HSET', stats_key, 'server', server) end
+  if server ~= '' then redis.pcall('HSET', KEY.stats, 'server', server) end
   return incarnation, generation
 end
 
 local args = cmsgpack.unpack(ARGV[1])
 local now = server_ms()
-local record = fields_of(KEYS[3], 'incarnation', 'host', 'pid', 'ended')
-local lease = redis.call('ZSCORE', KEYS[2], args.agentId)
-redis.call('SCARD', KEYS[1])
-redis.call('HLEN', KEYS[3])
-local generation = redis.call('GET', KEYS[4])
+local record = fields_of(KEY.state, 'incarnation', 'host', 'pid', 'ended')
+local lease = redis.call('ZSCORE', KEY.leases, args.agentId)
+redis.call('SCARD', KEY.active)
+redis.call('HLEN', KEY.state)
+local generation = redis.call('GET', KEY.generation)
 
 if args.again then
   local own = args.again.incarnation
@@ -61,14 +61,14 @@ if args.again then
   else
     local is_older = record[1] and tonumber(record[1]) and tonumber(record[1]) < tonumber(own)
     if record[1] and not is_older then return {'fenced'} end
-    if not is_forgotten(KEYS[5], KEYS[4], own, args.again.generation) then return {'fenced'} end
+    if not is_forgotten(own, args.again.generation) then return {'fenced'} end
     -- Its tasks and keys are handed on and not inherited.
     if record[1] then return {'expired', record[1]} end
   end
-elseif record[1] or lease or redis.call('SISMEMBER', KEYS[1], args.agentId) == 1 then
+elseif record[1] or lease or redis.call('SISMEMBER', KEY.active, args.agentId) == 1 then
   if lease and tonumber(lease) > now and not record[4] then
     -- A lease that ends later than its length allows was written before the clock was set back.
-    local length = tonumber(redis.call('HGET', KEYS[3], 'leaseMs') or '') or args.leaseMs
+    local length = tonumber(redis.call('HGET', KEY.state, 'leaseMs') or '') or args.leaseMs
     local lease_end = string.format('%.0f', math.min(tonumber(lease), now + length))
     return {'held', record[1] or '', record[2] or '', record[3] or '', lease_end, tostring(now)}
   end
@@ -76,28 +76,28 @@ elseif record[1] or lease or redis.call('SISMEMBER', KEYS[1], args.agentId) == 1
 end
 
 -- In a store that lost its memory the owners come back in any order: each restores its own memberships.
-local parent = args.hasParent and fields_of(KEYS[6], 'incarnation', 'ended') or {}
+local parent = args.hasParent and fields_of(KEY.parent_state, 'incarnation', 'ended') or {}
 -- One that is being removed has told its children already.
 local parent_there = parent[1] and not parent[2]
-local sprint_there = args.hasSprint and redis.call('EXISTS', KEYS[8]) == 1
+local sprint_there = args.hasSprint and redis.call('EXISTS', KEY.sprint_state) == 1
 if not args.again then
   if args.hasParent and not parent_there then return {'no_parent'} end
   if args.hasSprint and not sprint_there then return {'no_sprint'} end
 end
 
 local incarnation
-incarnation, generation = begin(args, KEYS[5], KEYS[4], generation)
+incarnation, generation = begin(args, generation)
 
 -- The lease first: who stops here for want of a right leaves something that ends by itself, and no record without a lease.
-redis.call('ZADD', KEYS[2], now + args.leaseMs, args.agentId)
-redis.call('HSET', KEYS[3], 'incarnation', incarnation, 'registeredAt', now, 'steadySince', now,
+redis.call('ZADD', KEY.leases, now + args.leaseMs, args.agentId)
+redis.call('HSET', KEY.state, 'incarnation', incarnation, 'registeredAt', now, 'steadySince', now,
   'generation', generation)
-for name, value in pairs(args.fields) do redis.call('HSET', KEYS[3], name, value) end
+for name, value in pairs(args.fields) do redis.call('HSET', KEY.state, name, value) end
 -- Another type under the name of the counters must not keep anybody from registering.
-if not record[1] then redis.pcall('HINCRBY', KEYS[5], 'agents', 1) end
-redis.call('SADD', KEYS[1], args.agentId)
-if parent_there then unless_mistyped('SADD', KEYS[7], args.agentId) end
-if sprint_there then unless_mistyped('SADD', KEYS[9], args.agentId) end
+if not record[1] then redis.pcall('HINCRBY', KEY.stats, 'agents', 1) end
+redis.call('SADD', KEY.active, args.agentId)
+if parent_there then unless_mistyped('SADD', KEY.parent_children, args.agentId) end
+if sprint_there then unless_mistyped('SADD', KEY.sprint_agents, args.agentId) end
 publish(args.format, EVENT.agent_registered, {
   agentId = args.agentId, incarnation = incarnation, state = args.fields.state, sprint = args.fields.sprint,
 })

@@ -9,6 +9,6 @@
 -- Atomic per call; the first one ends the life.
 
 local args = cmsgpack.unpack(ARGV[1])
-local record = fields_of(KEYS[REMOVE.state], 'incarnation', 'ended')
+local record = fields_of(KEY.state, 'incarnation', 'ended')
 if record[1] ~= args.incarnation or (record[2] and record[2] ~= args.reason) then return {'fenced'} end
 return remove(args)

@@ -7,12 +7,12 @@
 -- Atomic. Lengthens no lease and creates none. One that is over by evidence, or whose cleanup has begun, is over now.
 
 local now, shortened, longest = server_ms(), 0, 0
-for i = 2, #KEYS do
+for i = NAMED + 1, #KEYS do
   local record = fields_of(KEYS[i], 'leaseMs', 'ended')
   local length = record[2] and 0 or tonumber(record[1] or '') or tonumber(ARGV[1])
-  local lease = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  local lease = redis.call('ZSCORE', KEY.leases, ARGV[i])
   if lease and tonumber(lease) > now + length then
-    redis.call('ZADD', KEYS[1], 'XX', now + length, ARGV[i])
+    redis.call('ZADD', KEY.leases, 'XX', now + length, ARGV[i])
     shortened = shortened + 1
   end
   longest = math.max(longest, length)

@@ -1,8 +1,8 @@
 -- Ends an attempt: settles the task in the record once, or hands it back for another attempt.
 --
--- KEYS: 1 agent:state:<agent>  2 lifecycle:generation  3 agent:task:<agent>:<task>  4 agent:keys:<agent>
---       5 sprint:tasks:<sprint>  6 sprint:requeue:<sprint>  7 sprint:state:<sprint>
--- ARGV: 1 MessagePack map {agentId, incarnation, generation, taskId, sprint, run, attempt, outcome, detail,
+-- KEYS: 1–3 as in lib/fenced.lua (agent:state:<agent>)  4 agent:task:<agent>:<task>  5 agent:keys:<agent>
+--       6 sprint:tasks:<sprint>  7 sprint:requeue:<sprint>  8 sprint:state:<sprint>
+-- ARGV: 1–2 as in lib/fenced.lua  3 MessagePack map {agentId, taskId, sprint, run, attempt, outcome, detail,
 --         format}
 -- Returns: {'ok'} {'fenced'} {'unknown'} {'gone'} (the run was taken back: its result does not count)
 --          {'no_sprint'} (the store lost the sprint, or the end of what it was told, or the record cannot be read, and
@@ -10,33 +10,31 @@
 -- The record decides, not agent:task: a store that went back in time may have the one and not the other.
 -- Atomic; refuses before it writes. WRONGTYPE where one of the keys holds something else.
 
-local args = cmsgpack.unpack(ARGV[1])
-local verdict = fence(KEYS[1], KEYS[2], args.incarnation, args.generation)
-if verdict ~= 'ok' then return {verdict} end
-if redis.call('EXISTS', KEYS[7]) == 0 then return {'no_sprint'} end
-local wrong = wrong_type(KEYS[4], 'set', KEYS[5], 'hash', KEYS[6], 'list')
+local args = cmsgpack.unpack(ARGV[3])
+if redis.call('EXISTS', KEY.sprint_state) == 0 then return {'no_sprint'} end
+local wrong = wrong_type(KEY.owned, 'set', KEY.sprint_tasks, 'hash', KEY.requeue, 'list')
 if wrong then return wrong end
-local task = task_record(KEYS[5], args.taskId)
+local task = task_record(KEY.sprint_tasks, args.taskId)
 -- Runs are only counted up: a record that is behind ours is one of the past.
 if not task or task.run < args.run then return {'no_sprint'} end
 
-if tonumber(fields_of(KEYS[3], 'run')[1]) == args.run then
-  redis.call('UNLINK', KEYS[3])
-  redis.call('SREM', KEYS[4], KEYS[3])
+if tonumber(fields_of(KEY.task, 'run')[1]) == args.run then
+  redis.call('UNLINK', KEY.task)
+  redis.call('SREM', KEY.owned, KEY.task)
 end
 local is_ours = task.state == TASK_STATE.assigned and task.run == args.run and task.agentId == args.agentId
-if not is_ours or task.incarnation ~= args.incarnation then return {'gone'} end
+if not is_ours or task.incarnation ~= ARGV[1] then return {'gone'} end
 if args.outcome == TASK_STATE.completed then
   task.state, task.agentId, task.incarnation, task.detail =
-    TASK_STATE.completed, args.agentId, args.incarnation, args.detail
-  redis.call('HSET', KEYS[5], args.taskId, encode(args.format, task))
+    TASK_STATE.completed, args.agentId, ARGV[1], args.detail
+  redis.call('HSET', KEY.sprint_tasks, args.taskId, encode(args.format, task))
 else
-  redis.call('RPUSH', KEYS[6], encode(args.format, {
+  redis.call('RPUSH', KEY.requeue, encode(args.format, {
     taskId = args.taskId, run = args.run, cost = COST.attempt, agentId = args.agentId, reason = args.detail,
   }))
 end
 publish(args.format, EVENT.task_completed, {
-  agentId = args.agentId, incarnation = args.incarnation, sprint = args.sprint, taskId = args.taskId,
+  agentId = args.agentId, incarnation = ARGV[1], sprint = args.sprint, taskId = args.taskId,
   attempt = args.attempt, outcome = args.outcome, status = args.detail,
 })
 return {'ok'}

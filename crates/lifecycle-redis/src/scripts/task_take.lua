@@ -2,16 +2,14 @@
 -- once it has used up its attempts or its crashes (this is the one place that decides which). And what operators left
 -- for it in the inbox.
 --
--- KEYS: 1 agent:state:<coordinator>  2 lifecycle:generation  3 sprint:tasks:<sprint>  4 sprint:requeue:<sprint>
---       5 sprint:inbox:<sprint>  6 sprint:state:<sprint>
--- ARGV: 1 incarnation  2 generation  3 most of each  4 format
+-- KEYS: 1–3 as in lib/fenced.lua (agent:state:<coordinator>)  4 sprint:tasks:<sprint>  5 sprint:requeue:<sprint>
+--       6 sprint:inbox:<sprint>  7 sprint:state:<sprint>
+-- ARGV: 1–2 as in lib/fenced.lua  3 most of each  4 format
 -- Returns: {'ok', {entry, …}, {message, …}} (as they were queued) {'fenced'} {'unknown'}
 -- Atomic. An entry for a run that is settled, or that nobody knows, is dropped. WRONGTYPE, with nothing taken, where one
 -- of the keys holds something else.
 
-local verdict = fence(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
-if verdict ~= 'ok' then return {verdict} end
-local wrong = wrong_type(KEYS[3], 'hash', KEYS[4], 'list', KEYS[5], 'list', KEYS[6], 'hash')
+local wrong = wrong_type(KEY.sprint_tasks, 'hash', KEY.requeue, 'list', KEY.inbox, 'list', KEY.sprint_state, 'hash')
 if wrong then return wrong end
 
 local function taken_back(task, entry)
@@ -35,16 +33,16 @@ end
 
 local returned = {}
 for _ = 1, ARGV[3] do
-  local bytes = redis.call('LPOP', KEYS[4])
+  local bytes = redis.call('LPOP', KEY.requeue)
   if not bytes then break end
   local entry = decode(bytes)
-  local task = entry and type(entry.taskId) == 'string' and task_record(KEYS[3], entry.taskId)
+  local task = entry and type(entry.taskId) == 'string' and task_record(KEY.sprint_tasks, entry.taskId)
   local is_current = task and task.state == TASK_STATE.assigned and task.agentId == entry.agentId and task.run == entry.run
   if is_current then
-    redis.call('HSET', KEYS[3], entry.taskId, encode(ARGV[4], taken_back(task, entry)))
+    redis.call('HSET', KEY.sprint_tasks, entry.taskId, encode(ARGV[4], taken_back(task, entry)))
     returned[#returned + 1] = bytes
   end
 end
-local messages = redis.call('LRANGE', KEYS[5], 0, ARGV[3] - 1)
-if #messages > 0 then redis.call('LTRIM', KEYS[5], #messages, -1) end
+local messages = redis.call('LRANGE', KEY.inbox, 0, ARGV[3] - 1)
+if #messages > 0 then redis.call('LTRIM', KEY.inbox, #messages, -1) end
 return {'ok', returned, messages}

@@ -9,23 +9,23 @@
 -- latch that all sweepers share is a stamp of each finding, renewed while somebody sees it; it goes with the key. Where
 -- there are no figures to write beside, there is no latch, and it is better to tell twice than never.
 
-if ARGV[1] ~= '' and fields_of(KEYS[2], 'incarnation')[1] ~= ARGV[1] then return 0 end
-local has_latch = redis.call('TYPE', KEYS[1])['ok'] == 'hash'
+if ARGV[1] ~= '' and fields_of(KEY.state, 'incarnation')[1] ~= ARGV[1] then return 0 end
+local has_latch = redis.call('TYPE', KEY.memory)['ok'] == 'hash'
 local now = server_ms()
 
 local function is_fresh(finding)
-  local seen = has_latch and tonumber(redis.call('HGET', KEYS[1], finding .. 'Seen') or '')
+  local seen = has_latch and tonumber(redis.call('HGET', KEY.memory, finding .. 'Seen') or '')
   return seen and seen <= now and now - seen < tonumber(ARGV[2])
 end
 
 local is_first = ARGV[3] ~= '' and not is_fresh(ARGV[3])
 if has_latch then
-  for finding in string.gmatch(ARGV[5], '%S+') do redis.call('HDEL', KEYS[1], finding .. 'Seen') end
+  for finding in string.gmatch(ARGV[5], '%S+') do redis.call('HDEL', KEY.memory, finding .. 'Seen') end
   local others_know = false
   for finding in string.gmatch(ARGV[7], '%S+') do others_know = others_know or is_fresh(finding) end
-  for finding in string.gmatch(ARGV[6], '%S+') do redis.call('HSET', KEYS[1], finding .. 'Seen', now) end
+  for finding in string.gmatch(ARGV[6], '%S+') do redis.call('HSET', KEY.memory, finding .. 'Seen', now) end
   -- Who has found nothing (yet) does not write over what somebody else has found.
-  if ARGV[6] ~= '' or not others_know then redis.call('HSET', KEYS[1], unpack(ARGV, 8)) end
+  if ARGV[6] ~= '' or not others_know then redis.call('HSET', KEY.memory, unpack(ARGV, 8)) end
 end
 if is_first then redis.call('PUBLISH', ALERT_CHANNEL, ARGV[4]) end
 return is_first and 1 or 0

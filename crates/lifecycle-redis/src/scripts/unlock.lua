@@ -5,5 +5,5 @@
 -- Returns: 1 or 0
 -- Atomic.
 
-if unless_mistyped('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end
+if unless_mistyped('GET', KEY.lock) == ARGV[1] then return redis.call('UNLINK', KEY.lock) end
 return 0

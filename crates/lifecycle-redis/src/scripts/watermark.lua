@@ -9,37 +9,37 @@
 
 local now = server_ms()
 local change = ''
-unless_mistyped('HSET', KEYS[1], 'at', now, 'by', ARGV[1], 'generation', unless_mistyped('GET', KEYS[3]) or '')
-unless_mistyped('HSET', KEYS[1], PASS .. ARGV[1], now)
+unless_mistyped('HSET', KEY.watermark, 'at', now, 'by', ARGV[1], 'generation', unless_mistyped('GET', KEY.generation) or '')
+unless_mistyped('HSET', KEY.watermark, PASS .. ARGV[1], now)
 -- Sweepers that died, and one-shot ones, take nothing back.
-local fields = unless_mistyped('HGETALL', KEYS[1]) or {}
+local fields = unless_mistyped('HGETALL', KEY.watermark) or {}
 for i = 1, #fields, 2 do
   local is_pass = string.sub(fields[i], 1, string.len(PASS)) == PASS
-  if is_pass and (tonumber(fields[i + 1]) or 0) + ARGV[7] < now then redis.call('HDEL', KEYS[1], fields[i]) end
+  if is_pass and (tonumber(fields[i + 1]) or 0) + ARGV[7] < now then redis.call('HDEL', KEY.watermark, fields[i]) end
 end
 if ARGV[2] == '' then
-  unless_mistyped('HSET', KEYS[1], 'good', ARGV[6])
-  local hold = fields_of(KEYS[2], 'reason', 'releasedUntil')
+  unless_mistyped('HSET', KEY.watermark, 'good', ARGV[6])
+  local hold = fields_of(KEY.hold, 'reason', 'releasedUntil')
   if hold[1] and not (hold[2] and tonumber(hold[2]) > now) then
-    redis.call('UNLINK', KEYS[2])
+    redis.call('UNLINK', KEY.hold)
     publish(ARGV[5], EVENT.sweep_released, {reason = hold[1]})
     change = 'released'
   end
 else
-  if unless_mistyped('HSETNX', KEYS[2], 'since', now) == 1 then
+  if unless_mistyped('HSETNX', KEY.hold, 'since', now) == 1 then
     -- Fixed for the length of the hold: the limited rate must not slow down as the fleet shrinks.
-    unless_mistyped('HSET', KEYS[2], 'fleet', ARGV[8])
+    unless_mistyped('HSET', KEY.hold, 'fleet', ARGV[8])
     publish(ARGV[5], EVENT.sweep_held, {reason = ARGV[2], count = tonumber(ARGV[3]), state = ARGV[4]})
     change = 'held'
   end
-  unless_mistyped('HSET', KEYS[2], 'reason', ARGV[2], 'agents', ARGV[3], 'kind', ARGV[4])
+  unless_mistyped('HSET', KEY.hold, 'reason', ARGV[2], 'agents', ARGV[3], 'kind', ARGV[4])
 end
 
 -- A time in the future was written before the server's clock was set back. It counts as now, and from here on it is.
-local times = fields_of(KEYS[2], 'since', 'releasedUntil', 'releasedFor')
-if times[1] and tonumber(times[1]) > now then redis.call('HSET', KEYS[2], 'since', now) end
+local times = fields_of(KEY.hold, 'since', 'releasedUntil', 'releasedFor')
+if times[1] and tonumber(times[1]) > now then redis.call('HSET', KEY.hold, 'since', now) end
 if times[2] and times[3] and tonumber(times[2]) > now + times[3] then
-  redis.call('HSET', KEYS[2], 'releasedUntil', now + times[3])
-  redis.call('PEXPIREAT', KEYS[2], now + times[3])
+  redis.call('HSET', KEY.hold, 'releasedUntil', now + times[3])
+  redis.call('PEXPIREAT', KEY.hold, now + times[3])
 end
 return {tostring(now), change}

@@ -3,6 +3,8 @@
 //! Reading goes page by page over the indexes, so that the caller decides how much of a large fleet it looks at in
 //! one go, and asks for a few fields of each agent only.
 
+use crate::roles::SweeperStore;
+use crate::scripts::LatchLeak;
 use std::collections::HashMap;
 
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
@@ -15,9 +17,9 @@ use lifecycle_core::wire::memory::{MemoryStats, MemoryUsage};
 use lifecycle_core::wire::record::{AgentState, Heartbeat};
 use lifecycle_core::wire::time::millis;
 
-use crate::agent::life::text;
 use crate::error::StoreError;
 use crate::pipeline::{PIPELINED, all, value};
+use crate::reply::argument;
 use crate::reply::{self, number, scores};
 use crate::store::Store;
 
@@ -59,13 +61,43 @@ pub struct AgentUsage {
     pub memory: Option<(MemoryUsage, u64)>,
 }
 
+impl SweeperStore {
+    /// Writes down what the fleet's growth is measured against, for other tools; it stays for two windows.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn keep_baseline(&self, baseline: &MemoryStats) -> Result<(), StoreError> {
+        let lifetime = millis(self.store.settings().memory.leak_window).saturating_mul(2).max(1);
+        let lifetime = Expiration::PX(i64::try_from(lifetime).unwrap_or(i64::MAX));
+        let bytes = self.store.wire.encode(baseline)?;
+        let key = self.store.keys().memory_baseline();
+        Ok(self.store.client.set::<(), _, _>(key, bytes.as_slice(), Some(lifetime), None, false).await?)
+    }
+
+    /// Takes part in the latch that all sweepers share. Publishes the alert if this is the first that anybody saw of
+    /// the episode, and returns whether it did. A leak that nobody saw for a whole window is another episode.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn latch_leak(&self, turn: LeakTurn, alert: Option<&Event>) -> Result<bool, StoreError> {
+        if turn == LeakTurn::Quiet {
+            return Ok(false);
+        }
+        let alert = alert.map(|event| self.store.wire.encode(event)).transpose()?.unwrap_or_default();
+        let quiet = argument(millis(self.store.settings().memory.leak_window));
+        let args = vec![turn.as_str().into(), quiet, Value::Bytes(alert.into())];
+        let reply = self.store.run(LatchLeak { stats: self.store.keys().memory_stats() }, args).await?;
+        Ok(number(&reply) == Some(1))
+    }
+}
+
 impl Store {
     /// The next page of ids in the indexes, with the ends of their leases, and where to go on; `None` at the end.
     /// Whoever is in both indexes is named twice, and SCAN itself may name somebody twice.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn index_page(
+    pub(crate) async fn index_page(
         &self,
         cursor: &IndexCursor,
         count: u32,
@@ -74,7 +106,7 @@ impl Store {
             IndexCursor::Leases(at) => (fred::cmd!("ZSCAN"), self.keys().leases(), at),
             IndexCursor::Active(at) => (fred::cmd!("SSCAN"), self.keys().active(), at),
         };
-        let args: Vec<Value> = vec![key.into(), at.as_str().into(), "COUNT".into(), text(count.into())];
+        let args: Vec<Value> = vec![key.into(), at.as_str().into(), "COUNT".into(), argument(count.into())];
         // Another type under the name of an index costs this index, not the reading.
         let reply = value(&self.client.custom::<Value, Value>(command, args).await)?;
         let mut parts = reply.map(Value::into_array).unwrap_or_default().into_iter();
@@ -98,7 +130,10 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn agent_usage(&self, agents: &[(String, Option<u64>)]) -> Result<Vec<AgentUsage>, StoreError> {
+    pub(crate) async fn agent_usage(
+        &self,
+        agents: &[(String, Option<u64>)],
+    ) -> Result<Vec<AgentUsage>, StoreError> {
         let mut usages = Vec::with_capacity(agents.len());
         for chunk in agents.chunks(PIPELINED) {
             let pipeline = self.client.pipeline();
@@ -140,34 +175,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// Writes down what the fleet's growth is measured against, for other tools; it stays for two windows.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn keep_baseline(&self, baseline: &MemoryStats) -> Result<(), StoreError> {
-        let lifetime = millis(self.settings().memory.leak_window).saturating_mul(2).max(1);
-        let lifetime = Expiration::PX(i64::try_from(lifetime).unwrap_or(i64::MAX));
-        let bytes = self.wire.encode(baseline)?;
-        let key = self.keys().memory_baseline();
-        Ok(self.client.set::<(), _, _>(key, bytes.as_slice(), Some(lifetime), None, false).await?)
-    }
-
-    /// Takes part in the latch that all sweepers share. Publishes the alert if this is the first that anybody saw of
-    /// the episode, and returns whether it did. A leak that nobody saw for a whole window is another episode.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn latch_leak(&self, turn: LeakTurn, alert: Option<&Event>) -> Result<bool, StoreError> {
-        if turn == LeakTurn::Quiet {
-            return Ok(false);
-        }
-        let alert = alert.map(|event| self.wire.encode(event)).transpose()?.unwrap_or_default();
-        let quiet = text(millis(self.settings().memory.leak_window));
-        let args = vec![turn.as_str().into(), quiet, Value::Bytes(alert.into())];
-        let reply = self.run(&self.scripts.leak, vec![self.keys().memory_stats()], args).await?;
-        Ok(number(&reply) == Some(1))
     }
 }
 

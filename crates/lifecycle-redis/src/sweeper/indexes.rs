@@ -1,5 +1,7 @@
 //! One look at the indexes.
 
+use crate::roles::SweeperStore;
+use crate::scripts::Observe;
 use std::collections::HashMap;
 
 use fred::interfaces::SortedSetsInterface;
@@ -7,41 +9,13 @@ use fred::types::Value;
 use lifecycle_core::sweep::observation::IndexReading;
 use lifecycle_core::wire::sweep_records::{Hold, Watermark};
 
-use crate::agent::life::text;
 use crate::error::StoreError;
 use crate::pipeline::flat;
+use crate::reply::argument;
 use crate::reply::{fields, number, scores};
 use crate::store::Store;
 
-impl Store {
-    /// One look at the indexes.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn observe(&self, batch: u32) -> Result<IndexReading, StoreError> {
-        let keys = self.keys();
-        let names = vec![keys.active(), keys.leases(), keys.watermark(), keys.hold(), keys.generation()];
-        let reply = self.run(&self.scripts.observe, names, vec![text(batch.into())]).await?.into_array();
-        let Ok([now, generation, active, leases, expired, due, watermark, hold, next]) =
-            <[Value; 9]>::try_from(reply)
-        else {
-            return Err(StoreError::Unexpected("the observation has another number of parts".into()));
-        };
-        let count = |value: &Value| number(value).unwrap_or(0);
-        let now = count(&now);
-        Ok(IndexReading {
-            now,
-            generation: generation.as_string().filter(|marker| !marker.is_empty()),
-            active: count(&active),
-            leases: count(&leases),
-            expired: count(&expired),
-            due: scores(due),
-            watermark: read_watermark(&fields(watermark)).map(|mark| mark.as_of(now)),
-            hold: read_hold(&fields(hold), now),
-            next_expiry: number(&next),
-        })
-    }
-
+impl SweeperStore {
     /// Further leases that were over at `now`, oldest first, beyond the `known` oldest.
     ///
     /// # Errors
@@ -56,10 +30,53 @@ impl Store {
         // As a number: fred takes text for a bound of names, which the server refuses among scores.
         let until = i64::try_from(now).unwrap_or(i64::MAX);
         let due: Value = self
+            .store
             .client
-            .zrangebyscore(self.keys().leases(), "-inf", until, true, Some((range(known), range(count))))
+            .zrangebyscore(
+                self.store.keys().leases(),
+                "-inf",
+                until,
+                true,
+                Some((range(known), range(count))),
+            )
             .await?;
         Ok(scores(flat(due)))
+    }
+}
+
+impl Store {
+    /// One look at the indexes.
+    ///
+    /// # Errors
+    /// As the store says.
+    pub async fn observe(&self, batch: u32) -> Result<IndexReading, StoreError> {
+        let keys = self.keys();
+        let names = Observe {
+            active: keys.active(),
+            leases: keys.leases(),
+            watermark: keys.watermark(),
+            hold: keys.hold(),
+            generation: keys.generation(),
+        };
+        let reply = self.run(names, vec![argument(batch.into())]).await?.into_array();
+        let Ok([now, generation, active, leases, expired, due, watermark, hold, next]) =
+            <[Value; 9]>::try_from(reply)
+        else {
+            return Err(StoreError::Unexpected("the look at the indexes has another number of parts".into()));
+        };
+        let count = |value: &Value| number(value).unwrap_or(0);
+        let now = count(&now);
+        Ok(IndexReading {
+            now,
+            generation: generation.as_string().filter(|marker| !marker.is_empty()),
+            active: count(&active),
+            leases: count(&leases),
+            expired: count(&expired),
+            due: scores(due),
+            watermark: read_watermark(&fields(watermark)).map(|mark| mark.as_of(now)),
+            hold: read_hold(&fields(hold), now),
+            next_expiry: number(&next),
+        })
     }
 
     /// Leases that still run, up to `until`, the first to end first.

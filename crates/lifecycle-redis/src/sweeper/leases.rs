@@ -1,16 +1,17 @@
 //! Leases that the store's clock left in the future.
 
+use crate::roles::SweeperStore;
+use crate::scripts::Shorten;
 use fred::interfaces::SortedSetsInterface;
 use fred::types::Value;
 use lifecycle_core::wire::time::millis;
 
-use crate::agent::life::text;
 use crate::error::StoreError;
 use crate::pipeline::flat;
+use crate::reply::argument;
 use crate::reply::{number, scores};
-use crate::store::Store;
 
-/// What [`Store::shorten_leases`] found.
+/// What [`SweeperStore::shorten_leases`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shortened {
     /// How many leases it shortened.
@@ -21,7 +22,8 @@ pub struct Shortened {
 
 /// How many leases one script call shortens: well under 1 ms.
 const SHORTENED_AT_ONCE: usize = 200;
-impl Store {
+
+impl SweeperStore {
     /// Shortens leases that end later than their own length from now, of agents whose lease ends more than `beyond_ms` from
     /// `now`: what was written before the store's clock was set back. Looks at up to `limit` of them, the last to end first.
     ///
@@ -35,18 +37,19 @@ impl Store {
     ) -> Result<Shortened, StoreError> {
         let first = i64::try_from(now.saturating_add(beyond_ms).saturating_add(1)).unwrap_or(i64::MAX);
         let page = Some((0, limit));
-        let far: Value =
-            self.client.zrevrangebyscore(self.keys().leases(), i64::MAX, first, true, page).await?;
+        let far: Value = self
+            .store
+            .client
+            .zrevrangebyscore(self.store.keys().leases(), i64::MAX, first, true, page)
+            .await?;
         let far: Vec<(String, u64)> = scores(flat(far));
         let mut done = Shortened::default();
         for chunk in far.chunks(SHORTENED_AT_ONCE) {
-            let mut names = vec![self.keys().leases()];
-            let mut args = vec![text(millis(self.settings().sweep.orphan_threshold))];
-            for (id, _) in chunk {
-                names.push(self.keys().state(id));
-                args.push(id.as_str().into());
-            }
-            let reply = self.run(&self.scripts.shorten, names, args).await?.into_array();
+            let mut args = vec![argument(millis(self.store.settings().sweep.orphan_threshold))];
+            args.extend(chunk.iter().map(|(id, _)| Value::from(id.as_str())));
+            let records = chunk.iter().map(|(id, _)| self.store.keys().state(id));
+            let names = Shorten { leases: self.store.keys().leases() };
+            let reply = self.store.run_on(names, records, args).await?.into_array();
             let [shortened, longest] = reply.as_slice() else { continue };
             done.leases += number(shortened).unwrap_or(0);
             done.longest_ms = done.longest_ms.max(number(longest).unwrap_or(0));

@@ -1,17 +1,19 @@
 //! Cleanup locks: they save other sweepers work, and nothing depends on them.
 
+use crate::roles::SweeperStore;
+use crate::scripts::Lock;
+use crate::scripts::Unlock;
 use std::time::Duration;
 
 use lifecycle_core::wire::time::millis;
 
-use crate::agent::life::text;
 use crate::error::StoreError;
+use crate::reply::argument;
 use crate::reply::number;
-use crate::store::Store;
 
 /// How many cleanup locks one script call takes: well under 1 ms.
 const LOCKED_AT_ONCE: usize = 100;
-impl Store {
+impl SweeperStore {
     /// Takes the cleanup locks of these agents; one answer each.
     ///
     /// # Errors
@@ -22,13 +24,13 @@ impl Store {
         token: &str,
         steal_after: Duration,
     ) -> Result<Vec<bool>, StoreError> {
-        let ttl = text(millis(self.settings().sweep.lock_ttl).max(1));
-        let steal = text(millis(steal_after));
+        let ttl = argument(millis(self.store.settings().sweep.lock_ttl).max(1));
+        let steal = argument(millis(steal_after));
         let mut taken = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(LOCKED_AT_ONCE) {
-            let names = chunk.iter().map(|id| self.keys().cleanup_lock(id)).collect();
+            let locks = chunk.iter().map(|id| self.store.keys().cleanup_lock(id));
             let args = vec![token.into(), ttl.clone(), steal.clone()];
-            let reply = self.run(&self.scripts.lock, names, args).await?.into_array();
+            let reply = self.store.run_on(Lock {}, locks, args).await?.into_array();
             if reply.len() != chunk.len() {
                 return Err(StoreError::Unexpected(format!(
                     "{} answers for {} locks",
@@ -46,6 +48,9 @@ impl Store {
     /// # Errors
     /// As the store says. The lock then ends by itself after `sweep.lock_ttl`.
     pub async fn unlock(&self, id: &str, token: &str) -> Result<(), StoreError> {
-        self.run(&self.scripts.unlock, vec![self.keys().cleanup_lock(id)], vec![token.into()]).await.map(drop)
+        self.store
+            .run(Unlock { lock: self.store.keys().cleanup_lock(id) }, vec![token.into()])
+            .await
+            .map(drop)
     }
 }

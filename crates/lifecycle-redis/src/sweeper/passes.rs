@@ -1,13 +1,18 @@
 //! What passes leave for others: that they were made, and whether anybody is held.
 
+use crate::roles::SweeperStore;
+use crate::scripts::GrantRate;
+use crate::scripts::HoldRelease;
+use crate::scripts::Leave;
+use crate::scripts::MarkPass;
 use std::time::Duration;
 
 use fred::types::Value;
 use lifecycle_core::sweep::brake::Holding;
 use lifecycle_core::wire::time::millis;
 
-use crate::agent::life::text;
 use crate::error::StoreError;
+use crate::reply::argument;
 use crate::reply::number;
 use crate::store::Store;
 
@@ -31,14 +36,14 @@ pub enum HoldChange {
     Released,
 }
 
-impl Store {
+impl SweeperStore {
     /// Asks for a part of the limited rate at which reaping goes on after a hold; with `only_ask` none is taken.
     ///
     /// # Errors
     /// As the store says.
     pub async fn grant(&self, wanted: u64, a_minute: u64, only_ask: bool) -> Result<Grant, StoreError> {
-        let args = vec![text(wanted), text(a_minute), if only_ask { "1" } else { "" }.into()];
-        let reply = self.run(&self.scripts.grant, vec![self.keys().hold()], args).await?.into_array();
+        let args = vec![argument(wanted), argument(a_minute), if only_ask { "1" } else { "" }.into()];
+        let reply = self.store.run(GrantRate { hold: self.store.keys().hold() }, args).await?.into_array();
         let part = |at: usize| reply.get(at).and_then(number).unwrap_or(0);
         Ok(Grant { agents: part(0), more_in: Duration::from_millis(part(1)) })
     }
@@ -54,24 +59,26 @@ impl Store {
         looked_at: u64,
         hold: Option<(&Holding, u64)>,
     ) -> Result<HoldChange, StoreError> {
-        let names = vec![self.keys().watermark(), self.keys().hold(), self.keys().generation()];
+        let keys = self.store.keys();
+        let names =
+            MarkPass { watermark: keys.watermark(), hold: keys.hold(), generation: keys.generation() };
         let (why, held, name) = match hold {
             Some((holding, held)) => (holding.to_string(), held, holding.reason.kind().as_str()),
             None => (String::new(), 0, ""),
         };
-        let forgotten = millis(self.settings().sweep.interval).saturating_mul(10);
+        let forgotten = millis(self.store.settings().sweep.interval).saturating_mul(10);
         let fleet = hold.map_or(0, |(holding, _)| holding.fleet);
         let args = vec![
             by.into(),
             why.into(),
-            text(held),
+            argument(held),
             name.into(),
-            self.wire.as_str().into(),
-            text(looked_at),
-            text(forgotten),
-            text(fleet),
+            self.store.wire.as_str().into(),
+            argument(looked_at),
+            argument(forgotten),
+            argument(fleet),
         ];
-        let reply = self.run(&self.scripts.watermark, names, args).await?.into_array();
+        let reply = self.store.run(names, args).await?.into_array();
         Ok(match reply.get(1).and_then(Value::as_string).as_deref() {
             Some("held") => HoldChange::Held,
             Some("released") => HoldChange::Released,
@@ -84,16 +91,18 @@ impl Store {
     /// # Errors
     /// As the store says. It is missed after a while all the same.
     pub async fn leave_sweep(&self, by: &str) -> Result<(), StoreError> {
-        self.run(&self.scripts.leave, vec![self.keys().watermark()], vec![by.into()]).await.map(drop)
+        self.store.run(Leave { watermark: self.store.keys().watermark() }, vec![by.into()]).await.map(drop)
     }
+}
 
+impl Store {
     /// An operator's word to go on reaping for `period`. Returns why it was held, `None` if it was not.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn release_hold(&self, period: Duration) -> Result<Option<String>, StoreError> {
-        let args = vec![text(millis(period)), self.wire.as_str().into()];
-        let reply = self.run(&self.scripts.hold_release, vec![self.keys().hold()], args).await?.into_array();
+    pub(crate) async fn release_hold(&self, period: Duration) -> Result<Option<String>, StoreError> {
+        let args = vec![argument(millis(period)), self.wire.as_str().into()];
+        let reply = self.run(HoldRelease { hold: self.keys().hold() }, args).await?.into_array();
         Ok(reply.get(1).and_then(Value::as_string))
     }
 }

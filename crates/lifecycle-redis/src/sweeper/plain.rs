@@ -4,6 +4,10 @@
 //! turned into a lease, so that from then on it is found like any other; what it leaves behind is found by one
 //! SCAN and compared exactly, because it kept no list of its keys.
 
+use crate::roles::SweeperStore;
+use crate::scripts::Adopt;
+use crate::scripts::Forget;
+use crate::scripts::Restore;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
@@ -20,10 +24,10 @@ use lifecycle_core::wire::keys::{KeyOwner, KeySchema};
 use lifecycle_core::wire::record::Heartbeat;
 use lifecycle_core::wire::time::millis;
 
-use crate::agent::life::text;
 use crate::error::{StoreError, is_wrong_type};
 use crate::owned_by_name::is_list_of_agents;
 use crate::pipeline::{IN_FLIGHT, PIPELINED, value};
+use crate::reply::argument;
 use crate::reply::{self, number};
 use crate::store::Store;
 
@@ -38,22 +42,22 @@ pub struct Differences {
     pub unusable: Vec<String>,
 }
 
-impl Store {
+impl SweeperStore {
     /// Compares the indexes with each other. Reads only.
     ///
     /// # Errors
     /// As the store says.
     pub async fn compare_indexes(&self, now: u64) -> Result<Differences, StoreError> {
-        let (active, leases) = (self.keys().active(), self.keys().leases());
-        let members: Value = self.of_key(&active, self.client.smembers(&active).await).await?;
+        let (active, leases) = (self.store.keys().active(), self.store.keys().leases());
+        let members: Value = self.store.of_key(&active, self.store.client.smembers(&active).await).await?;
         let members: HashSet<String> = members.into_array().iter().map(reply::text).collect();
-        let leased = self.client.zrange(&leases, 0, -1, None, false, None, false).await;
-        let leases: Value = self.of_key(&leases, leased).await?;
+        let leased = self.store.client.zrange(&leases, 0, -1, None, false, None, false).await;
+        let leases: Value = self.store.of_key(&leases, leased).await?;
         let leases: HashSet<String> = leases.into_array().iter().map(reply::text).collect();
         let differing = members.symmetric_difference(&leases).cloned();
         let (usable, unusable): (Vec<String>, Vec<String>) = differing.partition(|id| is_usable(id));
         let usable: Vec<(String, u64)> = usable.into_iter().map(|id| (id, now)).collect();
-        let suspects = self.suspects(&usable, now).await?;
+        let suspects = self.store.suspects(&usable, now).await?;
         let (left, others): (Vec<Suspect>, Vec<Suspect>) = suspects.into_iter().partition(Suspect::has_left);
         // One that is leased, not listed and beats is about to list itself.
         let unleased =
@@ -62,51 +66,23 @@ impl Store {
     }
 
     /// Takes a plain agent that left off the leases, and removes what it left behind (as found by
-    /// [`Store::left_behind`]). Returns how many keys; `None` if it is back.
+    /// [`SweeperStore::left_behind`]). Returns how many keys; `None` if it is back.
     ///
     /// # Errors
     /// As the store says.
     pub async fn forget(&self, id: &str, left_behind: &[String]) -> Result<Option<u64>, StoreError> {
-        let keys = self.keys();
-        let fixed = [
-            keys.active(),
-            keys.leases(),
-            keys.state(id),
-            keys.heartbeat(id),
-            keys.memory(id),
-            keys.memory_stats(),
-        ];
+        let keys = self.store.keys();
+        let names = Forget {
+            active: keys.active(),
+            leases: keys.leases(),
+            state: keys.state(id),
+            heartbeat: keys.heartbeat(id),
+            memory: keys.memory(id),
+            stats: keys.memory_stats(),
+        };
         // Lists of others are theirs, whoever is on them.
         let own = left_behind.iter().filter(|key| !is_list_of_agents(keys, key));
-        let names = fixed.into_iter().chain(own.cloned()).collect();
-        Ok(number(&self.run(&self.scripts.forget, names, vec![id.into()]).await?))
-    }
-
-    /// Takes an id that cannot stand in a key name off both indexes, and touches nothing else: the keys that seem to
-    /// be its own may be another's. Where bytes that are no text were replaced in it, every entry that reads like it
-    /// goes. Returns how many entries went; none for an id that is usable.
-    ///
-    /// # Errors
-    /// As the store says. Half of it may be done then; doing it again is harmless.
-    pub async fn unlist(&self, id: &str) -> Result<u64, StoreError> {
-        if is_usable(id) {
-            return Ok(0);
-        }
-        let names = if id.contains('\u{fffd}') { self.reading_like(id).await? } else { vec![id.into()] };
-        if names.is_empty() {
-            return Ok(0);
-        }
-        let listed: u64 = self.client.srem(self.keys().active(), names.clone()).await?;
-        let leased: u64 = self.client.zrem(self.keys().leases(), names).await?;
-        Ok(listed + leased)
-    }
-
-    /// The entries of both indexes, as they are, that read like this id.
-    async fn reading_like(&self, id: &str) -> Result<Vec<Value>, StoreError> {
-        let members: Value = self.client.smembers(self.keys().active()).await?;
-        let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
-        let entries = members.into_array().into_iter().chain(leases.into_array());
-        Ok(entries.filter(|entry| reply::text(entry) == id).collect())
+        Ok(number(&self.store.run_on(names, own.cloned(), vec![id.into()]).await?))
     }
 
     /// Registered agents that have a record and no lease, wherever the index lost them. Reads the name of every
@@ -116,17 +92,18 @@ impl Store {
     /// As the store says.
     pub async fn unlisted(&self, now: u64) -> Result<Vec<Suspect>, StoreError> {
         let mut ids = Vec::new();
-        self.scan_keys(|key| {
-            if let Some(KeyOwner::Agent(id)) = self.keys().parse(key)
-                && is_usable(id)
-                && key == self.keys().state(id)
-            {
-                ids.push(id.to_string());
-            }
-        })
-        .await?;
+        self.store
+            .scan_keys(|key| {
+                if let Some(KeyOwner::Agent(id)) = self.store.keys().parse(key)
+                    && is_usable(id)
+                    && key == self.store.keys().state(id)
+                {
+                    ids.push(id.to_string());
+                }
+            })
+            .await?;
         let without = self.without_lease(&ids, now).await?;
-        let mut suspects = self.suspects(&without, now).await?;
+        let mut suspects = self.store.suspects(&without, now).await?;
         suspects.retain(|suspect| suspect.record.is_some());
         Ok(suspects)
     }
@@ -134,9 +111,9 @@ impl Store {
     async fn without_lease(&self, ids: &[String], now: u64) -> Result<Vec<(String, u64)>, StoreError> {
         let mut without = Vec::new();
         for chunk in ids.chunks(PIPELINED) {
-            let mut args: Vec<Value> = vec![self.keys().leases().into()];
+            let mut args: Vec<Value> = vec![self.store.keys().leases().into()];
             args.extend(chunk.iter().map(|id| Value::from(id.as_str())));
-            let scores: Value = self.client.custom(fred::cmd!("ZMSCORE"), args).await?;
+            let scores: Value = self.store.client.custom(fred::cmd!("ZMSCORE"), args).await?;
             let missing = chunk.iter().zip(scores.into_array()).filter(|(_, score)| score.is_null());
             without.extend(missing.map(|(id, _)| (id.clone(), now)));
         }
@@ -174,31 +151,66 @@ impl Store {
     }
 
     async fn set_lease(&self, id: &str, lease: PlainLease, judged: Option<u64>) -> Result<bool, StoreError> {
-        let keys = self.keys();
-        let names = vec![keys.active(), keys.leases(), keys.state(id), keys.first_look(id)];
-        let threshold = self.settings().sweep.orphan_threshold;
+        let keys = self.store.keys();
+        let names = Adopt {
+            active: keys.active(),
+            leases: keys.leases(),
+            state: keys.state(id),
+            first_look: keys.first_look(id),
+        };
+        let threshold = self.store.settings().sweep.orphan_threshold;
         let look = lease.first_look.map(|look| (look.to_string(), look.kept_until(threshold)));
         let (look, kept_until) = look.unwrap_or_default();
         let args = vec![
             id.into(),
-            text(lease.end),
-            judged.map_or_else(|| Value::from(""), text),
+            argument(lease.end),
+            judged.map_or_else(|| Value::from(""), argument),
             look.into(),
-            text(kept_until),
-            text(millis(threshold)),
+            argument(kept_until),
+            argument(millis(threshold)),
         ];
-        Ok(number(&self.run(&self.scripts.adopt, names, args).await?) == Some(1))
+        Ok(number(&self.store.run(names, args).await?) == Some(1))
+    }
+
+    async fn restore(&self, id: &str) -> Result<bool, StoreError> {
+        let keys = self.store.keys();
+        let names = Restore { active: keys.active(), leases: keys.leases(), state: keys.state(id) };
+        Ok(number(&self.store.run(names, vec![id.into()]).await?) == Some(1))
+    }
+}
+
+impl Store {
+    /// Takes an id that cannot stand in a key name off both indexes, and touches nothing else: the keys that seem to
+    /// be its own may be another's. Where bytes that are no text were replaced in it, every entry that reads like it
+    /// goes. Returns how many entries went; none for an id that is usable.
+    ///
+    /// # Errors
+    /// As the store says. Half of it may be done then; doing it again is harmless.
+    pub(crate) async fn unlist(&self, id: &str) -> Result<u64, StoreError> {
+        if is_usable(id) {
+            return Ok(0);
+        }
+        let names = if id.contains('\u{fffd}') { self.reading_like(id).await? } else { vec![id.into()] };
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let listed: u64 = self.client.srem(self.keys().active(), names.clone()).await?;
+        let leased: u64 = self.client.zrem(self.keys().leases(), names).await?;
+        Ok(listed + leased)
+    }
+
+    /// The entries of both indexes, as they are, that read like this id.
+    async fn reading_like(&self, id: &str) -> Result<Vec<Value>, StoreError> {
+        let members: Value = self.client.smembers(self.keys().active()).await?;
+        let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
+        let entries = members.into_array().into_iter().chain(leases.into_array());
+        Ok(entries.filter(|entry| reply::text(entry) == id).collect())
     }
 
     /// What this fleet's settings say of plain beats.
     pub(crate) fn plain_rule(&self) -> PlainRule {
         let settings = self.settings();
         PlainRule { threshold: settings.sweep.orphan_threshold, lifetime: settings.heartbeat.ttl }
-    }
-
-    async fn restore(&self, id: &str) -> Result<bool, StoreError> {
-        let names = vec![self.keys().active(), self.keys().leases(), self.keys().state(id)];
-        Ok(number(&self.run(&self.scripts.restore, names, vec![id.into()]).await?) == Some(1))
     }
 
     /// Completes a suspect on the plain protocol with what its heartbeat, of this length, amounts to.
@@ -268,7 +280,7 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
+    pub(crate) async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
         let ids: HashSet<&str> = ids.iter().copied().collect();
         let mut found: HashMap<String, Vec<String>> = HashMap::new();
         let mut lists = BTreeSet::new();
@@ -299,7 +311,7 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn scan_keys(&self, mut see: impl FnMut(&str)) -> Result<(), StoreError> {
+    pub(crate) async fn scan_keys(&self, mut see: impl FnMut(&str)) -> Result<(), StoreError> {
         let mut at = Some(Str::from("0"));
         while let Some(cursor) = at {
             let (page, next) = self.key_page(cursor).await?;

@@ -11,14 +11,14 @@ use lifecycle_core::wire::keys::KeyOwner;
 use crate::error::StoreError;
 use crate::operator::inventory::is_lock;
 use crate::reply::number;
-use crate::store::Store;
+use crate::roles::SweeperStore;
 
 /// Most names that are returned: more than one look can look into.
 const MOST: usize = 100_000;
 /// Leases asked for in one command.
 const CHUNK: usize = 500;
 
-impl Store {
+impl SweeperStore {
     /// Names of the product's keys that no running lease of an agent vouches for: what may be left behind, and all that
     /// belongs to sprints and epics. At most 100,000. Takes one SCAN of the whole keyspace and, for each page
     /// of it, one look at the leases.
@@ -26,11 +26,11 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn possible_residue(&self) -> Result<Vec<String>, StoreError> {
-        let now = self.server_time().await?;
+        let now = self.store.server_time().await?;
         let mut possible = BTreeSet::new();
         let mut at = Some(Str::from("0"));
         while let Some(cursor) = at.filter(|_| possible.len() < MOST) {
-            let (page, next) = self.key_page(cursor).await?;
+            let (page, next) = self.store.key_page(cursor).await?;
             let names = page.iter().filter_map(|key| key.as_str()).map(str::to_string).collect();
             possible.extend(self.without_running_lease(names, now).await?);
             at = next;
@@ -41,7 +41,7 @@ impl Store {
     async fn without_running_lease(&self, names: Vec<String>, now: u64) -> Result<Vec<String>, StoreError> {
         let owners: BTreeSet<&str> = names
             .iter()
-            .filter_map(|name| match self.keys().parse(name) {
+            .filter_map(|name| match self.store.keys().parse(name) {
                 Some(KeyOwner::Agent(id)) => Some(id),
                 _ => None,
             })
@@ -49,18 +49,18 @@ impl Store {
         let owners: Vec<&str> = owners.into_iter().collect();
         let mut running = HashSet::new();
         for chunk in owners.chunks(CHUNK) {
-            let mut args: Vec<Value> = vec![self.keys().leases().into()];
+            let mut args: Vec<Value> = vec![self.store.keys().leases().into()];
             args.extend(chunk.iter().map(|id| Value::from(*id)));
-            let ends: Value = self.client.custom(fred::cmd!("ZMSCORE"), args).await?;
+            let ends: Value = self.store.client.custom(fred::cmd!("ZMSCORE"), args).await?;
             let ends = ends.into_array();
             let is_running = |end: &Value| number(end).is_some_and(|end| runs(end, now));
             running.extend(
                 chunk.iter().zip(&ends).filter(|(_, end)| is_running(end)).map(|(id, _)| (*id).to_string()),
             );
         }
-        let is_owned = |name: &String| match self.keys().parse(name) {
+        let is_owned = |name: &String| match self.store.keys().parse(name) {
             // A lock is to expire, whoever lives.
-            Some(KeyOwner::Agent(id)) => running.contains(id) && !is_lock(self.keys(), name),
+            Some(KeyOwner::Agent(id)) => running.contains(id) && !is_lock(self.store.keys(), name),
             Some(KeyOwner::Fleet) | None => true,
             Some(KeyOwner::Sprint(_) | KeyOwner::Epic(_)) => false,
         };

@@ -17,7 +17,7 @@ impl Store {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn suspects(&self, due: &[(String, u64)], now: u64) -> Result<Vec<Suspect>, StoreError> {
+    pub(crate) async fn suspects(&self, due: &[(String, u64)], now: u64) -> Result<Vec<Suspect>, StoreError> {
         let mut suspects = Vec::with_capacity(due.len());
         for chunk in due.chunks(PIPELINED) {
             let found = self.read_suspects(chunk).await?;

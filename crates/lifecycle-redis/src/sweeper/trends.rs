@@ -1,5 +1,7 @@
 //! Where agents' memory is going, as a sweeper writes it down beside the figures.
 
+use crate::roles::SweeperStore;
+use crate::scripts::WriteTrend;
 use std::time::Duration;
 
 use fred::types::Value;
@@ -8,10 +10,9 @@ use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::time::millis;
 
-use crate::agent::life::text;
 use crate::error::StoreError;
+use crate::reply::argument;
 use crate::reply::number;
-use crate::store::Store;
 
 /// After how long without a sweeper that sees it a finding is another episode. Sweepers note what they see each minute.
 const QUIET: Duration = Duration::from_secs(300);
@@ -33,19 +34,20 @@ pub struct TrendNote<'a> {
     pub lasting: &'a [Finding],
 }
 
-impl Store {
+impl SweeperStore {
     /// Writes a trend down beside the memory figures of that life, if they are there. Returns whether the alert was
     /// published.
     ///
     /// # Errors
     /// As the store says.
     pub async fn tell_trend(&self, note: TrendNote<'_>) -> Result<bool, StoreError> {
-        let alert = note.began.map(|(_, event)| self.wire.encode(event)).transpose()?.unwrap_or_default();
+        let alert =
+            note.began.map(|(_, event)| self.store.wire.encode(event)).transpose()?.unwrap_or_default();
         let words =
             |findings: &[Finding]| findings.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(" ");
         let mut args: Vec<Value> = vec![
             note.incarnation.map(|incarnation| incarnation.to_string()).unwrap_or_default().into(),
-            text(millis(QUIET)),
+            argument(millis(QUIET)),
             note.began.map_or("", |(finding, _)| finding.as_str()).into(),
             Value::Bytes(alert.into()),
             words(note.ended).into(),
@@ -54,8 +56,9 @@ impl Store {
         ];
         let fields = Trend::FIELDS.into_iter().zip(note.trend.values());
         args.extend(fields.flat_map(|(name, text)| [name.into(), text.into()]));
-        let names = vec![self.keys().memory(note.id), self.keys().state(note.id)];
-        let reply = self.run(&self.scripts.trend, names, args).await?;
+        let names =
+            WriteTrend { memory: self.store.keys().memory(note.id), state: self.store.keys().state(note.id) };
+        let reply = self.store.run(names, args).await?;
         Ok(number(&reply) == Some(1))
     }
 }

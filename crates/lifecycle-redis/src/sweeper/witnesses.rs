@@ -12,7 +12,7 @@ use lifecycle_core::wire::time::millis;
 use crate::error::StoreError;
 use crate::pipeline::{all, flat};
 use crate::reply::{number, scores};
-use crate::store::Store;
+use crate::roles::SweeperStore;
 
 /// What is known of one agent's beats.
 #[derive(Debug, Default)]
@@ -25,14 +25,14 @@ struct Beats {
     expires_at: Option<u64>,
 }
 
-impl Store {
+impl SweeperStore {
     /// How many agents have missed a beat although their lease still runs. Looks at up to `limit` of those whose lease
     /// ends within `longest_ms`. A plain agent's lease is renewed only when it is over, so its heartbeat is read.
     ///
     /// # Errors
     /// As the store says.
     pub async fn overdue(&self, now: u64, longest_ms: u64, limit: i64) -> Result<u64, StoreError> {
-        let late = self.running(now, Some(now + longest_ms), limit).await?;
+        let late = self.store.running(now, Some(now + longest_ms), limit).await?;
         let lengths = self.with_lease_lengths(late, now).await?;
         Ok(lengths.iter().filter(|(end, lease)| is_overdue(end.saturating_sub(now), *lease)).count() as u64)
     }
@@ -43,8 +43,8 @@ impl Store {
         leases: Vec<(String, u64)>,
         now: u64,
     ) -> Result<Vec<(u64, u64)>, StoreError> {
-        let plain = millis(self.settings().sweep.orphan_threshold);
-        let lifetime = self.settings().heartbeat.ttl;
+        let plain = millis(self.store.settings().sweep.orphan_threshold);
+        let lifetime = self.store.settings().heartbeat.ttl;
         let beats = self.beats_of(&leases).await?;
         let ends = leases.iter().zip(beats).filter_map(|((_, end), beat)| {
             if let Some(length) = beat.lease_ms {
@@ -61,14 +61,17 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub async fn witnesses(&self, now: u64, limit: i64) -> Result<Vec<Witness>, StoreError> {
-        let mut living = self.running(now, None, limit).await?;
+        let mut living = self.store.running(now, None, limit).await?;
         let (first, page) = (i64::try_from(now + 1).unwrap_or(i64::MAX), Some((0, limit)));
-        let latest: Value =
-            self.client.zrevrangebyscore(self.keys().leases(), i64::MAX, first, true, page).await?;
+        let latest: Value = self
+            .store
+            .client
+            .zrevrangebyscore(self.store.keys().leases(), i64::MAX, first, true, page)
+            .await?;
         living.extend(scores(flat(latest)));
         living.sort_unstable();
         living.dedup();
-        let lifetime = self.settings().heartbeat.ttl;
+        let lifetime = self.store.settings().heartbeat.ttl;
         let beats = self.beats_of(&living).await?;
         let witnesses = living.iter().zip(beats).filter_map(|((_, end), beat)| {
             if let Some(length) = beat.lease_ms {
@@ -86,11 +89,11 @@ impl Store {
         if leases.is_empty() {
             return Ok(Vec::new());
         }
-        let pipeline = self.client.pipeline();
+        let pipeline = self.store.client.pipeline();
         for (id, _) in leases {
-            let () = pipeline.hmget(self.keys().state(id), vec!["leaseMs", "steadySince"]).await?;
-            let () = pipeline.pexpire_time(self.keys().heartbeat(id)).await?;
-            let () = pipeline.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
+            let () = pipeline.hmget(self.store.keys().state(id), vec!["leaseMs", "steadySince"]).await?;
+            let () = pipeline.pexpire_time(self.store.keys().heartbeat(id)).await?;
+            let () = pipeline.getrange(self.store.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
         }
         let replies = all(pipeline.try_all::<Value>().await, leases.len() * 3)?;
         let beats = replies.chunks(3).map(|replies| {

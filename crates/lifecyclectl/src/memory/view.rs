@@ -9,7 +9,7 @@ use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::memory::leak::{Finding, Trend};
 use lifecycle_core::wire::memory::{MemoryStats, MemoryUsage};
-use lifecycle_redis::{AgentUsage, Store};
+use lifecycle_redis::{AgentUsage, OperatorStore};
 use serde::Serialize;
 
 use crate::wording;
@@ -74,7 +74,7 @@ pub(super) struct Row {
     pub(super) floors: Vec<u64>,
 }
 
-pub(super) async fn run(selection: &Selection, store: &Store, output: Output) -> anyhow::Result<u8> {
+pub(super) async fn run(selection: &Selection, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let fleet = look(selection, store).await?;
     match output {
         Output::Json => output::print_json(&fleet)?,
@@ -89,7 +89,7 @@ pub(super) async fn run(selection: &Selection, store: &Store, output: Output) ->
     Ok(exit::OK)
 }
 
-async fn look(selection: &Selection, store: &Store) -> anyhow::Result<Fleet> {
+async fn look(selection: &Selection, store: &OperatorStore) -> anyhow::Result<Fleet> {
     let mut agents = store.fleet_usage().await?;
     agents.retain(|agent| selection.kind.as_deref().is_none_or(|kind| kind == kind_of(agent)));
     agents.sort_by_key(|agent| Reverse(rss(agent)));
@@ -184,7 +184,7 @@ impl Row {
 }
 
 /// What was asked for has been shown: a store that does not say who sweeps it is no errors.
-async fn why_no_trend(store: &Store) -> String {
+async fn why_no_trend(store: &OperatorStore) -> String {
     let why = match store.observe(1).await {
         Ok(seen) => wording::absence(&seen, store.settings()),
         Err(error) => Some(error.to_string()),

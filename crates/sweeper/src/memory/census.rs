@@ -11,7 +11,7 @@ use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::wire::ids::{Incarnation, MAX_NAME_LEN};
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::record::AgentState;
-use lifecycle_redis::{AgentUsage, IndexCursor, Store, StoreError};
+use lifecycle_redis::{AgentUsage, IndexCursor, StoreError, SweeperStore};
 
 /// Most agents that one reading asks for.
 const MOST: usize = 5_000;
@@ -61,7 +61,7 @@ pub(crate) struct Totals {
 
 impl Census {
     /// Reads the next part. `now` is server time in ms. After an error the next reading goes on from the same place.
-    pub(crate) async fn read(&mut self, store: &Store, now: u64) -> Result<Reading, StoreError> {
+    pub(crate) async fn read(&mut self, store: &SweeperStore, now: u64) -> Result<Reading, StoreError> {
         let mut reading = Reading::default();
         let (mut asked, mut names) = (0, 0);
         while !reading.ends_round && asked < MOST && names < MOST_NAMES {

@@ -10,7 +10,7 @@ use lifecycle_core::settings;
 use lifecycle_core::wire::event::{Event, EventKind};
 use lifecycle_core::wire::memory::Grown;
 use lifecycle_core::wire::time::millis;
-use lifecycle_redis::Store;
+use lifecycle_redis::SweeperStore;
 
 use crate::pass::report;
 
@@ -59,7 +59,7 @@ impl FleetGrowthWatch {
     }
 
     /// Judges as of `now` (ms of server time), and tells the store and people what changed.
-    pub(crate) async fn judge(&mut self, store: &Store, now: u64) -> GrowthStatus {
+    pub(crate) async fn judge(&mut self, store: &SweeperStore, now: u64) -> GrowthStatus {
         let Some(growth) = self.history.judge(now) else {
             return GrowthStatus { growth: None, is_leak: self.episode.is_on };
         };
@@ -71,7 +71,7 @@ impl FleetGrowthWatch {
         GrowthStatus { growth: Some(growth.bytes()), is_leak: self.episode.is_on }
     }
 
-    async fn tell(&mut self, store: &Store, turn: LeakTurn, growth: &FleetGrowth) {
+    async fn tell(&mut self, store: &SweeperStore, turn: LeakTurn, growth: &FleetGrowth) {
         match turn {
             LeakTurn::Began => tracing::warn!(
                 bytes = growth.bytes(),

@@ -12,7 +12,7 @@ use lifecycle_core::memory::leak::{Detector, Finding, KindHistory, LeakVerdict, 
 use lifecycle_core::memory::sample::{MemorySample, RssSample};
 use lifecycle_core::wire::event::{Event, EventKind};
 use lifecycle_core::wire::ids::Incarnation;
-use lifecycle_redis::{Store, TrendNote};
+use lifecycle_redis::{SweeperStore, TrendNote};
 
 use crate::pass::report::named;
 
@@ -137,7 +137,7 @@ impl LeakWatch {
     }
 
     /// Writes down what changed, and from time to time the trends of those who are `shown` and of those who leak.
-    pub(crate) async fn tell(&mut self, store: &Store, now: u64, shown: &HashSet<&str>) {
+    pub(crate) async fn tell(&mut self, store: &SweeperStore, now: u64, shown: &HashSet<&str>) {
         let notes = self.notes(now, shown);
         let told: Vec<(String, bool)> = stream::iter(notes)
             .map(|note| async move { (note.id.clone(), note.tell(store, now).await) })
@@ -168,7 +168,7 @@ impl LeakWatch {
 
 impl Note {
     /// Returns whether it was written down. An error costs a try.
-    async fn tell(&self, store: &Store, now: u64) -> bool {
+    async fn tell(&self, store: &SweeperStore, now: u64) -> bool {
         let began = self.untold.began.as_ref();
         let alert = began.map(|verdict| (verdict.finding, alert(&self.id, self.incarnation, verdict, now)));
         let note = TrendNote {

@@ -14,7 +14,7 @@ use lifecycle_core::text::units;
 use lifecycle_core::wire::event::{Event, EventKind};
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::metric;
-use lifecycle_redis::{Store, StoreError};
+use lifecycle_redis::{StoreError, SweeperStore};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::http::exposition::Exposition;
@@ -75,7 +75,7 @@ struct StoreMemory {
 
 impl MemorySampler {
     /// Reads for ever; an error costs one reading.
-    pub(crate) async fn keep(&self, store: &Store, watch: &StoreWatch) -> Infallible {
+    pub(crate) async fn keep(&self, store: &SweeperStore, watch: &StoreWatch) -> Infallible {
         let mut looks = interval(FIRST);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !watch.is_answering() {
@@ -103,7 +103,7 @@ impl MemorySampler {
     }
 
     /// One reading. Returns whether everybody has been met by now.
-    async fn read(&self, store: &Store, watchers: &mut Watchers) -> Result<bool, StoreError> {
+    async fn read(&self, store: &SweeperStore, watchers: &mut Watchers) -> Result<bool, StoreError> {
         let Watchers { census, growth, leaks } = watchers;
         for (id, incarnation) in std::mem::take(&mut *lock(&self.left)) {
             census.forget(&id, incarnation);
@@ -164,7 +164,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn store_memory(store: &Store) -> Result<StoreMemory, StoreError> {
+async fn store_memory(store: &SweeperStore) -> Result<StoreMemory, StoreError> {
     let info = match store.server_info("memory").await {
         Ok(info) => info,
         Err(error) if error.is_transient() => return Err(error),

@@ -23,7 +23,8 @@ fn reap_refuses_a_living_agent_without_force_and_names_where_it_lives() {
     assert_eq!(site.client.int(&["LLEN", "sprint:requeue:api"]).unwrap(), 1);
     assert!(site.ok(&["verify"]).starts_with("no residue"));
     let beat = Heartbeat::default();
-    let beat = site.store.beat(&worker, 1_000, &beat, AgentState::Running);
+    let agent_store = site.store.agent(&worker);
+    let beat = agent_store.beat(1_000, &beat, AgentState::Running);
     assert_eq!(site.runtime.block_on(beat).unwrap(), Fenced::Fenced);
 }
 
@@ -137,7 +138,8 @@ fn drain_with_wait_ends_when_the_agent_has_left_and_says_how() {
     let mut drain = site.spawn(&["drain", "coder-1", "--wait", "60s"]);
     let ordered = eventually(SOON, "the order", || Ok(site.beats(&life))).unwrap();
     assert_eq!(ordered.0, Order::Drain);
-    let left = site.store.release(&life, StopCause::Operator, ProcessFate::Unknown);
+    let agent_store = site.store.agent(&life);
+    let left = agent_store.release(StopCause::Operator, ProcessFate::Unknown);
     site.runtime.block_on(left).unwrap().unwrap();
     assert_eq!(drain.wait(SOON).unwrap().code(), Some(0), "{}", drain.stderr());
     assert!(

@@ -38,7 +38,7 @@ impl Site {
     }
 
     fn compares_with(&self, baseline: &MemoryStats) {
-        self.runtime.block_on(self.store.keep_baseline(baseline)).unwrap();
+        self.runtime.block_on(self.store.sweeper().keep_baseline(baseline)).unwrap();
     }
 
     /// Three agents: one that leaks, one on the plain protocol, one that no sweeper has told of.
@@ -52,7 +52,8 @@ impl Site {
         };
         self.uses("small", 64 * MIB, &["processes", "2"]);
         let life = self.uses("leaky", 3 * GIB, &["processes", "5", "limit", &(4 * GIB).to_string()]);
-        let told = self.store.tell_trend(TrendNote {
+        let sweeper_store = self.store.sweeper();
+        let told = sweeper_store.tell_trend(TrendNote {
             id: "leaky",
             incarnation: Some(life.incarnation),
             trend: &trend,

@@ -109,7 +109,7 @@ fn the_latest_log_entries_come_oldest_first() {
     for id in ["a", "b", "c"] {
         let life = site.registers(id, |_| {});
         site.runtime
-            .block_on(site.store.release(&life, StopCause::Done, ProcessFate::Unknown))
+            .block_on(site.store.agent(&life).release(StopCause::Done, ProcessFate::Unknown))
             .unwrap()
             .unwrap();
     }
@@ -127,7 +127,10 @@ fn events_are_followed_live_without_beats_until_interrupted() {
     let life = site.registers("coder-1", |_| {});
     site.beats(&life);
     site.redis(&["PUBLISH", "agent:lifecycle", "\u{1b}[2J no event"]);
-    site.runtime.block_on(site.store.release(&life, StopCause::Done, ProcessFate::Unknown)).unwrap().unwrap();
+    site.runtime
+        .block_on(site.store.agent(&life).release(StopCause::Done, ProcessFate::Unknown))
+        .unwrap()
+        .unwrap();
     follow.wait_for_line(|line| line.contains("agent_shutdown"), SOON).unwrap();
     follow.signal(Signal::INT).unwrap();
     assert_eq!(follow.wait(SOON).unwrap().code(), Some(0));

@@ -23,7 +23,8 @@ fn verify_finds_nothing_in_a_fleet_at_work_and_counts_what_is_not_ours() {
     let worker = site.worker("coder-1", &boss);
     site.beats(&worker);
     let cache = ["cache:coder-1".to_string()];
-    let owned = site.store.own_keys(&worker, &cache);
+    let agent_store = site.store.agent(&worker);
+    let owned = agent_store.own_keys(&cache);
     assert_eq!(site.runtime.block_on(owned).unwrap(), Fenced::Ok(()));
     site.plain("plain-1", 30_000);
     site.redis(&["SET", "agent:task:plain-1:a:b", "x"]);
@@ -146,10 +147,10 @@ fn verify_raises_no_false_alarm_while_agents_come_and_go() {
     let busy = site.runtime.spawn(async move {
         for number in 0_u64.. {
             let registration = worker_of(&format!("coder-{number}"), &life);
-            let registered = store.register(&registration, AgentState::Running, None).await.unwrap();
+            let registered = store.newcomer(&registration).register(AgentState::Running, None).await.unwrap();
             let Registered::Ok(worker) = registered else { panic!("{registered:?}") };
-            store.own_keys(&worker, &[format!("cache:{number}")]).await.unwrap();
-            store.release(&worker, StopCause::Done, ProcessFate::Unknown).await.unwrap();
+            store.agent(&worker).own_keys(&[format!("cache:{number}")]).await.unwrap();
+            store.agent(&worker).release(StopCause::Done, ProcessFate::Unknown).await.unwrap();
         }
     });
     for _ in 0..20 {

@@ -83,11 +83,13 @@ fn no_lease_ends_later_than_its_own_length_after_the_stores_clock_was_set_back()
     site.register("long");
     site.plain("plain", 0);
     let ended = site.register("ended");
-    let exited = site.store.process_exited("ended", ended.incarnation, "signal 9", "test");
+    let host_store = site.store.host("test");
+    let exited = host_store.process_exited("ended", ended.incarnation, "signal 9");
     assert!(site.runtime.block_on(exited).unwrap());
     site.sweep();
     let again = site.register("ended");
-    let exited = site.store.process_exited("ended", again.incarnation, "signal 9", "test");
+    let host_store = site.store.host("test");
+    let exited = host_store.process_exited("ended", again.incarnation, "signal 9");
     assert!(site.runtime.block_on(exited).unwrap());
     for id in ["short", "plain", "ended"] {
         site.lease_ends_in(id, HOUR_MS);
@@ -125,7 +127,8 @@ fn a_hold_and_a_release_in_the_future_count_from_now() {
     let since = site.client.text(&["HGET", "sweep:hold", "since"]).unwrap().unwrap();
     assert!(since.parse::<i64>().unwrap() <= site.client.now_ms().unwrap());
 
-    let released = site.store.release_hold(std::time::Duration::from_secs(60));
+    let operator_store = site.store.operator();
+    let released = operator_store.release_hold(std::time::Duration::from_secs(60));
     assert!(site.runtime.block_on(released).unwrap().is_some());
     site.client.run(&["HSET", "sweep:hold", "releasedUntil", &hour]).unwrap();
     site.client.run(&["PEXPIREAT", "sweep:hold", &hour]).unwrap();

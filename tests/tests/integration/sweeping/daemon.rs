@@ -40,7 +40,8 @@ fn evidence_of_exit_is_acted_on_at_once_and_not_at_the_next_timer() {
     let daemon = site.daemon();
     daemon.wait_until_ready();
     let life = site.register("crashed");
-    let exited = site.store.process_exited("crashed", life.incarnation, "signal 9", "test");
+    let host_store = site.store.host("test");
+    let exited = host_store.process_exited("crashed", life.incarnation, "signal 9");
     assert!(site.runtime.block_on(exited).unwrap());
     // The lease had 600 s to go and the backstop comes every 60 s.
     site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
@@ -127,7 +128,11 @@ fn register_short(site: &Site) -> Vec<Life> {
         .map(|n| {
             let mut agent = registration(&format!("agent-{n}"));
             agent.lease = OUTAGE_LEASE;
-            match site.runtime.block_on(site.store.register(&agent, AgentState::Running, None)).unwrap() {
+            match site
+                .runtime
+                .block_on(site.store.newcomer(&agent).register(AgentState::Running, None))
+                .unwrap()
+            {
                 Registered::Ok(life) => life,
                 other => panic!("{other:?}"),
             }
@@ -186,7 +191,8 @@ fn what_is_held_is_not_reaped_until_an_operator_says_so() {
     site.client.run(&command).unwrap();
     daemon.role.wait_for_line(|line| line.contains("reaping is held"), SOON).unwrap();
     let crashed = &lives[0];
-    let exited = site.store.process_exited(crashed.id.as_str(), crashed.incarnation, "signal 9", "test");
+    let host_store = site.store.host("test");
+    let exited = host_store.process_exited(crashed.id.as_str(), crashed.incarnation, "signal 9");
     assert!(site.runtime.block_on(exited).unwrap());
     site.wait_until("the one whose end is proven", |client| {
         client.int(&["XLEN", "agents:log"]).unwrap() == 1
@@ -198,7 +204,8 @@ fn what_is_held_is_not_reaped_until_an_operator_says_so() {
     daemon.wait_for_metric("lifecycle_orphans{reason=\"stale_heartbeat\"}", held);
     daemon.wait_for_metric("lifecycle_sweep_holds_total{reason=\"mass_silence\"}", 1.0);
 
-    let released = site.runtime.block_on(site.store.release_hold(Duration::from_secs(60))).unwrap();
+    let released =
+        site.runtime.block_on(site.store.operator().release_hold(Duration::from_secs(60))).unwrap();
     assert!(released.is_some());
     site.wait_until("the rest", |client| client.int(&["XLEN", "agents:log"]).unwrap() == AGENTS as i64);
 }

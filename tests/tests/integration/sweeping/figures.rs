@@ -126,7 +126,7 @@ fn series_of_agents_that_are_gone_disappear_and_so_does_their_part_of_the_totals
     let daemon = site.daemon_with(&[OFTEN]);
     daemon.wait_for_metric("lifecycle_fleet_rss_bytes", 111.0);
     site.runtime
-        .block_on(site.store.release(&leaves, StopCause::Done, ProcessFate::Unknown))
+        .block_on(site.store.agent(&leaves).release(StopCause::Done, ProcessFate::Unknown))
         .unwrap()
         .unwrap();
     // As nobody of ours does it: no event, nothing but an entry that is not there any more.

@@ -91,7 +91,7 @@ fn two_sweepers_see_a_leak_and_one_alert_tells_of_it_and_of_the_next_one() {
     assert_eq!(alert["agents"], json!([{"agentId": "leaky", "growth": 200 * MB}]));
 
     site.runtime
-        .block_on(site.store.release(&leaky, StopCause::Done, ProcessFate::Unknown))
+        .block_on(site.store.agent(&leaky).release(StopCause::Done, ProcessFate::Unknown))
         .unwrap()
         .unwrap();
     for daemon in &daemons {
@@ -116,7 +116,7 @@ fn the_latch_lets_one_alert_through_and_opens_by_itself_when_nobody_looks_any_mo
     let alert = Event::new(EventKind::MemoryLeakDetected, 1);
     let latch = |site: &Site, turn| {
         let alert = (turn == LeakTurn::Began).then_some(&alert);
-        site.runtime.block_on(site.store.latch_leak(turn, alert)).unwrap()
+        site.runtime.block_on(site.store.sweeper().latch_leak(turn, alert)).unwrap()
     };
     assert!(latch(&site, LeakTurn::Began));
     assert!(!latch(&site, LeakTurn::Began), "another sweeper saw it too");
@@ -146,7 +146,7 @@ fn the_counters_of_the_fleet_are_kept_true_by_registration_and_by_every_way_to_g
     let agents = |site: &mut Site| site.client.text(&["HGET", "memory:stats", "agents"]).unwrap();
     assert_eq!(agents(&mut site).as_deref(), Some("3"));
     site.runtime
-        .block_on(site.store.release(&leaves, StopCause::Done, ProcessFate::Unknown))
+        .block_on(site.store.agent(&leaves).release(StopCause::Done, ProcessFate::Unknown))
         .unwrap()
         .unwrap();
     assert_eq!(agents(&mut site).as_deref(), Some("2"));

@@ -91,7 +91,7 @@ fn an_agent_that_leaks_is_told_of_once_by_two_sweepers_until_it_gives_back_what_
     assert!((59e9..61e9).contains(&slope), "{alert}");
     assert!(alert["confidence"].as_f64() > Some(0.5) && alert["windowMs"].as_u64() > Some(0), "{alert}");
     assert!(alert["limitReachedMs"].as_i64() > Some(leaky.at), "{alert}");
-    let trend = site.runtime.block_on(site.store.trends(&["leaky"])).unwrap().remove(0).unwrap();
+    let trend = site.runtime.block_on(site.store.operator().trends(&["leaky"])).unwrap().remove(0).unwrap();
     assert_eq!(trend.finding, Some(Finding::Leak));
     assert!(trend.floors.len() >= 8 && trend.floors.is_sorted(), "{trend:?}");
 
@@ -118,9 +118,12 @@ fn what_is_known_of_a_leak_goes_with_the_life_that_leaked() {
         leaky.plays(&mut site, &daemons, 300 * MB + n * 5_000 * MB);
     }
     daemons[0].wait_for_metric(LEAKING, 1.0);
-    site.runtime.block_on(site.store.release(&life, StopCause::Done, ProcessFate::Unknown)).unwrap().unwrap();
+    site.runtime
+        .block_on(site.store.agent(&life).release(StopCause::Done, ProcessFate::Unknown))
+        .unwrap()
+        .unwrap();
     daemons[0].wait_for_metric(LEAKING, 0.0);
-    let trend = site.runtime.block_on(site.store.trends(&["leaky"])).unwrap().remove(0);
+    let trend = site.runtime.block_on(site.store.operator().trends(&["leaky"])).unwrap().remove(0);
     assert_eq!(trend, None, "no sweeper writes beside figures that are gone");
     assert!(!site.keys().iter().any(|key| key.starts_with("agent:memory:")));
 }
@@ -139,7 +142,7 @@ fn begins<'a>(id: &'a str, life: &Life, trend: &'a Trend, alert: &'a (Finding, E
 fn each_finding_has_a_latch_of_its_own_which_opens_when_it_ends_or_nobody_sees_it_any_more() {
     let mut site = Site::start();
     let (life, _) = register(&mut site, "a");
-    let tell = |site: &Site, note| site.runtime.block_on(site.store.tell_trend(note)).unwrap();
+    let tell = |site: &Site, note| site.runtime.block_on(site.store.sweeper().tell_trend(note)).unwrap();
     let alert = |finding| (finding, Event::new(EventKind::MemoryLeakDetected, 1));
     let (leak, runaway) = (alert(Finding::Leak), alert(Finding::Runaway));
     let leaking = trend(Some(Finding::Leak), 5.0);
@@ -151,7 +154,7 @@ fn each_finding_has_a_latch_of_its_own_which_opens_when_it_ends_or_nobody_sees_i
     let quiet = TrendNote { began: None, lasting: &[], ..begins("a", &life, &leaking, &leak) };
     let nothing = trend(None, 0.0);
     assert!(!tell(&site, TrendNote { trend: &nothing, ..quiet }));
-    let kept = site.runtime.block_on(site.store.trends(&["a"])).unwrap().remove(0);
+    let kept = site.runtime.block_on(site.store.operator().trends(&["a"])).unwrap().remove(0);
     assert_eq!(kept, Some(leaking.clone()), "a sweeper that has found nothing does not write over it");
 
     assert!(!tell(&site, TrendNote { ended: &[Finding::Runaway], ..quiet }));

@@ -72,7 +72,8 @@ fn of_a_small_fleet_one_goes_in_a_minute_and_all_at_once_when_an_operator_releas
     site.hold_a_mass(6);
     site.end_hold();
     assert_eq!(site.cleaned_by(2), 1);
-    let released = site.store.release_hold(std::time::Duration::from_secs(60));
+    let operator_store = site.store.operator();
+    let released = operator_store.release_hold(std::time::Duration::from_secs(60));
     assert!(site.runtime.block_on(released).unwrap().is_some());
     assert_eq!(site.cleaned_by(1), 5);
 }

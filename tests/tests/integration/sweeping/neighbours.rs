@@ -42,7 +42,7 @@ fn reaping_agent_1_of_21_registered_agents_removes_exactly_its_own_keys() {
         for key in &own {
             site.client.run(&["SET", key, "1"]).unwrap();
         }
-        site.runtime.block_on(site.store.depend_on(&life, &["schema".to_owned()])).unwrap();
+        site.runtime.block_on(site.store.agent(&life).depend_on(&["schema".to_owned()])).unwrap();
     }
     site.client.run(&["SET", "cache:agent-1:not-declared", "1"]).unwrap();
     site.expire("agent-1");

@@ -15,10 +15,10 @@ use super::{SOON, Site, count, result};
 fn suspect(site: &Site) -> Suspect {
     let suspects = site.runtime.block_on(async {
         let seen = site.store.observe(10).await.unwrap();
-        let differences = site.store.compare_indexes(seen.now).await.unwrap();
-        site.store.adopt(&differences.unleased).await.unwrap();
+        let differences = site.store.sweeper().compare_indexes(seen.now).await.unwrap();
+        site.store.sweeper().adopt(&differences.unleased).await.unwrap();
         let seen = site.store.observe(10).await.unwrap();
-        site.store.suspects(&seen.due, seen.now).await.unwrap()
+        site.store.sweeper().suspects(&seen.due, seen.now).await.unwrap()
     });
     assert_eq!(suspects.len(), 1);
     suspects.into_iter().next().unwrap()
@@ -26,7 +26,7 @@ fn suspect(site: &Site) -> Suspect {
 
 fn reap(site: &Site, suspect: &Suspect) -> ReapOutcome {
     let target = Reap::of(suspect, Reason::StaleHeartbeat, "test");
-    site.runtime.block_on(site.store.reap(&target)).unwrap()
+    site.runtime.block_on(site.store.sweeper().reap(&target)).unwrap()
 }
 
 #[test]
@@ -125,7 +125,8 @@ fn what_became_of_the_process_is_in_the_audit_entry_if_somebody_answers() {
     let mut heard = site.server.client().unwrap().subscribe(&["agent:lifecycle"]).unwrap();
     let mut sweep = site.sweep_command().env("LIFECYCLE_SWEEP__GRACE", "2s").spawn().unwrap();
     next(&mut heard, EventKind::CleanupStarted);
-    let answer = site.store.announce(EventKind::CleanupAcknowledged, |event| {
+    let operator_store = site.store.operator();
+    let answer = operator_store.announce(EventKind::CleanupAcknowledged, |event| {
         event.agent_id = Some("hung".into());
         event.incarnation = Some(life.incarnation);
         event.process = Some(ProcessFate::Killed);

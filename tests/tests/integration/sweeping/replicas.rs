@@ -16,7 +16,7 @@ fn plant(site: &mut Site) {
     site.runtime.block_on(async {
         for n in 0..ORPHANS / 2 {
             let agent = registration(&format!("registered-{n}"));
-            site.store.register(&agent, AgentState::Running, None).await.unwrap();
+            site.store.newcomer(&agent).register(AgentState::Running, None).await.unwrap();
         }
     });
     for n in 0..ORPHANS / 2 {

@@ -29,7 +29,9 @@ impl Site {
 
     fn register_again(&self, life: &Life) -> Registered {
         let registration = registration(life.id.as_str());
-        self.runtime.block_on(self.store.register(&registration, AgentState::Running, Some(life))).unwrap()
+        self.runtime
+            .block_on(self.store.newcomer(&registration).register(AgentState::Running, Some(life)))
+            .unwrap()
     }
 
     fn taken_up(&self, life: &Life) -> Life {
@@ -43,7 +45,7 @@ impl Site {
         let record = self.runtime.block_on(self.store.record(life.id.as_str())).unwrap().unwrap();
         let target =
             Reap { force: true, ..Reap::of_life(life.id.as_str(), &record, Reason::Operator, "test") };
-        let outcome = self.runtime.block_on(self.store.reap(&target)).unwrap();
+        let outcome = self.runtime.block_on(self.store.sweeper().reap(&target)).unwrap();
         assert!(matches!(outcome, ReapOutcome::Reaped(_)));
     }
 }
@@ -152,7 +154,7 @@ fn an_agent_that_had_left_and_is_back_in_the_record_is_cleaned_up_like_any_other
     site.snapshot();
     assert!(
         site.runtime
-            .block_on(site.store.release(&life, StopCause::Done, ProcessFate::Unknown))
+            .block_on(site.store.agent(&life).release(StopCause::Done, ProcessFate::Unknown))
             .unwrap()
             .is_some()
     );

@@ -25,7 +25,8 @@ fn rubbish_in_the_store_and_on_the_channel_does_not_stop_the_daemon() {
     }
 
     let life = site.register("dead");
-    let exited = site.store.process_exited("dead", life.incarnation, "signal 9", "test");
+    let host_store = site.store.host("test");
+    let exited = host_store.process_exited("dead", life.incarnation, "signal 9");
     assert!(site.runtime.block_on(exited).unwrap());
     site.wait_until("the cleanup of the dead one", |client| {
         let log = client.run(&["XREVRANGE", "agents:log", "+", "-"]).unwrap();

@@ -66,7 +66,7 @@ pub struct AgentPlan {
     pub name: AgentName,
     /// The id as the plan writes it, the same for all of one `count`: `coder`.
     pub kind: String,
-    /// Program and arguments, for [`substitute`]; at least the program.
+    /// Program and arguments, for [`substitute`](crate::sprint::plan::substitute); at least the program.
     pub command: Vec<String>,
     /// Environment the command is given on top of its agent's.
     pub env: BTreeMap<String, String>,

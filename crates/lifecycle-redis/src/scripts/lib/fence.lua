@@ -1,5 +1,4 @@
--- Whether a writer may still write. A script with this library gets one more key than its header says, the last one:
--- memory:stats, put there by `Store::run`.
+-- Whether a writer may still write.
 
 -- Gaps that are remembered: one for each start of the server.
 local GAPS_KEPT = 16
@@ -8,9 +7,9 @@ local GAPS_KEPT = 16
 -- file cut short, a replica that lagged, an old dump). Then the life's number lies in a gap that register.lua found, or
 -- beyond all numbers. Whoever knows the generation of a gap registered after it. Of a life whose number this store remembers,
 -- a missing record means that it was reaped or replaced.
-local function is_forgotten(stats_key, generation_key, incarnation, generation)
-  local current = unless_mistyped('GET', generation_key)
-  local stats = fields_of(stats_key, 'lastIncarnation', 'gaps')
+local function is_forgotten(incarnation, generation)
+  local current = unless_mistyped('GET', KEY.generation)
+  local stats = fields_of(KEY.stats, 'lastIncarnation', 'gaps')
   local own, last = tonumber(incarnation), tonumber(stats[1])
   if not (current and last) then return current ~= generation end
   if own > last then return true end
@@ -25,8 +24,8 @@ end
 -- 'ok', or why not: 'fenced' (this life was reaped or replaced: stop at once) or 'unknown' (the store lost its
 -- memory since the writer registered, so register again under the same incarnation).
 -- A life that has `ended` set is over, although its keys are still being removed.
-local function fence(state_key, generation_key, incarnation, generation)
-  local record = fields_of(state_key, 'incarnation', 'ended', 'generation')
+local function fence(incarnation, generation)
+  local record = fields_of(KEY.state, 'incarnation', 'ended', 'generation')
   if record[1] == incarnation then
     if record[2] then return 'fenced' end
     -- The writer was registered again and never heard of it: until it knows the new generation, a reap would look to it
@@ -37,5 +36,5 @@ local function fence(state_key, generation_key, incarnation, generation)
   -- the store forgot that this one had replaced it.
   local other = record[1] and (tonumber(record[1]) or math.huge)
   if other and other > tonumber(incarnation) then return 'fenced' end
-  return is_forgotten(KEYS[#KEYS], generation_key, incarnation, generation) and 'unknown' or 'fenced'
+  return is_forgotten(incarnation, generation) and 'unknown' or 'fenced'
 end

@@ -1,23 +1,17 @@
 -- Removes one agent from every index and unlinks exactly the keys it owns. Shared by release.lua and reap.lua,
--- which decide beforehand whether it may happen. The keys are in the order of `fixed_keys` in removal.rs; then come owned
--- keys, and last as many sets that list the agent as `memberships` says.
+-- which decide beforehand whether it may happen. Behind the named keys come owned keys,
+-- and last as many sets that list the agent as `memberships` says.
 --
 -- It stops half-way for no key but those of the agent itself. What could not be foreseen (a right that is missing, say) stops
 -- it before the record goes, so that the next pass finds the agent where it was and goes on.
-
-local REMOVE = {
-  active = 1, leases = 2, state = 3, heartbeat = 4, memory = 5, deps = 6, children = 7, keys = 8, command = 9,
-  lock = 10, stats = 11, log = 12, sprint_state = 13, requeue = 14, sprint_agents = 15, parent_children = 16,
-  owned = 17,
-}
 
 -- Hands one task in flight back to its sprint, with what this run of it costs the task: nothing if it was not begun.
 -- Without a sprint (its coordinator is gone) there is nobody to hand it to.
 local function requeue(args, task_key)
   local task = fields_of(task_key, 'task', 'run', 'started', 'sprint', 'attempt')
   if not task[1] or not tonumber(task[2]) or not args.hasSprint then return false end
-  if redis.call('EXISTS', KEYS[REMOVE.sprint_state]) == 0 then return false end
-  local handed_back = unless_mistyped('RPUSH', KEYS[REMOVE.requeue], encode(args.format, {
+  if redis.call('EXISTS', KEY.sprint_state) == 0 then return false end
+  local handed_back = unless_mistyped('RPUSH', KEY.requeue, encode(args.format, {
     taskId = task[1], run = tonumber(task[2]), cost = task[3] and args.cost or COST.nothing, agentId = args.agentId,
     reason = args.reason,
   }))
@@ -43,44 +37,46 @@ local function remove(args)
   end
 
   if not args.plain then
-    unless_mistyped('ZADD', KEYS[REMOVE.leases], server_ms(), args.agentId)
-    redis.call('HSET', KEYS[REMOVE.state], 'ended', args.reason)
+    unless_mistyped('ZADD', KEY.leases, server_ms(), args.agentId)
+    redis.call('HSET', KEY.state, 'ended', args.reason)
   end
 
   -- Where another type stands under the name of its list, the agent's keys were found by their names.
-  local list = redis.call('TYPE', KEYS[REMOVE.keys])['ok']
+  local list = redis.call('TYPE', KEY.keys)['ok']
   local is_found = args.plain or (list ~= 'set' and list ~= 'none')
   local first_set = #KEYS - args.memberships + 1
-  for i = REMOVE.owned, first_set - 1 do
+  for i = NAMED + 1, first_set - 1 do
     local key = KEYS[i]
-    if is_found or redis.call('SISMEMBER', KEYS[REMOVE.keys], key) == 1 then
+    if is_found or redis.call('SISMEMBER', KEY.keys, key) == 1 then
       if not args.plain and string.sub(key, 1, prefix_length) == args.taskPrefix and requeue(args, key) then
         requeued = requeued + 1
       end
       count(key, redis.call('UNLINK', key))
-      if not is_found then redis.call('SREM', KEYS[REMOVE.keys], key) end
+      if not is_found then redis.call('SREM', KEY.keys, key) end
     end
   end
 
   if not args.plain then
-    local before = fields_of(KEYS[REMOVE.state], 'endedKeys', 'endedTasks')
+    local before = fields_of(KEY.state, 'endedKeys', 'endedTasks')
     deleted = deleted + (tonumber(before[1] or 0) or 0)
     requeued = requeued + (tonumber(before[2] or 0) or 0)
-    local told = args.childrenTold or redis.call('EXISTS', KEYS[REMOVE.children]) == 0
-    if not told or (list == 'set' and redis.call('EXISTS', KEYS[REMOVE.keys]) == 1) then
-      redis.call('HSET', KEYS[REMOVE.state], 'endedKeys', deleted, 'endedTasks', requeued)
+    local told = args.childrenTold or redis.call('EXISTS', KEY.children) == 0
+    if not told or (list == 'set' and redis.call('EXISTS', KEY.keys) == 1) then
+      redis.call('HSET', KEY.state, 'endedKeys', deleted, 'endedTasks', requeued)
       return {'more', deleted, requeued}
     end
   end
 
-  if args.hasSprint then unless_mistyped('SREM', KEYS[REMOVE.sprint_agents], args.agentId) end
-  if args.hasParent then unless_mistyped('SREM', KEYS[REMOVE.parent_children], args.agentId) end
+  if args.hasSprint then unless_mistyped('SREM', KEY.sprint_agents, args.agentId) end
+  if args.hasParent then unless_mistyped('SREM', KEY.parent_children, args.agentId) end
   for i = first_set, #KEYS do unless_mistyped('SREM', KEYS[i], args.agentId) end
-  for i = REMOVE.heartbeat, REMOVE.command do count(KEYS[i], redis.call('UNLINK', KEYS[i])) end
-  if args.token and unless_mistyped('GET', KEYS[REMOVE.lock]) == args.token then redis.call('UNLINK', KEYS[REMOVE.lock]) end
-  count(KEYS[REMOVE.state], redis.call('EXISTS', KEYS[REMOVE.state]))
+  for _, key in ipairs({KEY.heartbeat, KEY.memory, KEY.deps, KEY.children, KEY.keys, KEY.command}) do
+    count(key, redis.call('UNLINK', key))
+  end
+  if args.token and unless_mistyped('GET', KEY.lock) == args.token then redis.call('UNLINK', KEY.lock) end
+  count(KEY.state, redis.call('EXISTS', KEY.state))
 
-  unless_mistyped('XADD', KEYS[REMOVE.log], 'MAXLEN', '~', args.logLength, '*',
+  unless_mistyped('XADD', KEY.log, 'MAXLEN', '~', args.logLength, '*',
     'type', args.entry, 'agentId', args.agentId, 'incarnation', args.incarnation, 'reason', args.reason,
     'process', args.process or 'unknown', 'by', args.by, 'keysDeleted', deleted, 'tasksRequeued', requeued,
     'keys', table.concat(names, ' '))
@@ -91,10 +87,10 @@ local function remove(args)
     keysDeleted = deleted, tasksRequeued = requeued,
   })
   -- Plain agents were never counted in. Whatever stands under the name of the counters must not keep a removal from its end.
-  if not args.plain then redis.pcall('HINCRBY', KEYS[REMOVE.stats], 'agents', -1) end
-  redis.pcall('HINCRBY', KEYS[REMOVE.stats], 'keysDeleted', deleted)
-  unless_mistyped('SREM', KEYS[REMOVE.active], args.agentId)
-  unless_mistyped('ZREM', KEYS[REMOVE.leases], args.agentId)
-  redis.call('UNLINK', KEYS[REMOVE.state])
+  if not args.plain then redis.pcall('HINCRBY', KEY.stats, 'agents', -1) end
+  redis.pcall('HINCRBY', KEY.stats, 'keysDeleted', deleted)
+  unless_mistyped('SREM', KEY.active, args.agentId)
+  unless_mistyped('ZREM', KEY.leases, args.agentId)
+  redis.call('UNLINK', KEY.state)
   return {'removed', deleted, requeued}
 end

@@ -1,0 +1,77 @@
+//! How far the end of this life has come.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lifecycle_core::agent::shutdown::{Stop, StopCause, Urgency};
+use lifecycle_core::wire::process_fate::ProcessFate;
+use tokio::sync::watch;
+
+use crate::lock::lock;
+
+#[derive(Debug)]
+pub(crate) struct Ending {
+    stop: watch::Sender<Option<Stop>>,
+    /// What was proven of the processes that this life started.
+    proven: Mutex<ProcessFate>,
+    /// We are releasing the life ourselves: what the store says of it from now on is no news.
+    releasing: AtomicBool,
+    /// It is released: the beat ends.
+    released: watch::Sender<bool>,
+}
+
+impl Ending {
+    pub(crate) fn new() -> Self {
+        Self {
+            stop: watch::Sender::new(None),
+            proven: Mutex::new(ProcessFate::Unknown),
+            releasing: AtomicBool::new(false),
+            released: watch::Sender::new(false),
+        }
+    }
+
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        *self.stop.borrow()
+    }
+
+    pub(crate) fn stops(&self) -> watch::Receiver<Option<Stop>> {
+        self.stop.subscribe()
+    }
+
+    /// Makes the stop at least this urgent. A less urgent one changes nothing, and is `false`.
+    pub(crate) fn raise(&self, urgency: Urgency, cause: StopCause) -> bool {
+        self.stop.send_if_modified(|stop| {
+            let higher = stop.as_ref().is_none_or(|stop| stop.urgency < urgency);
+            if higher {
+                *stop = Some(Stop { urgency, cause });
+            }
+            higher
+        })
+    }
+
+    pub(crate) fn prove(&self, process: ProcessFate) {
+        *lock(&self.proven) = process;
+    }
+
+    pub(crate) fn proven(&self) -> ProcessFate {
+        *lock(&self.proven)
+    }
+
+    /// From here on the end is our own doing. `false` if it was already.
+    pub(crate) fn begin_release(&self) -> bool {
+        !self.releasing.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_releasing(&self) -> bool {
+        self.releasing.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn end_release(&self) {
+        self.released.send_replace(true);
+    }
+
+    pub(crate) async fn released(&self) {
+        // The sender is ours, so there is an answer in the end.
+        let _ = self.released.subscribe().wait_for(|released| *released).await;
+    }
+}

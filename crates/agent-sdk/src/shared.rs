@@ -1,0 +1,64 @@
+//! What the loops of an agent share: who it is, what it says, what it has in hand, and how far its end has come.
+
+use std::sync::Mutex;
+
+use lifecycle_core::agent::shutdown::{StopCause, Urgency};
+use lifecycle_core::wire::record::{AgentState, Order, Registration};
+use lifecycle_redis::{AgentStore, Life, Store};
+
+use crate::beat::Beat;
+use crate::ending::Ending;
+use crate::lock::lock;
+use crate::tasks_in_hand::TasksInHand;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) registration: Registration,
+    /// A store that lost its memory gives it another generation.
+    life: Mutex<Life>,
+    pub(crate) beat: Beat,
+    pub(crate) tasks: TasksInHand,
+    pub(crate) ending: Ending,
+}
+
+impl Shared {
+    pub(crate) fn new(store: Store, registration: Registration, life: Life) -> Self {
+        Self {
+            store,
+            registration,
+            life: Mutex::new(life),
+            beat: Beat::new(),
+            tasks: TasksInHand::default(),
+            ending: Ending::new(),
+        }
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        lock(&self.life).clone()
+    }
+
+    pub(crate) fn live_on_as(&self, life: Life) {
+        *lock(&self.life) = life;
+    }
+
+    /// What this life may do to the store.
+    pub(crate) fn agent_store(&self) -> AgentStore {
+        self.store.agent(&lock(&self.life))
+    }
+
+    /// Makes the stop at least this urgent. A less urgent one changes nothing.
+    pub(crate) fn raise(&self, urgency: Urgency, cause: StopCause) {
+        if self.ending.raise(urgency, cause) {
+            // Nobody should hand out work that will not be done.
+            self.beat.say_state(AgentState::Draining);
+            self.tasks.look();
+            tracing::info!(agent = %self.registration.id, %cause, ?urgency, "stopping");
+        }
+    }
+
+    pub(crate) fn obey(&self, order: Order, why: &str) {
+        // Orders of others may give reasons that we know nothing of.
+        self.raise(Urgency::of(order), why.parse().unwrap_or(StopCause::Operator));
+    }
+}

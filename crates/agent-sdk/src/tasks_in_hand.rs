@@ -1,0 +1,75 @@
+//! The tasks that this life has begun and not ended, and those it has ended.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lifecycle_core::wire::ids::TaskId;
+use lifecycle_core::wire::task::Assignment;
+use tokio::sync::Notify;
+
+use crate::lock::lock;
+
+/// More tasks than an agent ends in the time that a store can forget.
+const ENDED_RUNS_KEPT: usize = 1_000;
+
+#[derive(Debug, Default)]
+pub(crate) struct TasksInHand {
+    begun: Mutex<BTreeMap<TaskId, Assignment>>,
+    /// Runs that this life has ended, the latest ones: a store that went back in time hands them out again.
+    ended: Mutex<VecDeque<(TaskId, u32)>>,
+    /// The store may not know of the tasks in hand.
+    untold: AtomicBool,
+    look: Notify,
+}
+
+impl TasksInHand {
+    pub(crate) fn begin(&self, task: &Assignment) {
+        lock(&self.begun).insert(task.task.clone(), task.clone());
+    }
+
+    /// `for_good`: this run is not done again, even if it is handed out once more.
+    pub(crate) fn end(&self, task: &Assignment, for_good: bool) {
+        if for_good {
+            let mut ended = lock(&self.ended);
+            ended.push_back((task.task.clone(), task.run));
+            if ended.len() > ENDED_RUNS_KEPT {
+                ended.pop_front();
+            }
+        }
+        lock(&self.begun).remove(&task.task);
+    }
+
+    /// Whether this run is neither in hand nor ended.
+    pub(crate) fn is_new(&self, task: &Assignment) -> bool {
+        !lock(&self.begun).contains_key(&task.task)
+            && !lock(&self.ended).iter().any(|(id, run)| *id == task.task && *run == task.run)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.begun).is_empty()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Assignment> {
+        lock(&self.begun).values().cloned().collect()
+    }
+
+    /// The store may not know of them: the next beat that is answered tells it.
+    pub(crate) fn are_untold(&self) {
+        self.untold.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether they are to be told; from here on they count as told.
+    pub(crate) fn take_untold(&self) -> bool {
+        self.untold.swap(false, Ordering::SeqCst)
+    }
+
+    /// Look for tasks now.
+    pub(crate) fn look(&self) {
+        self.look.notify_one();
+    }
+
+    pub(crate) async fn looked_for(&self) {
+        self.look.notified().await;
+    }
+}

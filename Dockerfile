@@ -10,18 +10,21 @@ COPY Cargo.toml Cargo.lock ./
 COPY crates/agent/Cargo.toml crates/agent/
 COPY crates/agent-sdk/Cargo.toml crates/agent-sdk/
 COPY crates/coordinator/Cargo.toml crates/coordinator/
+COPY crates/leak-lab/Cargo.toml crates/leak-lab/
 COPY crates/lifecycle-cli/Cargo.toml crates/lifecycle-cli/
 COPY crates/lifecycle-core/Cargo.toml crates/lifecycle-core/
 COPY crates/lifecycle-redis/Cargo.toml crates/lifecycle-redis/
 COPY crates/lifecyclectl/Cargo.toml crates/lifecyclectl/
 COPY crates/sweeper/Cargo.toml crates/sweeper/
 COPY tests/Cargo.toml tests/
+COPY tests/bench/Cargo.toml tests/bench/
+COPY tests/trials/Cargo.toml tests/trials/
 COPY xtask/Cargo.toml xtask/
-RUN for package in crates/* tests xtask; do \
+RUN for package in crates/* tests tests/bench tests/trials xtask; do \
         mkdir -p "$package/src" && touch "$package/src/lib.rs" && echo 'fn main() {}' > "$package/src/main.rs"; \
     done \
- && mkdir -p tests/tests/integration xtask/benches/costs \
- && touch tests/tests/integration/main.rs xtask/benches/costs/main.rs \
+ && mkdir -p tests/tests/integration tests/bench/costs \
+ && touch tests/tests/integration/main.rs tests/bench/costs/main.rs \
  && cargo build --release --locked -p agent -p coordinator -p sweeper -p lifecyclectl \
  && rm -r crates/*/src
 

@@ -1,26 +1,35 @@
 //! GET, and nothing else, from a server on this machine.
-//!
-//! HTTP/1.0, so that the answer is its headers, its body and the end of the connection: no library is needed for that.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use ureq::Agent;
 
 /// Status and body.
 ///
 /// # Errors
-/// When nobody answers at `address` (`127.0.0.1:9464`), for longer than `patience` not, or not in HTTP and UTF-8.
-pub fn get(address: &str, path: &str, patience: Duration) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address).with_context(|| format!("{address} does not answer"))?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(|| format!("{address} did not finish its answer"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-    let status =
-        head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("the answer is not HTTP")?;
-    Ok((status, body.to_owned()))
+/// When `address` (`127.0.0.1:9464`) does not answer within `timeout`, or not in HTTP and UTF-8.
+pub fn get(address: &str, path: &str, timeout: Duration) -> Result<(u16, String)> {
+    query(address, path, &[], timeout)
+}
+
+/// The same with query parameters, which are escaped here.
+///
+/// # Errors
+/// As [`get`].
+pub fn query(
+    address: &str,
+    path: &str,
+    parameters: &[(&str, &str)],
+    timeout: Duration,
+) -> Result<(u16, String)> {
+    // A proxy that the environment names is not for servers on this machine.
+    let config =
+        Agent::config_builder().proxy(None).http_status_as_error(false).timeout_global(Some(timeout));
+    let agent = Agent::new_with_config(config.build());
+    let request = agent.get(format!("http://{address}{path}")).query_pairs(parameters.iter().copied());
+    let mut answer = request.call().with_context(|| format!("{address} does not answer"))?;
+    let body = answer.body_mut().read_to_string();
+    let body = body.with_context(|| format!("{address} did not finish its answer"))?;
+    Ok((answer.status().as_u16(), body))
 }

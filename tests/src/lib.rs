@@ -1,4 +1,4 @@
-//! The harness of the integration tests and of `cargo xtask`: real servers, real processes, no mocks.
+//! The harness of the integration tests, of the trials and of `cargo xtask`: real servers, real processes, no mocks.
 //!
 //! ```text
 //!   Server ───── a private Redis or Valkey; pause, kill and restart it at will
@@ -11,6 +11,7 @@
 //! process that holds it is killed. The functions return errors; tests unwrap them.
 
 pub mod binaries;
+pub mod command;
 pub mod eventually;
 pub mod http;
 pub mod output;
@@ -19,6 +20,7 @@ pub mod process;
 pub mod program;
 pub mod server;
 pub mod spawner;
+pub mod trial;
 pub mod wheel;
 
 pub use binaries::role_binary;

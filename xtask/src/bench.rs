@@ -1,15 +1,14 @@
-//! `cargo xtask bench`: what the product costs, beside the algorithm of the document it implements.
+//! `cargo xtask bench`: what the product costs, beside the algorithm of the original design.
 //!
-//! The measuring program is `benches/costs`: a bench target, so that it is compiled with optimisation and what it
-//! needs does not have to be built for the other tasks.
+//! The measuring program is a bench target in `tests/bench`, so that it is compiled with optimisation and no other task
+//! builds it.
 
 use std::ffi::OsString;
 
 use anyhow::Result;
+use lifecycle_tests::command::{cargo, run as run_command};
 use lifecycle_tests::program::SERVER_VARIABLE;
 use lifecycle_tests::server_program;
-
-use crate::command::{cargo, run as run_command};
 
 /// Compiles the measuring program for release and runs it with `args`.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {
@@ -18,8 +17,9 @@ pub(crate) fn run(args: &[OsString]) -> Result<()> {
         "measuring on {server}; the first time this compiles the product for release, which takes a while"
     );
     // The processes that are measured are the shipped ones.
-    run_command(cargo(["build", "--quiet", "--release", "--workspace", "--bins", "--exclude", "xtask"]))?;
-    let mut bench = cargo(["bench", "--quiet", "--package", "xtask", "--bench", "costs", "--"]);
+    let roles = ["-p", "agent", "-p", "coordinator", "-p", "sweeper", "-p", "lifecyclectl"];
+    run_command(cargo(["build", "--quiet", "--release"].into_iter().chain(roles)))?;
+    let mut bench = cargo(["bench", "--quiet", "--package", "lifecycle-bench", "--bench", "costs", "--"]);
     bench.args(args).env(SERVER_VARIABLE, server.path);
     run_command(bench)
 }

@@ -3,16 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use lifecycle_tests::command::{cargo, output, program, run as run_command};
+use lifecycle_tests::trial::Outcome;
 
-use crate::command::{cargo, program, run as run_command};
-use crate::{compose_test, demo, invariants, leak_eval, monitor_check, signposts, test, tools};
-
-/// How a step ended when it did not fail.
-enum Outcome {
-    Passed,
-    /// Why it could not be run here.
-    Skipped(String),
-}
+use crate::{invariants, signposts, test, tools, trials};
 
 #[derive(Clone, Copy)]
 struct Step {
@@ -20,7 +14,7 @@ struct Step {
     run: fn() -> Result<Outcome>,
 }
 
-/// What reads the sources and starts nothing of the product.
+/// What can be checked without running the product.
 const LINTS: &[Step] = &[
     Step { name: "format", run: || passes(run_command(cargo(["fmt", "--all", "--check"]))) },
     Step { name: "lifecycle-core is pure", run: || passes(invariants::core_is_pure()) },
@@ -33,12 +27,12 @@ const LINTS: &[Step] = &[
     Step { name: "documentation", run: || passes(doc()) },
 ];
 
-/// What is seen only when it runs.
+/// What can be checked only by running it.
 const TRIALS: &[Step] = &[
-    Step { name: "leak detector", run: || passes(leak_eval::check()) },
-    Step { name: "demo", run: || passes(demo::run(&demo::Options::default())) },
-    Step { name: "monitoring", run: monitoring },
-    Step { name: "containers", run: containers },
+    Step { name: "leak detector", run: || passes(trials::check_leak_detector()) },
+    Step { name: "demo", run: || trials::run("demo", &[]) },
+    Step { name: "monitoring", run: || trials::run("monitor-trial", &[]) },
+    Step { name: "containers", run: || trials::run("compose-trial", &[]) },
     Step { name: "without TLS", run: || passes(without_tls()) },
     // Last, so that its summary ends the output.
     Step { name: "tests", run: || passes(test::run(&[])) },
@@ -49,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
     run_steps(&[LINTS, TRIALS].concat())
 }
 
-/// `cargo xtask lint`: what can be said without running anything.
+/// `cargo xtask lint`: the checks that run nothing of the product.
 pub(crate) fn lint() -> Result<()> {
     run_steps(LINTS)
 }
@@ -109,10 +103,10 @@ fn dependencies() -> Result<Outcome> {
     passes(run_command(program(tools::deny()?, args)))
 }
 
-/// The database is a git repository elsewhere: where it cannot be reached we say so, and do not fail.
+/// The database is a git repository elsewhere. Where it cannot be reached, the step is skipped.
 fn vulnerabilities() -> Result<Outcome> {
     let deny = tools::deny()?;
-    if let Err(error) = crate::command::output(program(&deny, ["fetch", "db"])) {
+    if let Err(error) = output(program(&deny, ["fetch", "db"])) {
         let cause = format!("{error:#}");
         let cause = cause.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         return Ok(Outcome::Skipped(format!(
@@ -127,22 +121,9 @@ fn lints() -> Result<Outcome> {
     passes(run_command(cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))
 }
 
-/// The suite is built with everything; this is what the smaller build must refuse.
+/// The suite is built with TLS. These tests are about what a build without TLS refuses.
 fn without_tls() -> Result<()> {
     run_command(cargo(["test", "-p", "lifecycle-redis", "--no-default-features", "tls"]))
-}
-
-/// Without Prometheus the files are checked all the same.
-fn monitoring() -> Result<Outcome> {
-    Ok(monitor_check::run()?.map_or(Outcome::Passed, |unchecked| Outcome::Skipped(unchecked.to_owned())))
-}
-
-/// Without an engine the compose file is only read.
-fn containers() -> Result<Outcome> {
-    Ok(match compose_test::run()? {
-        compose_test::Tested::Everything => Outcome::Passed,
-        compose_test::Tested::Less(reason) => Outcome::Skipped(reason),
-    })
 }
 
 /// `cargo xtask doc`.

@@ -1,12 +1,11 @@
-//! What ARCHITECTURE.md says is absent, checked to be absent.
+//! Checks that what ARCHITECTURE.md says is absent is absent.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use lifecycle_tests::command::{cargo, output, workspace};
 use serde_json::Value;
-
-use crate::command::{cargo, output, workspace};
 
 /// Crates that read a clock, a socket, the environment or randomness.
 const IMPURE_CRATES: &[&str] = &[
@@ -70,11 +69,12 @@ pub(crate) fn core_is_pure() -> Result<()> {
     Ok(())
 }
 
-/// The one file outside `lifecycle-redis` that may name its client: the baseline of `cargo xtask bench`, which has to be
-/// measured over the same client as the product and must not be a part of it.
-const MEASURED_BASELINE: &str = "benches/costs/seed.rs";
+/// The one package outside `lifecycle-redis` that may depend on its client, and the one file in it that may use it: the
+/// baseline of `cargo xtask bench` must use the same client as the product and must not be a part of it.
+const BENCH: &str = "lifecycle-bench";
+const BASELINE: &str = "tests/bench/costs/original.rs";
 
-/// Only `lifecycle-redis` talks to Redis: no other crate of ours depends on the client, but for one file that measures.
+/// Only `lifecycle-redis` talks to Redis. No other package of ours depends on the client, but for the benchmark.
 pub(crate) fn one_crate_talks_to_redis() -> Result<()> {
     let metadata = output(cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata wrote no JSON")?;
@@ -83,25 +83,23 @@ pub(crate) fn one_crate_talks_to_redis() -> Result<()> {
     if talkers != ["lifecycle-redis"] {
         bail!("only lifecycle-redis may depend on fred, but these do: {}", talkers.join(", "));
     }
-    let xtask = workspace().join("xtask");
-    let baseline = xtask.join(MEASURED_BASELINE);
+    let baseline = workspace().join(BASELINE);
     let mut files = Vec::new();
-    rust_files(&xtask.join("benches"), &mut files)?;
+    rust_files(&workspace().join("tests/bench"), &mut files)?;
     for file in files.into_iter().filter(|file| *file != baseline) {
         let text = fs::read_to_string(&file)?;
         if text.lines().any(|line| names(line, "fred::")) {
-            bail!("{} uses fred, which is for {MEASURED_BASELINE} alone", file.display());
+            bail!("{} uses fred, which is for {BASELINE} alone", file.display());
         }
     }
     Ok(())
 }
 
-/// The package's name if it depends on the client; what xtask needs only to measure does not count.
+/// The package's name if it depends on the client; the benchmark's dependency does not count.
 fn talks(package: &Value) -> Option<String> {
     let name = package["name"].as_str()?;
     let mut dependencies = package["dependencies"].as_array()?.iter();
-    let measures = |dependency: &Value| name == "xtask" && dependency["kind"] == "dev";
-    let talks = dependencies.any(|dependency| dependency["name"] == "fred" && !measures(dependency));
+    let talks = name != BENCH && dependencies.any(|dependency| dependency["name"] == "fred");
     talks.then(|| name.to_owned())
 }
 
@@ -117,7 +115,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Line numbers and words; comments may speak of anything.
+/// Line numbers and words. Comments are not looked at.
 fn impure_lines(text: &str) -> impl Iterator<Item = (usize, &'static str)> {
     text.lines().enumerate().filter_map(|(index, line)| {
         let code = line.split("//").next().unwrap_or_default();
@@ -136,7 +134,7 @@ fn names(code: &str, word: &str) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::{impure_lines, talks};
+    use super::{BENCH, impure_lines, talks};
 
     #[test]
     fn a_clock_in_code_is_found_and_one_in_a_comment_is_not() {
@@ -145,11 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn the_client_may_be_a_dependency_for_measuring_and_of_xtask_alone() {
-        let package =
-            |name, kind| json!({ "name": name, "dependencies": [{ "name": "fred", "kind": kind }] });
-        assert_eq!(talks(&package("xtask", Some("dev"))), None);
-        assert_eq!(talks(&package("xtask", None::<&str>)), Some("xtask".to_owned()));
-        assert_eq!(talks(&package("sweeper", Some("dev"))), Some("sweeper".to_owned()));
+    fn the_client_may_be_a_dependency_of_the_benchmark_alone() {
+        let package = |name| json!({ "name": name, "dependencies": [{ "name": "fred", "kind": "dev" }] });
+        assert_eq!(talks(&package(BENCH)), None);
+        assert_eq!(talks(&package("xtask")), Some("xtask".to_owned()));
+        assert_eq!(talks(&package("sweeper")), Some("sweeper".to_owned()));
     }
 }

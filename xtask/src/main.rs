@@ -1,20 +1,16 @@
 //! Everything a contributor runs: `cargo xtask --help`.
 //!
-//! One file per task. A task is an ordinary program run by cargo, so what CI does is what a person does.
+//! CI runs the same tasks as a person. A task that is more than a few commands is a program of its own, which `trials.rs` or
+//! `bench.rs` starts.
 
 mod bench;
 mod ci;
-mod command;
-mod compose_test;
-mod demo;
-mod http;
 mod invariants;
-mod leak_eval;
-mod monitor_check;
 mod server;
 mod signposts;
 mod test;
 mod tools;
+mod trials;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -41,7 +37,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Kill a third of a running sprint's agents: nothing is lost and nothing is left
-    Demo(demo::Options),
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Options of the demo; `--help` names them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        args: Vec<OsString>,
+    },
     /// Build the roles, get a server, run all tests
     Test {
         /// Arguments for the test programs, such as part of a test's name
@@ -56,10 +57,15 @@ enum Task {
         args: Vec<OsString>,
     },
     /// Measure the leak detector on a labelled fleet
-    LeakEval(leak_eval::Options),
+    #[command(disable_help_flag = true)]
+    LeakEval {
+        /// Options of `leak-lab`; `--help` names them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        args: Vec<OsString>,
+    },
     /// Bring docker-compose.yml up; kill, pause and cut off containers; nothing is lost
     ComposeTest,
-    /// Check dashboard, alerts and runbooks with a real Prometheus; draw the dashboard
+    /// Check dashboard, alerts and runbooks with a real Prometheus
     MonitorCheck,
     /// Format the code
     Fmt,
@@ -77,20 +83,16 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
-        Task::Demo(options) => demo::run(&options),
+        Task::Demo { args } => trials::run("demo", &args).map(drop),
         Task::Test { args } => test::run(&args),
         Task::Bench { args } => bench::run(&args),
-        Task::LeakEval(options) => leak_eval::run(&options),
-        Task::ComposeTest => compose_test::run().map(|tested| {
-            if let compose_test::Tested::Less(reason) = tested {
-                eprintln!("{reason}");
-            }
-        }),
-        Task::MonitorCheck => monitor_check::run().map(drop),
+        Task::LeakEval { args } => trials::leak_eval(&args),
+        Task::ComposeTest => trials::run("compose-trial", &[]).map(drop),
+        Task::MonitorCheck => trials::run("monitor-trial", &[]).map(drop),
         Task::Fmt => ci::format_all(),
         Task::Lint => ci::lint(),
         Task::Doc => ci::doc(),
-        Task::Image => compose_test::build_image(),
+        Task::Image => trials::image(),
         Task::Ci => ci::run(),
         Task::Server => server::run(),
     };

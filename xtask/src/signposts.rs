@@ -8,8 +8,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, bail};
-
-use crate::command::workspace;
+use lifecycle_tests::command::workspace;
 
 const SECTION: &str = "## From the original design to the code";
 const TESTS: &str = "tests/tests/integration";
@@ -86,7 +85,7 @@ mod tests {
     #[test]
     fn signposts_are_read_from_their_section_alone_and_a_lost_one_is_named() {
         let text = format!(
-            "# A\n| `x` | `nowhere.rs` |\n{SECTION}\n| seed | code | test |\n|---|---|---|\n| `SADD` | `xtask/src/main.rs::Cli` | `main.rs`, `agent.rs::no_such_test` |\n## B\n| a | `nowhere.rs` |\n"
+            "# A\n| `x` | `nowhere.rs` |\n{SECTION}\n| class | code | test |\n|---|---|---|\n| `SADD` | `xtask/src/main.rs::Cli` | `main.rs`, `agent.rs::no_such_test` |\n## B\n| a | `nowhere.rs` |\n"
         );
         let found = signposts(&text);
         assert_eq!(found.len(), 3, "{found:?}");

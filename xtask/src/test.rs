@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 
 use anyhow::Result;
+use lifecycle_tests::command::{cargo, run as run_command};
 use lifecycle_tests::program::SERVER_VARIABLE;
 use lifecycle_tests::server_program;
-
-use crate::command::{cargo, run as run_command};
 
 /// Runs all tests, or those that `args` select.
 pub(crate) fn run(args: &[OsString]) -> Result<()> {

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use lifecycle_tests::binaries::target_dir;
+use lifecycle_tests::command::{cargo, output, program, run};
 use lifecycle_tests::program::on_path;
 use lifecycle_tests::wheel::{self, Wheel};
 
-use crate::command::{cargo, output, program, run};
-
 const DENY_VERSION: &str = "0.20.2";
-/// Older ones do not read our `deny.toml`, and the oldest not even our manifests.
+/// Older versions do not read our `deny.toml`, and the oldest do not read our manifests.
 const DENY_OLDEST: (u32, u32) = (0, 18);
 
 const TYPOS: Wheel = Wheel {
@@ -45,7 +44,7 @@ pub(crate) fn deny() -> Result<PathBuf> {
     Ok(installed)
 }
 
-/// Without optimisation it is built in a minute and still checks us in a second.
+/// Without optimisation it is built in a minute, and still checks the workspace in a second.
 fn install_deny(root: &Path) -> Result<()> {
     let build = root.join("build");
     let mut install =

@@ -1,6 +1,6 @@
-//! Recorded memory: what a line of a trace says.
+//! The lines of a trace of recorded memory.
 //!
-//! A trace is a CSV file, one row per look at an agent, in order of time, any number of agents interleaved:
+//! A trace is a CSV file with one row per sample of an agent, in order of time, with any number of agents interleaved:
 //!
 //! ```text
 //!   timestampMs,agentId,kind,rssBytes,limitBytes
@@ -8,9 +8,11 @@
 //!   1700000010000,coder-1,coder,,                      an empty rssBytes: the process is another one from here on
 //! ```
 //!
-//! The header names the columns, so they may stand in any order and others may stand between them. `limitBytes` may be
-//! absent, empty or 0: no limit. Fields may be in double quotes, which is never needed: none holds a comma.
+//! The header names the columns, so they may stand in any order and other columns may stand between them. There is no limit
+//! when `limitBytes` is absent, empty or 0. A field may be in double quotes, with commas and doubled quotes inside. It cannot
+//! hold the end of a line: a trace is read line by line, so that a mistake is in the line that is named.
 
+use csv_core::{Reader, ReaderBuilder, Terminator};
 use thiserror::Error;
 
 /// The names of the columns; all but the last must be there.
@@ -19,21 +21,22 @@ const NEEDED: usize = 4;
 const LONGEST_SHOWN: usize = 40;
 
 /// Where the columns are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Header {
     places: [Option<usize>; COLUMNS.len()],
     count: usize,
+    splitter: Splitter,
 }
 
-/// One look at an agent.
+/// One sample of an agent's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row<'line> {
+pub struct Row<'header> {
     /// When, in ms since the epoch.
     pub at_ms: u64,
     /// Whom.
-    pub agent: &'line str,
+    pub agent: &'header str,
     /// What kind of agent it is.
-    pub kind: &'line str,
+    pub kind: &'header str,
     /// Resident memory; None when the process is another one from here on.
     pub rss_bytes: Option<u64>,
     /// What it must not exceed, if there is such a limit.
@@ -77,8 +80,11 @@ impl Header {
     /// When a column is missing or there twice.
     pub fn read(line: &str) -> Result<Self, LineError> {
         let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        let mut splitter = Splitter::new();
         let mut places = [None; COLUMNS.len()];
-        for (place, name) in fields(line).enumerate() {
+        let mut count = 0;
+        for (place, name) in splitter.split(line).enumerate() {
+            count = place + 1;
             let Some(column) = COLUMNS.iter().position(|column| *column == name) else { continue };
             if places[column].replace(place).is_some() {
                 return Err(LineError::TwiceColumn(COLUMNS[column]));
@@ -86,7 +92,7 @@ impl Header {
         }
         match places[..NEEDED].iter().position(Option::is_none) {
             Some(missing) => Err(LineError::NoColumn(COLUMNS[missing])),
-            None => Ok(Self { places, count: fields(line).count() }),
+            None => Ok(Self { places, count, splitter }),
         }
     }
 
@@ -94,10 +100,10 @@ impl Header {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn row<'line>(&self, line: &'line str) -> Result<Row<'line>, LineError> {
+    pub fn row(&mut self, line: &str) -> Result<Row<'_>, LineError> {
         let mut found = [""; COLUMNS.len()];
         let mut count = 0;
-        for (place, field) in fields(line).enumerate() {
+        for (place, field) in self.splitter.split(line).enumerate() {
             count = place + 1;
             if let Some(column) = self.places.iter().position(|known| *known == Some(place)) {
                 found[column] = field;
@@ -120,11 +126,40 @@ impl Header {
     }
 }
 
-fn fields(line: &str) -> impl Iterator<Item = &str> {
-    line.split(',').map(|field| {
-        let field = field.trim();
-        field.strip_prefix('"').and_then(|field| field.strip_suffix('"')).unwrap_or(field)
-    })
+/// Splits a line into fields. Its buffers are used again for each line.
+#[derive(Debug)]
+struct Splitter {
+    reader: Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Splitter {
+    fn new() -> Self {
+        // A carriage return alone ends no line: it is trimmed from the last field.
+        let reader = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
+        Self { reader, text: Vec::new(), ends: Vec::new() }
+    }
+
+    /// The fields without their quotes and without white space around them. An empty line is one empty field.
+    fn split(&mut self, line: &str) -> impl Iterator<Item = &str> {
+        // One more than can be needed: the reader stops early when a buffer is full.
+        self.text.resize(line.len() + 1, 0);
+        self.ends.clear();
+        self.ends.resize(line.matches(',').count() + 2, 0);
+        self.reader.reset();
+        let (_, _, length, count) = self.reader.read_record(line.as_bytes(), &mut self.text, &mut self.ends);
+        // No more input: the last field has ended.
+        let (_, _, rest, last) =
+            self.reader.read_record(&[], &mut self.text[length..], &mut self.ends[count..]);
+        let text = std::str::from_utf8(&self.text[..length + rest]).unwrap_or_default();
+        // The reader finds no field in an empty line.
+        let count = (count + last).max(1);
+        let starts = std::iter::once(0).chain(self.ends[..count].iter().copied());
+        starts
+            .zip(&self.ends[..count])
+            .map(move |(start, end)| text.get(start..*end).unwrap_or_default().trim())
+    }
 }
 
 fn number(column: usize, value: &str) -> Result<Option<u64>, LineError> {
@@ -154,15 +189,24 @@ mod tests {
     fn a_row_is_read_by_the_names_of_its_columns() {
         let row = Row { at_ms: 7, agent: "a", kind: "k", rss_bytes: Some(9), limit_bytes: Some(20) };
         assert_eq!(Header::read(HEADER).unwrap().row("7,a,k,9,20"), Ok(row));
-        let other = Header::read("\u{feff}host, rssBytes,kind,\"agentId\",limitBytes,timestampMs\r").unwrap();
+        let mut other =
+            Header::read("\u{feff}host, rssBytes,kind,\"agentId\",limitBytes,timestampMs\r").unwrap();
         assert_eq!(other.row("h,9,k,\"a\",20,7\r"), Ok(row));
-        let short = Header::read("timestampMs,agentId,kind,rssBytes").unwrap();
+        let mut short = Header::read("timestampMs,agentId,kind,rssBytes").unwrap();
         assert_eq!(short.row("7,a,k,9"), Ok(Row { limit_bytes: None, ..row }));
     }
 
     #[test]
+    fn a_field_in_quotes_may_hold_commas_and_quotes() {
+        let mut header = Header::read("timestampMs,command,agentId,kind,rssBytes").unwrap();
+        let row = header.row("7,\"node, \"\"x\"\".js\",\"a,1\",k,9").unwrap();
+        assert_eq!((row.at_ms, row.agent, row.kind, row.rss_bytes), (7, "a,1", "k", Some(9)));
+        assert_eq!(refused(HEADER, "7,\"a,k,9,"), "it has 2 fields where the header has 5");
+    }
+
+    #[test]
     fn an_empty_size_is_a_restart_and_an_empty_limit_or_zero_is_none() {
-        let header = Header::read(HEADER).unwrap();
+        let mut header = Header::read(HEADER).unwrap();
         assert_eq!(header.row("7,a,k,,").unwrap().rss_bytes, None);
         assert_eq!(
             header.row("7,a,,9,0").unwrap(),
@@ -197,7 +241,8 @@ mod tests {
         fn what_is_written_is_read(at in any::<u64>(), rss in any::<Option<u64>>(), limit in 1_u64..) {
             let line = format!("{at},a-1,k,{},{limit}", rss.map_or(String::new(), |rss| rss.to_string()));
             let row = Row { at_ms: at, agent: "a-1", kind: "k", rss_bytes: rss, limit_bytes: Some(limit) };
-            prop_assert_eq!(Header::read(HEADER).unwrap().row(&line), Ok(row));
+            let mut header = Header::read(HEADER).unwrap();
+            prop_assert_eq!(header.row(&line), Ok(row));
         }
     }
 }

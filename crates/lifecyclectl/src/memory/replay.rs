@@ -16,6 +16,12 @@ pub(super) struct Replay {
     header: Option<Header>,
     last_ms: u64,
     blank: bool,
+    detectors: Detectors,
+}
+
+/// The detector of each agent, and the history of each kind.
+#[derive(Default)]
+struct Detectors {
     kinds: HashMap<String, usize>,
     histories: Vec<KindHistory>,
     agents: HashMap<String, Agent>,
@@ -43,7 +49,7 @@ pub(super) struct Alert {
 impl Replay {
     /// Takes the next line in, without its end.
     pub(super) fn line(&mut self, line: &str) -> Result<Option<Alert>, String> {
-        let Some(header) = &self.header else {
+        let Some(header) = &mut self.header else {
             self.header = Some(Header::read(line).map_err(|error| error.to_string())?);
             return Ok(None);
         };
@@ -62,7 +68,7 @@ impl Replay {
             ));
         }
         self.last_ms = row.at_ms;
-        Ok(self.row(&row))
+        Ok(self.detectors.observe(&row))
     }
 
     /// There are no further lines.
@@ -72,8 +78,10 @@ impl Replay {
             None => Err("line 1: there is no header line; the trace is empty".into()),
         }
     }
+}
 
-    fn row(&mut self, row: &Row<'_>) -> Option<Alert> {
+impl Detectors {
+    fn observe(&mut self, row: &Row<'_>) -> Option<Alert> {
         if !self.agents.contains_key(row.agent) {
             let agent = Agent {
                 kind: self.kind(row.kind),

@@ -2,16 +2,17 @@
 //!
 //! It asks `/readyz` of the sweeper on this machine, at the address that the settings give to both.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_cli::output::print_stdout;
+use ureq::Agent;
 
-/// Longest wait for the connection, and for each part of the answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Longest answer that is read, in bytes: whoever says more is no sweeper.
+/// Longest wait for the whole answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest answer that is read, in bytes. A sweeper's is shorter.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
 /// Prints what the sweeper at `listen` says of itself; exit code 0 if orphans are being found.
@@ -24,9 +25,8 @@ pub fn ask(listen: SocketAddr) -> anyhow::Result<u8> {
         let advice = "is `sweeper run` at work here, with this http.listen?";
         Failure::new(exit::FAILED, format!("no sweeper answers at {address}: {problem}; {advice}"))
     };
-    let answer = get_readyz(address).map_err(|error| failed(error.to_string()))?;
-    let (ready, body) = read(&answer).ok_or_else(|| failed("what answers is no HTTP server".into()))?;
-    print_stdout(body)?;
+    let (ready, body) = get_readyz(address).map_err(|error| failed(problem(&error)))?;
+    print_stdout(&body)?;
     Ok(if ready { exit::OK } else { exit::FAILED })
 }
 
@@ -40,38 +40,59 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn get_readyz(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /readyz HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST_ANSWER).read_to_end(&mut answer).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-            std::io::Error::new(ErrorKind::TimedOut, format!("no answer within {} s", PATIENCE.as_secs()))
-        }
-        _ => error,
-    })?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+/// Whether the status is 200, and the body.
+fn get_readyz(address: SocketAddr) -> Result<(bool, String), ureq::Error> {
+    // A proxy that the environment names is not for this machine's sweeper, and 503 is an answer.
+    let config = Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false);
+    let agent = Agent::new_with_config(config.timeout_global(Some(TIMEOUT)).build());
+    let mut answer = agent.get(format!("http://{address}/readyz")).call()?;
+    let body = answer.body_mut().with_config().limit(LONGEST_ANSWER).lossy_utf8(true).read_to_string()?;
+    Ok((answer.status() == 200, body))
 }
 
-/// Whether the status is 200, and the body.
-fn read(answer: &str) -> Option<(bool, &str)> {
-    let status = answer.strip_prefix("HTTP/1.")?.split_whitespace().nth(1)?;
-    let (_, body) = answer.split_once("\r\n\r\n")?;
-    Some((status == "200", body))
+fn problem(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
+        ureq::Error::Protocol(_) => "what answers is no HTTP server".into(),
+        // A Redis hangs up at the word `Host:`, without an answer.
+        ureq::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            "what answers is no HTTP server".into()
+        }
+        ureq::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+
     use super::*;
+
+    /// What is made of this answer, whatever is asked.
+    fn asked(answer: &'static str) -> Result<(bool, String), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // All of the question is taken in: closing with some of it left would reset the connection.
+            let mut question = BufReader::new(stream.try_clone().unwrap()).lines();
+            while question.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let read = get_readyz(address).map_err(|error| problem(&error));
+        server.join().unwrap();
+        read
+    }
 
     #[test]
     fn an_answer_is_ready_or_says_why_not() {
-        assert_eq!(read("HTTP/1.0 200 OK\r\na: b\r\n\r\nok\n"), Some((true, "ok\n")));
+        assert_eq!(asked("HTTP/1.0 200 OK\r\na: b\r\n\r\nok\n"), Ok((true, "ok\n".into())));
         let not = "HTTP/1.1 503 Service Unavailable\r\n\r\nno pass was made yet\n";
-        assert_eq!(read(not), Some((false, "no pass was made yet\n")));
-        assert_eq!(read("-ERR unknown command 'GET'\r\n"), None);
+        assert_eq!(asked(not), Ok((false, "no pass was made yet\n".into())));
+        let redis = asked("-ERR unknown command 'GET'\r\n");
+        assert_eq!(redis, Err("what answers is no HTTP server".into()));
     }
 
     #[test]

@@ -19,6 +19,10 @@ const LINTS: &[Step] = &[
     Step { name: "format", run: || passes(run_command(cargo(["fmt", "--all", "--check"]))) },
     Step { name: "lifecycle-core is pure", run: || passes(invariants::core_is_pure()) },
     Step { name: "one crate talks to Redis", run: || passes(invariants::one_crate_talks_to_redis()) },
+    Step {
+        name: "libraries have no command line",
+        run: || passes(invariants::libraries_have_no_command_line()),
+    },
     Step { name: "signposts lead somewhere", run: || passes(signposts::lead_somewhere()) },
     Step { name: "spelling", run: spelling },
     Step { name: "dependencies", run: dependencies },

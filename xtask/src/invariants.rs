@@ -46,12 +46,9 @@ const IMPURE_WORDS: &[&str] = &[
 
 /// `lifecycle-core` decides from data and a `now` argument alone: neither its code nor its dependencies reach the world.
 pub(crate) fn core_is_pure() -> Result<()> {
-    let args = ["tree", "-p", "lifecycle-core", "-e", "normal", "--prefix", "none", "--format", "{p}"];
-    let tree = output(cargo(args))?;
-    let mut found: Vec<String> = tree
-        .lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| IMPURE_CRATES.contains(name))
+    let mut found: Vec<String> = dependencies("lifecycle-core")?
+        .iter()
+        .filter(|name| IMPURE_CRATES.contains(&name.as_str()))
         .map(|name| format!("it depends on {name}"))
         .collect();
     let mut files = Vec::new();
@@ -67,6 +64,26 @@ pub(crate) fn core_is_pure() -> Result<()> {
         bail!("lifecycle-core is not pure: {}", found.join("; "));
     }
     Ok(())
+}
+
+/// Roles that others may embed, and the crates that those use.
+const LIBRARIES: &[&str] = &["agent-sdk", "sweeper", "coordinator"];
+
+/// Whoever embeds a role gets no command line with it.
+pub(crate) fn libraries_have_no_command_line() -> Result<()> {
+    for library in LIBRARIES {
+        if let Some(name) = dependencies(library)?.iter().find(|name| name.starts_with("clap")) {
+            bail!("{library} without its default features depends on {name}");
+        }
+    }
+    Ok(())
+}
+
+/// Names of all crates that a package of ours is built with when no feature of it is asked for.
+fn dependencies(package: &str) -> Result<Vec<String>> {
+    let args = ["tree", "-p", package, "--no-default-features", "-e", "normal", "--prefix", "none"];
+    let tree = output(cargo(args))?;
+    Ok(tree.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }
 
 /// The one package outside `lifecycle-redis` that may depend on its client, and the one file in it that may use it: the

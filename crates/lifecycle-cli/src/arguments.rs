@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser};
 use clap_complete::Shell;
-use lifecycle_core::settings::Settings;
+use lifecycle_core::settings::{self, Settings};
 
 use crate::exit::{self, Failure};
 use crate::output::{self, Output};
@@ -27,16 +27,16 @@ pub struct GlobalArgs {
     #[arg(long, global = true, help_heading = HEADING, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The store [setting redis.url; default: redis://127.0.0.1:6379]
-    #[arg(long, global = true, help_heading = HEADING, value_name = "URL")]
+    /// The flag of `redis.url`
+    #[arg(long, global = true, help = settings::help("redis.url"), help_heading = HEADING, value_name = "URL")]
     pub redis_url: Option<String>,
 
     /// How data is written to stdout [default: table]
     #[arg(long, global = true, help_heading = HEADING, value_enum, value_name = "FORMAT")]
     pub output: Option<Output>,
 
-    /// What is logged on stderr: error, warn, info, debug, trace, off, or e.g. info,sweeper=debug
-    #[arg(long, global = true, help_heading = HEADING, value_name = "LEVEL")]
+    /// The flag of `log.level`
+    #[arg(long, global = true, help = settings::help("log.level"), help_heading = HEADING, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }
 

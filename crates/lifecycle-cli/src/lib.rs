@@ -30,8 +30,11 @@
 //! }
 //! ```
 //!
+//! Without its feature `clap` the crate has no `arguments`, for libraries that need the rest.
+//!
 //! Logs go to stderr and data to stdout, always. This crate issues no Redis command and starts no runtime.
 
+#[cfg(feature = "clap")]
 pub mod arguments;
 pub mod exit;
 mod layer;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use figment::error::{Actual, Kind};
 use lifecycle_core::settings::Settings;
-use lifecycle_core::text::spelling;
+use lifecycle_core::text::{spelling, units};
 
 use crate::output::printable;
 
@@ -187,6 +187,7 @@ fn friendly(expected: &str) -> &str {
         "u32" | "u64" => "a whole number, 0 or more",
         "f64" => "a number",
         "a boolean" => "true or false",
+        "a duration" => units::A_DURATION,
         "a string" | "path string" => "text in quotes",
         "socket address" => "an address with its port",
         other => other,

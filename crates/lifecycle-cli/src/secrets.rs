@@ -34,7 +34,7 @@ pub fn is_secret(variable: &OsStr) -> bool {
 /// # Errors
 /// When the kernel does not let us: what it shows of this process is then to be read by others of this user.
 #[cfg(target_os = "linux")]
-pub(crate) fn hide(flag: &str) -> io::Result<()> {
+pub fn hide(flag: &str) -> io::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     // First, because of a process that is not dumpable root alone may open its memory by name.
     let overwritten = block::overwrite(flag);
@@ -44,6 +44,6 @@ pub(crate) fn hide(flag: &str) -> io::Result<()> {
 
 /// Other systems do not show a process's environment to its neighbours in this way, and have none of these calls.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn hide(_: &str) -> io::Result<()> {
+pub fn hide(_: &str) -> io::Result<()> {
     Ok(())
 }

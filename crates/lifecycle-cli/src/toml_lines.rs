@@ -3,20 +3,17 @@
 //! figment keeps values without their places, so the text is read a second time for its keys alone.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use toml::Spanned;
+use toml_edit::{ImDocument, Key, TableLike};
 
 /// The line of each key, by its dotted path (`sweep.interval`, `sweep`), counted from 1.
 ///
 /// Empty for a text that is not TOML: whoever parses it for its values reports that.
 pub(crate) fn of_keys(text: &str) -> BTreeMap<String, usize> {
     let mut lines = BTreeMap::new();
-    let keys = Keys { text, path: String::new(), lines: &mut lines };
-    // A failure only costs line numbers, never a value: a date ends the walk, for it poses as a table, but no
-    // setting is one.
-    let _ = keys.deserialize(toml::Deserializer::new(text));
+    if let Ok(document) = ImDocument::parse(text) {
+        note(document.as_table(), "", text, &mut lines);
+    }
     lines
 }
 
@@ -25,59 +22,16 @@ pub(crate) fn at(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
-/// Walks a table and notes its keys.
-struct Keys<'a> {
-    text: &'a str,
-    path: String,
-    lines: &'a mut BTreeMap<String, usize>,
-}
-
-impl<'de> DeserializeSeed<'de> for Keys<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Keys<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any TOML value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let path = match self.path.as_str() {
-                "" => key.get_ref().clone(),
-                parent => format!("{parent}.{}", key.get_ref()),
-            };
-            self.lines.insert(path.clone(), at(self.text, key.span().start));
-            map.next_value_seed(Keys { text: self.text, path, lines: &mut *self.lines })?;
+/// Notes the keys of the table at `parent`, and those below it.
+fn note(table: &dyn TableLike, parent: &str, text: &str, lines: &mut BTreeMap<String, usize>) {
+    for (key, item) in table.iter() {
+        let path = if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") };
+        if let Some(place) = table.key(key).and_then(Key::span) {
+            lines.insert(path.clone(), at(text, place.start));
         }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
-        Ok(())
+        if let Some(inner) = item.as_table_like() {
+            note(inner, &path, text, lines);
+        }
     }
 }
 
@@ -88,7 +42,7 @@ mod tests {
     #[test]
     fn every_way_to_write_a_key_has_its_line() {
         let text = "# comment\nmemory.ttl = \"1h\"\n\n[sweep]\ngrace = \"\"\"\nlong\n\"\"\"\nbatch = 1\nlist = [1,\n2]\n\
-                    wire = { format = \"json\", on = true }\n";
+                    wire = { format = \"json\", on = true }\nday = 2026-01-01\n[redis.tls]\nca = \"x\"\n";
         let lines = of_keys(text);
         for (path, line) in [
             ("memory.ttl", 2),
@@ -98,6 +52,10 @@ mod tests {
             ("sweep.list", 9),
             ("sweep.wire.format", 11),
             ("sweep.wire.on", 11),
+            ("sweep.day", 12),
+            ("redis", 13),
+            ("redis.tls", 13),
+            ("redis.tls.ca", 14),
         ] {
             assert_eq!(lines.get(path), Some(&line), "{path} in {lines:?}");
         }

@@ -1,10 +1,14 @@
 //! Every setting, its default, and the contradictions that are refused.
 //!
+//! A setting is written once, here: its name, type and default, and in the first paragraph of its documentation what
+//! `--help` and README say of it; `table.rs` makes them.
+//!
 //! This module knows values only. Where they come from (file, environment, flags) is the business of
 //! the command lines; [`Settings::contradictions`] reports all mistakes at once, by setting name, so that
 //! the loader can add the source of each.
 
 mod shown;
+mod table;
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,71 +17,178 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::text::units as human;
+use crate::text::units;
 use crate::wire::codec::Wire;
+pub use table::help;
 
-/// All settings, with the defaults of the original design.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// The store.
-    pub redis: Redis,
-    /// How agents beat.
-    pub heartbeat: Heartbeat,
-    /// How sweepers look for orphans.
-    pub sweep: Sweep,
-    /// Memory records.
-    pub memory: Memory,
-    /// How roles stop.
-    pub shutdown: Shutdown,
-    /// What is written to Redis.
-    pub wire: WireSettings,
-    /// The sweeper's HTTP endpoints.
-    pub http: Http,
-    /// The coordinator.
-    pub coordinator: Coordinator,
-    /// Logging.
-    pub log: Log,
-}
-
-/// `redis.*`
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Redis {
-    /// `redis://[user[:password]@]host[:port][/db]`, `redis+unix:///path/to.sock`, or `rediss://…` for TLS.
-    pub url: String,
-    /// Password, where it should not stand in the URL.
-    #[serde(skip_serializing)]
-    pub password: Option<String>,
-    /// How long a command that needs the store at start waits for it before it gives up with exit code 69.
-    /// Daemons keep trying. 0 or more.
-    #[serde(with = "human::duration")]
-    pub start_timeout: Duration,
-    /// Longest time one command may take, 100 ms or more.
-    #[serde(with = "human::duration")]
-    pub command_timeout: Duration,
-    /// Whom we believe to be the store, over TLS.
-    pub tls: Tls,
-}
-
-/// `redis.tls.*`
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// PEM file with the certificate authorities that may sign the store's certificate. Default: those that the machine
-    /// trusts.
-    pub ca: Option<PathBuf>,
-}
-
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: "redis://127.0.0.1:6379".into(),
-            password: None,
-            start_timeout: Duration::from_secs(10),
-            command_timeout: Duration::from_secs(3),
-            tls: Tls::default(),
+table::section! {
+    /// All settings, with the defaults of the original design.
+    #[derive(Debug)]
+    pub struct Settings in "" {
+        sections {
+            /// The store.
+            pub redis: Redis,
+            /// How agents beat.
+            pub heartbeat: Heartbeat,
+            /// How sweepers look for orphans.
+            pub sweep: Sweep,
+            /// Memory records.
+            pub memory: Memory,
+            /// How roles stop.
+            pub shutdown: Shutdown,
+            /// What is written to Redis.
+            pub wire: WireSettings,
+            /// The sweeper's HTTP endpoints.
+            pub http: Http,
+            /// The coordinator.
+            pub coordinator: Coordinator,
+            /// Logging.
+            pub log: Log,
         }
+    }
+
+    /// `redis.*`
+    pub struct Redis in "redis" {
+        /// The store; also `redis+unix:///path`, and `rediss://` for TLS.
+        ///
+        /// In full: `redis://[user[:password]@]host[:port][/db]`.
+        pub url: String = "redis://127.0.0.1:6379".into(),
+        /// Password, where it should not stand in the URL; in quotes in a file.
+        #[serde(skip_serializing)]
+        pub password: Option<String> = None => "none",
+        /// How long a command waits at start for a store that is away, full, busy or loading (daemons wait for ever); said
+        /// after 1 s.
+        ///
+        /// Then it gives up with exit code 69. 0 or more.
+        #[serde(with = "humantime_serde")]
+        pub start_timeout: Duration = Duration::from_secs(10),
+        /// Longest time one command may take, 100 ms or more.
+        #[serde(with = "humantime_serde")]
+        pub command_timeout: Duration = Duration::from_secs(3),
+        sections {
+            /// Whom we believe to be the store, over TLS.
+            pub tls: Tls,
+        }
+    }
+
+    /// `redis.tls.*`
+    #[derive(Debug, Eq)]
+    pub struct Tls in "redis.tls" {
+        /// PEM file with the authorities that may sign the store's certificate, for `rediss://`.
+        pub ca: Option<PathBuf> = None => "what the machine trusts",
+    }
+
+    /// `heartbeat.*`
+    #[derive(Debug)]
+    pub struct Heartbeat in "heartbeat" {
+        /// Time between two beats, jittered by ±10 %.
+        #[serde(with = "humantime_serde")]
+        pub interval: Duration = Duration::from_secs(30),
+        /// Lifetime of `agent:heartbeat:<id>`.
+        #[serde(with = "humantime_serde")]
+        pub ttl: Duration = Duration::from_secs(180),
+        /// Whether each beat also publishes `heartbeat_sent`.
+        ///
+        /// The original design does. Turning it off saves one message per agent and beat to every subscriber of a large
+        /// fleet.
+        pub publish: bool = true,
+    }
+
+    /// `sweep.*`
+    #[derive(Debug)]
+    pub struct Sweep in "sweep" {
+        /// Longest time between two passes.
+        ///
+        /// It is the backstop behind the timer and the events.
+        #[serde(with = "humantime_serde")]
+        pub interval: Duration = Duration::from_secs(60),
+        /// Length of an agent's lease: silence longer than this makes an orphan.
+        #[serde(with = "humantime_serde")]
+        pub orphan_threshold: Duration = Duration::from_secs(120),
+        /// Last call: how long an announced agent has to speak up before it is reaped.
+        #[serde(with = "humantime_serde")]
+        pub grace: Duration = Duration::from_millis(100),
+        /// Lifetime of `cleanup:lock:<id>`.
+        #[serde(with = "humantime_serde")]
+        pub lock_ttl: Duration = Duration::from_secs(300),
+        /// Most agents handled in one round of a pass, 1 to 10 000.
+        pub batch: u32 = 1_000,
+        /// Share of the fleet that must fall silent together for reaping to hold, over 0 and up to 1.
+        pub hold_fraction: f64 = 0.3,
+        /// Fewest agents that must fall silent together for reaping to hold, 1 or more.
+        pub hold_minimum: u32 = 5,
+        /// Longest hold; then reaping goes on at a limited rate, a tenth of the fleet a minute.
+        #[serde(with = "humantime_serde")]
+        pub hold_timeout: Duration = Duration::from_secs(300),
+        /// Time between two comparisons of the indexes with the records.
+        #[serde(with = "humantime_serde")]
+        pub reconcile_interval: Duration = Duration::from_secs(600),
+    }
+
+    /// `memory.*`
+    #[derive(Debug)]
+    pub struct Memory in "memory" {
+        /// Lifetime of `agent:memory:<id>`.
+        #[serde(with = "humantime_serde")]
+        pub ttl: Duration = Duration::from_secs(3600),
+        /// Age of the sample that growth of the fleet is measured against; it should span four beats or more.
+        #[serde(with = "humantime_serde")]
+        pub leak_window: Duration = Duration::from_secs(300),
+        /// Growth of the whole fleet within `memory.leak_window` that is told as a leak.
+        #[serde(with = "units::size")]
+        pub leak_threshold: ByteSize = ByteSize::mb(100),
+    }
+
+    /// `shutdown.*`
+    #[derive(Debug)]
+    pub struct Shutdown in "shutdown" {
+        /// How long running tasks may take to finish once a role stops.
+        #[serde(with = "humantime_serde")]
+        pub drain_timeout: Duration = Duration::from_secs(30),
+        /// How long a process tree has between TERM and KILL.
+        #[serde(with = "humantime_serde")]
+        pub kill_timeout: Duration = Duration::from_secs(5),
+    }
+
+    /// `wire.*`
+    #[derive(Debug)]
+    pub struct WireSettings in "wire" {
+        /// What is written: `msgpack`, or `json` for fleets that mix in clients of the plain protocol; both are always read.
+        pub format: Wire = Wire::default(),
+    }
+
+    /// `http.*`
+    #[derive(Debug)]
+    pub struct Http in "http" {
+        /// Where the sweeper serves `/metrics`, `/healthz` and `/readyz`.
+        pub listen: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464),
+    }
+
+    /// `coordinator.*`
+    #[derive(Debug)]
+    pub struct Coordinator in "coordinator" {
+        /// Folder that receives `<epic>/<sprint>/<task>.log`.
+        pub runs_dir: PathBuf = "runs".into(),
+        /// The program that supervises an agent's command.
+        pub agent_program: Option<PathBuf> = None => "`agent` beside the coordinator, else on PATH",
+        /// How often one agent may be restarted within `coordinator.restart_window`.
+        pub restart_limit: u32 = 3,
+        /// The time within which restarts are counted.
+        #[serde(with = "humantime_serde")]
+        pub restart_window: Duration = Duration::from_secs(60),
+        /// How much of a task's output is kept, 4 KiB or more: its beginning and its end.
+        #[serde(with = "units::size")]
+        pub log_limit: ByteSize = ByteSize::mib(64),
+    }
+
+    /// `log.*`
+    #[derive(Debug)]
+    pub struct Log in "log" {
+        /// What is logged on stderr: `error`, `warn`, `info`, `debug`, `trace`, `off`, or targets such as
+        /// `info,sweeper=debug`; unless it is set, `agent` and `coordinator` log only warnings.
+        pub level: String = "info".into(),
+        /// How a line of it is written: `text`, or `json` for one object per line.
+        pub format: LogFormat = LogFormat::Text,
     }
 }
 
@@ -99,184 +210,6 @@ impl Redis {
     #[must_use]
     pub fn url_without_password(&self) -> String {
         shown::url(&self.url)
-    }
-}
-
-/// `heartbeat.*`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Heartbeat {
-    /// Time between two beats, jittered by ±10 %.
-    #[serde(with = "human::duration")]
-    pub interval: Duration,
-    /// Lifetime of `agent:heartbeat:<id>`.
-    #[serde(with = "human::duration")]
-    pub ttl: Duration,
-    /// Whether each beat also publishes `heartbeat_sent`, as the original design does. Turning it off saves
-    /// one message per agent and beat to every subscriber of a large fleet.
-    pub publish: bool,
-}
-
-impl Default for Heartbeat {
-    fn default() -> Self {
-        Self { interval: Duration::from_secs(30), ttl: Duration::from_secs(180), publish: true }
-    }
-}
-
-/// `sweep.*`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sweep {
-    /// Longest time between two passes: the backstop behind the timer and the events.
-    #[serde(with = "human::duration")]
-    pub interval: Duration,
-    /// Length of an agent's lease: silence longer than this makes an orphan.
-    #[serde(with = "human::duration")]
-    pub orphan_threshold: Duration,
-    /// How long an announced agent has to speak up before it is reaped.
-    #[serde(with = "human::duration")]
-    pub grace: Duration,
-    /// Lifetime of `cleanup:lock:<id>`.
-    #[serde(with = "human::duration")]
-    pub lock_ttl: Duration,
-    /// Most agents handled in one round of a pass, 1 to 10 000.
-    pub batch: u32,
-    /// Share of the fleet that must fall silent together for reaping to hold, over 0 and up to 1.
-    pub hold_fraction: f64,
-    /// Fewest agents that must fall silent together for reaping to hold, 1 or more.
-    pub hold_minimum: u32,
-    /// Longest hold; afterwards reaping goes on at a limited rate.
-    #[serde(with = "human::duration")]
-    pub hold_timeout: Duration,
-    /// Time between two comparisons of the indexes with the records.
-    #[serde(with = "human::duration")]
-    pub reconcile_interval: Duration,
-}
-
-impl Default for Sweep {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(60),
-            orphan_threshold: Duration::from_secs(120),
-            grace: Duration::from_millis(100),
-            lock_ttl: Duration::from_secs(300),
-            batch: 1_000,
-            hold_fraction: 0.3,
-            hold_minimum: 5,
-            hold_timeout: Duration::from_secs(300),
-            reconcile_interval: Duration::from_secs(600),
-        }
-    }
-}
-
-/// `memory.*`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Memory {
-    /// Lifetime of `agent:memory:<id>`.
-    #[serde(with = "human::duration")]
-    pub ttl: Duration,
-    /// Age of the sample that growth is measured against.
-    #[serde(with = "human::duration")]
-    pub leak_window: Duration,
-    /// Growth of the fleet within the window that is called a leak.
-    #[serde(with = "human::size")]
-    pub leak_threshold: ByteSize,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self {
-            ttl: Duration::from_secs(3600),
-            leak_window: Duration::from_secs(300),
-            leak_threshold: ByteSize::mb(100),
-        }
-    }
-}
-
-/// `shutdown.*`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Shutdown {
-    /// How long running tasks may take to finish once a role stops.
-    #[serde(with = "human::duration")]
-    pub drain_timeout: Duration,
-    /// How long a process tree has between TERM and KILL.
-    #[serde(with = "human::duration")]
-    pub kill_timeout: Duration,
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self { drain_timeout: Duration::from_secs(30), kill_timeout: Duration::from_secs(5) }
-    }
-}
-
-/// `wire.*`
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WireSettings {
-    /// `msgpack`, or `json` for fleets that mix in clients of the plain protocol.
-    pub format: Wire,
-}
-
-/// `http.*`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Where the sweeper serves `/metrics`, `/healthz` and `/readyz`.
-    pub listen: SocketAddr,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464) }
-    }
-}
-
-/// `coordinator.*`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Coordinator {
-    /// Folder that receives `<epic>/<sprint>/<task>.log`.
-    pub runs_dir: PathBuf,
-    /// The program that supervises an agent's command. Default: `agent` beside the coordinator, else on PATH.
-    pub agent_program: Option<PathBuf>,
-    /// How often one agent may be restarted within `restart_window`.
-    pub restart_limit: u32,
-    /// See `restart_limit`.
-    #[serde(with = "human::duration")]
-    pub restart_window: Duration,
-    /// How much of a task's output is kept, 4 KiB or more: its beginning and its end.
-    #[serde(with = "human::size")]
-    pub log_limit: ByteSize,
-}
-
-impl Default for Coordinator {
-    fn default() -> Self {
-        Self {
-            runs_dir: "runs".into(),
-            agent_program: None,
-            restart_limit: 3,
-            restart_window: Duration::from_secs(60),
-            log_limit: ByteSize::mib(64),
-        }
-    }
-}
-
-/// `log.*`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or targets such as `info,sweeper=debug`.
-    pub level: String,
-    /// `text` or `json`; always on stderr.
-    pub format: LogFormat,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Text }
     }
 }
 

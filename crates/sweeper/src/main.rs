@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use lifecycle_cli::{arguments, logging};
+use lifecycle_core::settings;
 
 /// Finds agents that died without cleaning up, and cleans up after them.
 #[derive(Parser)]
@@ -46,15 +47,13 @@ enum Command {
 
 #[derive(Args)]
 struct Run {
-    /// Where to serve metrics and health [setting http.listen; default: 127.0.0.1:9464]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, help = settings::help("http.listen"), value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
 
 #[derive(Args)]
 struct Ready {
-    /// Where it serves metrics and health [setting http.listen; default: 127.0.0.1:9464]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, help = settings::help("http.listen"), value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
 

@@ -193,7 +193,7 @@ fn a_misspelt_variable_is_refused_with_the_one_that_was_meant() {
         &[
             "swepe.interval (from LIFECYCLE_SWEPE__INTERVAL): there is no section \"swepe\"; did you mean LIFECYCLE_SWEEP__INTERVAL?",
             "sweep.intervall (from LIFECYCLE_SWEEP__INTERVALL): there is no setting \"intervall\" in sweep; did you mean LIFECYCLE_SWEEP__INTERVAL?",
-            "sweep.interval.x (from LIFECYCLE_SWEEP__INTERVAL__X): a section is not a duration with its unit, such as \"30s\", \"500ms\" or \"5m\"",
+            "sweep.interval.x (from LIFECYCLE_SWEEP__INTERVAL__X): a section is not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h",
             "banana.x (from LIFECYCLE_BANANA__X): there is no section \"banana\"; known are redis, heartbeat, sweep, memory, shutdown, wire, http, coordinator, log",
         ],
     );
@@ -206,7 +206,7 @@ fn all_mistakes_of_all_sources_are_reported_with_the_place_of_each() {
         load(Some(file), &[("LIFECYCLE_SWEEP__BATCH", "-5")], &[("--redis-url", "redis.uri", "x")]),
         &[
             "swepe (from lifecycle.toml, line 1): there is no section \"swepe\"; did you mean sweep?",
-            "heartbeat.interval (from lifecycle.toml, line 4): 30 is not a duration with its unit, such as \"30s\", \"500ms\" or \"5m\"; the default is \"30s\"",
+            "heartbeat.interval (from lifecycle.toml, line 4): 30 is not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h; the default is \"30s\"",
             "heartbeat.hold (from lifecycle.toml, line 5): there is no setting \"hold\" in heartbeat; known are interval, ttl, publish",
             "heartbeat.publish (from lifecycle.toml, line 6): \"yes\" is not true or false; the default is true",
             "sweep.batch (from LIFECYCLE_SWEEP__BATCH): -5 is not a whole number, 0 or more; the default is 1000",

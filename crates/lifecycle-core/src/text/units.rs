@@ -1,82 +1,37 @@
 //! Durations and sizes as people write them: `30s`, `20m`, `2GiB`, `100MB`.
+//!
+//! A bare number is no duration, because nobody can tell seconds from milliseconds by looking at it.
 
 use std::time::Duration;
 
-/// Serde for [`Duration`] as text such as `30s` or `1m 30s`.
-///
-/// A bare number is refused, because nobody can tell seconds from milliseconds by looking at it.
-pub mod duration {
-    use std::fmt;
-    use std::time::Duration;
+use bytesize::ByteSize;
 
-    use serde::{Deserializer, Serializer, de};
+/// What a duration looks like, to be told after "… is not".
+pub const A_DURATION: &str = "a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h";
 
-    /// Writes the duration in words: `2m`.
-    ///
-    /// # Errors
-    /// Those of the serializer.
-    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*value))
-    }
-
-    /// Reads the duration from words.
-    ///
-    /// # Errors
-    /// When the text is no duration or has no unit.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Duration;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration with its unit, such as \"30s\", \"500ms\" or \"5m\"")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
-                super::parse_duration(text).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-
-    /// The same for settings that may be absent.
-    pub mod option {
-        use std::time::Duration;
-
-        use serde::{Deserialize, Deserializer};
-
-        #[derive(Deserialize)]
-        struct Present(#[serde(with = "super")] Duration);
-
-        /// Reads the duration from words.
-        ///
-        /// # Errors
-        /// When the text is no duration or has no unit.
-        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-            Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
-        }
-    }
-}
+/// What a size looks like, to be told after "… is not".
+pub const A_SIZE: &str = "a size: write a number with its unit, such as 512MiB, 2GiB or 100MB";
 
 /// Parses a duration with its unit.
 ///
 /// # Errors
 /// One line that says what a duration looks like.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| {
-        format!("{text:?} is not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h")
-    })
+    humantime::parse_duration(text).map_err(|_| format!("{text:?} is not {A_DURATION}"))
 }
 
 /// Parses a size in bytes: `2GiB` is 2·2³⁰, `100MB` is 100·10⁶.
 ///
 /// # Errors
 /// One line that says what a size looks like.
-pub fn parse_size(text: &str) -> Result<bytesize::ByteSize, String> {
-    text.parse().map_err(|_| {
-        format!("{text:?} is not a size: write a number with its unit, such as 512MiB, 2GiB or 100MB")
-    })
+pub fn parse_size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| format!("{text:?} is not {A_SIZE}"))
 }
 
 /// Serde for sizes as text such as `2GiB`.
+///
+/// bytesize's own writes 100MB as `95.4 MiB`, which is another size, and calls what it cannot read
+/// no "parsable string".
 pub mod size {
     use std::fmt;
 
@@ -119,7 +74,7 @@ pub mod size {
         impl de::Visitor<'_> for Visitor {
             type Value = ByteSize;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size such as \"512MiB\", \"2GiB\" or \"100MB\"")
+                f.write_str(super::A_SIZE)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
                 super::parse_size(text).map_err(E::custom)
@@ -132,23 +87,6 @@ pub mod size {
             }
         }
         deserializer.deserialize_any(Visitor)
-    }
-
-    /// The same for settings that may be absent.
-    pub mod option {
-        use bytesize::ByteSize;
-        use serde::{Deserialize, Deserializer};
-
-        #[derive(Deserialize)]
-        struct Present(#[serde(with = "super")] ByteSize);
-
-        /// Reads the size from text.
-        ///
-        /// # Errors
-        /// When the text is no size.
-        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
-            Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::{StopCause, Urgency};
-use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::record::Heartbeat;
 use lifecycle_core::wire::time::millis;
@@ -161,7 +161,7 @@ async fn fenced(shared: &Shared) {
     }
     shared.raise(Urgency::Fenced, StopCause::Fenced);
     // Only a hint for people who watch; nothing depends on it.
-    let _ = shared.agent_store().announce(EventKind::AgentFenced, |_| ()).await;
+    let _ = shared.agent_store().announce(Payload::AgentFenced {}).await;
 }
 
 /// ±10 %, so that agents started together do not beat together for ever.

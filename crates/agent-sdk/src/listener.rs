@@ -2,7 +2,7 @@
 
 use std::sync::Weak;
 
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::record::Order;
 use lifecycle_redis::{Bus, Hint};
 
@@ -28,13 +28,13 @@ pub(crate) async fn run(shared: Weak<Shared>, mut bus: Bus) {
 }
 
 fn react(shared: &Shared, event: &Event) {
-    match event.kind {
-        EventKind::CleanupStarted => shared.beat.want(),
+    match &event.payload {
+        Payload::CleanupStarted { .. } => shared.beat.want(),
         // An order was given; it comes with the reply to a beat.
-        EventKind::AgentStateChanged if event.state.as_deref().is_some_and(is_order) => {
+        Payload::AgentStateChanged { state: Some(state), .. } if is_order(state) => {
             shared.beat.want();
         }
-        EventKind::TaskAssigned => shared.tasks.look(),
+        Payload::TaskAssigned { .. } => shared.tasks.look(),
         _ => {}
     }
 }

@@ -10,7 +10,7 @@ use agent_sdk::process::{proportional, resident};
 use agent_sdk::{Agent, StopCause, Urgency};
 use lifecycle_cli::output;
 use lifecycle_core::agent::memory_budget::{Excess, Limit, MemoryBudget};
-use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::record::Order;
 use tokio::time::{Instant, sleep};
 
@@ -82,13 +82,12 @@ fn drain(agent: &Agent, excess: Excess) {
 
 /// Tells people, on `system:alerts`.
 pub(crate) async fn tell(agent: &Agent, excess: Excess) {
-    let store = agent.store();
-    let said = store.announce(EventKind::MemoryLimitExceeded, |event| {
-        event.reason = Some(excess.limit.to_string());
-        event.bytes = Some(excess.used);
-        event.limit = Some(excess.allowed);
-    });
-    if let Err(error) = said.await {
+    let exceeded = Payload::MemoryLimitExceeded {
+        reason: Some(excess.limit.to_string()),
+        bytes: Some(excess.used),
+        limit: Some(excess.allowed),
+    };
+    if let Err(error) = agent.store().announce(exceeded).await {
         tracing::warn!(%error, "could not publish memory_limit_exceeded");
     }
 }

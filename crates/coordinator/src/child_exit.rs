@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agent_sdk::process::{Descent, ProcessId, Tree, token};
 use lifecycle_core::sprint::decide::Exit;
-use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
 use lifecycle_core::wire::record::AgentRecord;
@@ -139,13 +139,8 @@ async fn may_try_again(context: &Context, error: &StoreError) -> bool {
 /// Tells a sweeper that asks what was proven of the agent's processes.
 pub(crate) async fn acknowledge(context: Context, id: AgentId, ended: EndedLife) {
     let store = context.store();
-    let said = store.announce(EventKind::CleanupAcknowledged, |event| {
-        event.agent_id = Some(id.to_string());
-        event.incarnation = Some(ended.life);
-        event.process = Some(ended.fate.process);
-        event.pids = ended.fate.pids;
-    });
-    if let Err(error) = said.await {
+    let fate = Payload::CleanupAcknowledged { process: Some(ended.fate.process), pids: ended.fate.pids };
+    if let Err(error) = store.announce(id.as_str(), Some(ended.life), fate).await {
         tracing::debug!(%error, "could not acknowledge; the audit entry will not know of the process");
     }
 }

@@ -7,7 +7,7 @@ use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::sprint::decide::{Exit, Process, slot_of};
 use lifecycle_core::sprint::epic::{Phase, SprintOutcome};
 use lifecycle_core::sprint::plan::SprintPlan;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::{Incarnation, TaskId};
 use lifecycle_core::wire::record::{AgentRecord, Order};
 use lifecycle_core::wire::task::{TaskRecord, TaskState};
@@ -297,16 +297,16 @@ impl Sprint {
     /// Whether an event makes it worth looking at the keys now.
     pub(crate) fn hear(&mut self, context: &Context, event: &Event) -> bool {
         let agent = event.agent_id.as_deref().and_then(|id| slot_of(&self.plan, id));
-        let Some(agent) = agent else { return event.sprint.as_deref() == Some(self.plan.id.as_str()) };
+        let Some(agent) = agent else { return event.sprint() == Some(self.plan.id.as_str()) };
         let slot = &mut self.slots[agent];
-        match (event.kind, event.incarnation) {
-            (EventKind::HeartbeatSent | EventKind::CleanupAcknowledged, _) => return false,
-            (EventKind::CleanupStarted, Some(life)) if slot.child.is_none() => {
+        match (&event.payload, event.incarnation) {
+            (Payload::HeartbeatSent {} | Payload::CleanupAcknowledged { .. }, _) => return false,
+            (Payload::CleanupStarted { .. }, Some(life)) if slot.child.is_none() => {
                 if let Some(ended) = slot.ended.clone().filter(|ended| ended.life == life) {
                     tokio::spawn(acknowledge(context.clone(), self.plan.agents[agent].id.clone(), ended));
                 }
             }
-            (EventKind::CleanupCompleted, Some(life)) => slot.reaped = Some(life),
+            (Payload::CleanupCompleted { .. }, Some(life)) => slot.reaped = Some(life),
             _ => {}
         }
         true

@@ -5,7 +5,7 @@ mod newcomer;
 pub(crate) mod tasks;
 
 use lifecycle_core::agent::shutdown::StopCause;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::Order;
 use lifecycle_core::wire::task::Assignment;
@@ -46,16 +46,11 @@ impl AgentStore {
         self.store.order(life.id.as_str(), Some(life.incarnation), order, why).await
     }
 
-    /// Says something about itself; `fill` says what. Nobody may be listening, which is fine.
+    /// Says something about itself. Nobody may be listening, which is fine.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn announce(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) -> Result<(), StoreError> {
-        let about = |event: &mut Event| {
-            event.agent_id = Some(self.life.id.to_string());
-            event.incarnation = Some(self.life.incarnation);
-            fill(event);
-        };
-        self.store.announce(kind, about).await
+    pub async fn announce(&self, payload: Payload) -> Result<(), StoreError> {
+        self.store.announce(self.life.id.as_str(), Some(self.life.incarnation), payload).await
     }
 }

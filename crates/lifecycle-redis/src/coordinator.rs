@@ -7,7 +7,7 @@ pub(crate) mod tasks;
 use std::collections::HashMap;
 
 use lifecycle_core::agent::shutdown::StopCause;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::ids::{AgentId, Incarnation, SprintId};
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
@@ -63,11 +63,16 @@ impl CoordinatorStore {
         self.store.reap(&reap).await
     }
 
-    /// Says something about an agent; `fill` says what. Nobody may be listening, which is fine.
+    /// Says something about an agent, and a life of it where one is known. Nobody may be listening, which is fine.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn announce(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) -> Result<(), StoreError> {
-        self.store.announce(kind, fill).await
+    pub async fn announce(
+        &self,
+        id: &str,
+        life: Option<Incarnation>,
+        payload: Payload,
+    ) -> Result<(), StoreError> {
+        self.store.announce(id, life, payload).await
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::sweep::observation::Suspect;
 use lifecycle_core::sweep::residue::Inventory;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::ids::{AgentId, Incarnation, SprintId};
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::record::Order;
@@ -95,12 +95,17 @@ impl OperatorStore {
         self.store.order(id, Some(incarnation), order, StopCause::Operator).await
     }
 
-    /// Publishes an event; `fill` says what it is about. Nobody may be listening, which is fine.
+    /// Says something about an agent, and a life of it where one is known. Nobody may be listening, which is fine.
     ///
     /// # Errors
     /// As the store says.
-    pub async fn announce(&self, kind: EventKind, fill: impl FnOnce(&mut Event)) -> Result<(), StoreError> {
-        self.store.announce(kind, fill).await
+    pub async fn announce(
+        &self,
+        id: &str,
+        life: Option<Incarnation>,
+        payload: Payload,
+    ) -> Result<(), StoreError> {
+        self.store.announce(id, life, payload).await
     }
 
     /// All that is needed to judge one agent.

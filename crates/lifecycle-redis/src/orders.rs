@@ -5,7 +5,7 @@ use crate::scripts::Evidence;
 use crate::scripts::GiveOrder;
 use fred::interfaces::{ClientLike, PubsubInterface};
 use lifecycle_core::agent::shutdown::StopCause;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
 use lifecycle_core::wire::process_fate::Fate;
@@ -90,18 +90,18 @@ impl Store {
         self.run(Acknowledge { log: self.keys().log() }, args).await.map(drop)
     }
 
-    /// Publishes an event; `fill` says what it is about. Nobody may be listening, which is fine.
+    /// Publishes an event about an agent, and a life of it where one is known. Nobody may be listening, which is fine.
     ///
     /// # Errors
     /// As the store says.
     pub(crate) async fn announce(
         &self,
-        kind: EventKind,
-        fill: impl FnOnce(&mut Event),
+        id: &str,
+        life: Option<Incarnation>,
+        payload: Payload,
     ) -> Result<(), StoreError> {
-        let mut event = Event::new(kind, self.server_time().await?);
-        fill(&mut event);
-        self.publish(&event).await
+        let now = self.server_time().await?;
+        self.publish(&Event::new(payload, now).about(id, life)).await
     }
 
     /// Publishes an event as it is: to everybody who observes, and to the agent it is addressed to.
@@ -109,14 +109,14 @@ impl Store {
     /// # Errors
     /// As the store says.
     pub(crate) async fn publish(&self, event: &Event) -> Result<(), StoreError> {
-        let channel = match event.kind {
-            EventKind::MemoryLeakDetected | EventKind::MemoryLimitExceeded => ALERT_CHANNEL,
+        let channel = match event.payload {
+            Payload::MemoryLeakDetected { .. } | Payload::MemoryLimitExceeded { .. } => ALERT_CHANNEL,
             _ => LIFECYCLE_CHANNEL,
         };
         let bytes = self.wire.encode(event)?;
         let observers = self.client.publish::<(), _, _>(channel, bytes.as_slice());
         match &event.agent_id {
-            Some(agent) if event.kind.is_addressed() => {
+            Some(agent) if event.kind().is_addressed() => {
                 let addressee = self.client.publish::<(), _, _>(agent_channel(agent), bytes.as_slice());
                 futures_util::future::try_join(observers, addressee).await?;
             }

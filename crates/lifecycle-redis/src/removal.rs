@@ -11,7 +11,7 @@ use fred::types::Value;
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::sweep::observation::{JudgedBeat, Suspect};
 use lifecycle_core::wire::audit::AuditKind;
-use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::event::{EventKind, Payload};
 use lifecycle_core::wire::keys::KeySchema;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
@@ -261,12 +261,8 @@ impl Store {
             }
         }
         if record.is_some_and(|record| record.role == Role::Coordinator) || !children.is_empty() {
-            self.announce(EventKind::CoordinatorLost, |event| {
-                event.agent_id = Some(id.to_string());
-                event.incarnation = record.map(|record| record.incarnation);
-                event.count = Some(children.len() as u64);
-            })
-            .await?;
+            let lost = Payload::CoordinatorLost { count: Some(children.len() as u64) };
+            self.announce(id, record.map(|record| record.incarnation), lost).await?;
         }
         Ok(())
     }

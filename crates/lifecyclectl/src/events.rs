@@ -80,7 +80,7 @@ async fn follow(store: &OperatorStore, shape: Shape, heartbeats: bool) -> anyhow
             }
         };
         match hint {
-            Hint::Event(event) if event.kind == EventKind::HeartbeatSent && !heartbeats => {}
+            Hint::Event(event) if event.kind() == EventKind::HeartbeatSent && !heartbeats => {}
             Hint::Event(event) | Hint::Alert(event) => {
                 if shape.show(&fields(&event)?)? == Stdout::Closed {
                     return Ok(());
@@ -212,29 +212,34 @@ fn detail(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lifecycle_core::wire::event::Payload;
+
     use super::*;
+
+    fn cleaned() -> Event {
+        let payload = Payload::CleanupCompleted {
+            reason: Some("stale_heartbeat".into()),
+            process: None,
+            keys_deleted: Some(6),
+            tasks_requeued: None,
+        };
+        Event::new(payload, 1_764_000_000_000).about("coder-1", None)
+    }
 
     #[test]
     fn an_event_is_one_line_with_all_that_it_says() {
-        let mut event = Event::new(EventKind::CleanupCompleted, 1_764_000_000_000);
-        event.agent_id = Some("coder-1".into());
-        event.reason = Some("stale_heartbeat".into());
-        event.keys_deleted = Some(6);
-        event.status = Some("exit 1".into());
         assert_eq!(
-            line(&fields(&event).unwrap()),
-            "2025-11-24T16:00:00.000Z  cleanup_completed     coder-1           keysDeleted=6 reason=stale_heartbeat \
-             status=\"exit 1\""
+            line(&fields(&cleaned()).unwrap()),
+            "2025-11-24T16:00:00.000Z  cleanup_completed     coder-1           keysDeleted=6 reason=stale_heartbeat"
         );
+        let exited = Payload::ProcessExited { status: Some("exit 1".into()), reason: None };
+        let exited = line(&fields(&Event::new(exited, 0).about("a", None)).unwrap());
+        assert!(exited.ends_with("status=\"exit 1\""), "{exited}");
     }
 
     #[test]
     fn a_narrow_terminal_shows_the_telling_part_of_an_event_and_a_wide_one_all_of_it() {
-        let mut event = Event::new(EventKind::CleanupCompleted, 1_764_000_000_000);
-        event.agent_id = Some("coder-1".into());
-        event.reason = Some("stale_heartbeat".into());
-        event.keys_deleted = Some(6);
-        let fields = fields(&event).unwrap();
+        let fields = fields(&cleaned()).unwrap();
         assert_eq!(
             fitted(&fields, 80),
             "16:00:00  cleanup_completed     coder-1           reason=stale_heartbeat keysDe…"
@@ -244,9 +249,8 @@ mod tests {
 
     #[test]
     fn a_hostile_event_stays_on_its_line() {
-        let mut event = Event::new(EventKind::AgentRegistered, u64::MAX);
-        event.agent_id = Some("a\nb\u{1b}[2J".into());
-        event.sprint = Some("x\u{7}".into());
+        let registered = Payload::AgentRegistered { state: None, sprint: Some("x\u{7}".into()) };
+        let event = Event::new(registered, u64::MAX).about("a\nb\u{1b}[2J", None);
         let line = line(&fields(&event).unwrap());
         assert!(!line.contains(char::is_control), "{line:?}");
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::text::units::parse_duration;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use lifecycle_core::wire::record::Order;
 use lifecycle_core::wire::task::SprintMessage;
@@ -148,7 +148,7 @@ async fn next_sign(bus: &mut Bus, id: &str, until: Instant) {
 }
 
 fn is_end(event: &Event, id: &str) -> bool {
-    event.is_about(id) && matches!(event.kind, EventKind::AgentShutdown | EventKind::CleanupCompleted)
+    event.is_about(id) && event.is_end_of_life()
 }
 
 async fn farewell(

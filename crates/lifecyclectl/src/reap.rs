@@ -5,7 +5,7 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::sweep::observation::Suspect;
-use lifecycle_core::wire::event::EventKind;
+use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_redis::{AgentView, OperatorStore, ReapOutcome, Removed, is_usable};
 use serde::Serialize;
@@ -62,7 +62,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Ou
         ReapOutcome::Reaped(removed) => ("reaped", removed),
         ReapOutcome::AlreadyGone => ("alreadyGone", Removed { keys_deleted: 0, tasks_requeued: 0 }),
         ReapOutcome::Refuted => {
-            store.announce(EventKind::CleanupAborted, |event| event.agent_id = Some(id.into())).await?;
+            store.announce(id, None, Payload::CleanupAborted { reason: None }).await?;
             bail!("{id} answered the last call, so it is alive: nothing was reaped; use `stop`, or --force");
         }
     };
@@ -116,12 +116,9 @@ async fn judge(store: &OperatorStore, view: &AgentView, force: bool) -> anyhow::
 }
 
 async fn last_call(store: &OperatorStore, view: &AgentView) -> anyhow::Result<()> {
-    let called = store.announce(EventKind::CleanupStarted, |event| {
-        event.agent_id = Some(view.id.clone());
-        event.incarnation = view.record.as_ref().map(|record| record.incarnation);
-        event.reason = Some(Reason::Operator.to_string());
-    });
-    called.await?;
+    let life = view.record.as_ref().map(|record| record.incarnation);
+    let last_call = Payload::CleanupStarted { reason: Some(Reason::Operator.to_string()) };
+    store.announce(&view.id, life, last_call).await?;
     tokio::time::sleep(store.settings().sweep.grace).await;
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) async fn listen(
         let hint = bus.next().await;
         event_counters::count(&hint);
         match hint {
-            Hint::Event(event) => match event.kind {
+            Hint::Event(event) => match event.kind() {
                 EventKind::ProcessExited | EventKind::SweepReleased => wake.now.notify_one(),
                 EventKind::AgentRegistered => wake.soon.notify_one(),
                 EventKind::CleanupAcknowledged => acknowledgements.note(&event),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use lifecycle_core::wire::codec::decode;
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_tests::process::MARKER_VARIABLE;
 use lifecycle_tests::{Role, eventually, processes_with_env};
 use rustix::process::Signal;
@@ -237,9 +239,9 @@ fn a_tree_over_its_memory_limit_is_ended_and_the_alert_and_the_log_say_so() {
         .unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(137), "{}", agent.stderr());
     let (_, alert) = alerts.next(SOON).unwrap().unwrap();
-    let alert: lifecycle_core::wire::event::Event = lifecycle_core::wire::codec::decode(&alert).unwrap();
-    assert_eq!(alert.kind, lifecycle_core::wire::event::EventKind::MemoryLimitExceeded);
-    assert_eq!((alert.limit, alert.reason.as_deref()), (Some(64 << 20), Some("hard")));
+    let alert: Event = decode(&alert).unwrap();
+    let Payload::MemoryLimitExceeded { reason, limit, .. } = alert.payload else { panic!("{alert:?}") };
+    assert_eq!((limit, reason.as_deref()), (Some(64 << 20), Some("hard")));
     let events = fleet.role("lifecyclectl").args(["events"]).spawn().unwrap();
     let released = events.wait_for_line(|line| line.contains("hungry"), SOON).unwrap();
     assert!(released.contains("release") && released.contains("reason=memory_limit"), "{released}");

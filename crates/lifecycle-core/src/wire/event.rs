@@ -1,66 +1,259 @@
 //! What is said on `agent:lifecycle` and `system:alerts`.
 //!
 //! An event is a *hint*: it makes somebody look at the keys sooner. Nothing is decided from an event alone
-//! and nothing is lost when one is dropped. That is why one flat record with optional fields is enough, and
-//! why a reader ignores what it does not know.
+//! and nothing is lost when one is dropped. That is why every field may be absent, and why a reader ignores what it does
+//! not know.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::wire::ids::Incarnation;
 use crate::wire::memory::{Grown, MemoryStats};
+use crate::wire::orphan::Orphan;
 use crate::wire::process_fate::ProcessFate;
 use crate::wire::word_enum::word_enum;
 
 /// Version of the event format written by this build.
 pub const EVENT_VERSION: u32 = 1;
 
-word_enum! {
-    /// What happened.
-    EventKind, "kind of event" {
-        /// An agent began a life.
-        AgentRegistered = "agent_registered",
-        /// An agent beat.
-        HeartbeatSent = "heartbeat_sent",
-        /// An agent is in another state, or was given an order.
-        AgentStateChanged = "agent_state_changed",
-        /// A process was seen to end without a clean release.
-        ProcessExited = "process_exited",
-        /// An agent is about to be cleaned up: the last call.
-        CleanupStarted = "cleanup_started",
-        /// Somebody on the agent's host looked at its process.
-        CleanupAcknowledged = "cleanup_acknowledged",
-        /// The agent spoke up in time.
-        CleanupAborted = "cleanup_aborted",
-        /// The agent and all its keys are gone.
-        CleanupCompleted = "cleanup_completed",
-        /// A pass found orphans.
-        OrphansDetected = "orphans_detected",
-        /// An agent released itself cleanly.
-        AgentShutdown = "agent_shutdown",
-        /// An agent learned that its incarnation is over.
-        AgentFenced = "agent_fenced",
-        /// A task was given to an agent.
-        TaskAssigned = "task_assigned",
-        /// An agent finished an attempt at a task.
-        TaskCompleted = "task_completed",
-        /// A task in flight was handed back.
-        TaskRequeued = "task_requeued",
-        /// A sprint began.
-        SprintStarted = "sprint_started",
-        /// A sprint ended, and nothing of it is left.
-        SprintCompleted = "sprint_completed",
-        /// A coordinator was reaped; its children are told to stop.
-        CoordinatorLost = "coordinator_lost",
-        /// Reaping is held.
-        SweepHeld = "sweep_held",
-        /// Reaping goes on.
-        SweepReleased = "sweep_released",
-        /// Memory grew as a leak does (`system:alerts`).
-        MemoryLeakDetected = "memory_leak_detected",
-        /// A budget was exceeded (`system:alerts`).
-        MemoryLimitExceeded = "memory_limit_exceeded",
-        /// A type of a newer version, or of another writer. Never written.
-        Unknown = "unknown",
+/// Makes of one table the kinds of events, which scripts and metrics have their words from, and what each kind says.
+///
+/// Every field may be absent: writers of other versions, and of the plain protocol, say less.
+macro_rules! events {
+    ($(
+        $(#[$doc:meta])+
+        $kind:ident = $word:literal { $( $(#[$attribute:meta])+ $field:ident: $type:ty, )* }
+    )+) => {
+        word_enum! {
+            /// What happened.
+            EventKind, "kind of event" {
+                $( $(#[$doc])+ $kind = $word, )+
+                /// A type of a newer version, or of another writer. Never written.
+                Unknown = "unknown",
+            }
+        }
+
+        /// What an event says beside who it is about.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "type", rename_all_fields = "camelCase")]
+        pub enum Payload {
+            $(
+                $(#[$doc])+
+                #[serde(rename = $word)]
+                $kind { $( $(#[$attribute])+ #[serde(default, skip_serializing_if = "Absent::is_absent")] $field: $type, )* },
+            )+
+            /// A type of a newer version, or of another writer. Never written.
+            #[serde(rename = "unknown", other)]
+            Unknown,
+        }
+
+        impl Payload {
+            /// The kind that this is said in.
+            #[must_use]
+            pub fn kind(&self) -> EventKind {
+                match self {
+                    $( Self::$kind { .. } => EventKind::$kind, )+
+                    Self::Unknown => EventKind::Unknown,
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// An agent began a life.
+    AgentRegistered = "agent_registered" {
+        /// The state it begins in.
+        state: Option<String>,
+        /// The sprint it joined.
+        sprint: Option<String>,
+    }
+    /// An agent beat.
+    HeartbeatSent = "heartbeat_sent" {}
+    /// An agent is in another state, or was given an order.
+    AgentStateChanged = "agent_state_changed" {
+        /// The state, or the order.
+        state: Option<String>,
+        /// Why, where it is an order.
+        reason: Option<String>,
+        /// The sprint whose coordinator is to see to it.
+        sprint: Option<String>,
+    }
+    /// A process was seen to end without a clean release.
+    ProcessExited = "process_exited" {
+        /// Exit status in words, such as `exit 1` or `signal 9`.
+        status: Option<String>,
+        /// [`Reason`](crate::wire::orphan::Reason) for which the life is over.
+        reason: Option<String>,
+    }
+    /// An agent is about to be cleaned up: the last call.
+    CleanupStarted = "cleanup_started" {
+        /// Why.
+        reason: Option<String>,
+    }
+    /// Somebody on the agent's host looked at its process.
+    CleanupAcknowledged = "cleanup_acknowledged" {
+        /// What was proven of the agent's processes. A word that this build does not know says nothing.
+        #[serde(deserialize_with = "known_word")]
+        process: Option<ProcessFate>,
+        /// The processes that it concerns: those that would not go, or may be the agent's.
+        pids: Vec<u32>,
+    }
+    /// The agent spoke up in time.
+    CleanupAborted = "cleanup_aborted" {
+        /// Why it was to be cleaned up.
+        reason: Option<String>,
+    }
+    /// The agent and all its keys are gone.
+    CleanupCompleted = "cleanup_completed" {
+        /// Why.
+        reason: Option<String>,
+        /// What was proven of the agent's processes. A word that this build does not know says nothing.
+        #[serde(deserialize_with = "known_word")]
+        process: Option<ProcessFate>,
+        /// Keys removed.
+        keys_deleted: Option<u64>,
+        /// Tasks handed back.
+        tasks_requeued: Option<u64>,
+    }
+    /// A pass found orphans.
+    OrphansDetected = "orphans_detected" {
+        /// How many.
+        count: Option<u64>,
+        /// The first of them.
+        orphans: Vec<Orphan>,
+    }
+    /// An agent released itself cleanly.
+    AgentShutdown = "agent_shutdown" {
+        /// Why.
+        reason: Option<String>,
+        /// What was proven of the processes that it had started. A word that this build does not know says nothing.
+        #[serde(deserialize_with = "known_word")]
+        process: Option<ProcessFate>,
+        /// Keys removed.
+        keys_deleted: Option<u64>,
+        /// Tasks handed back.
+        tasks_requeued: Option<u64>,
+    }
+    /// An agent learned that its incarnation is over.
+    AgentFenced = "agent_fenced" {}
+    /// A task was given to an agent.
+    TaskAssigned = "task_assigned" {
+        /// The sprint.
+        sprint: Option<String>,
+        /// The task.
+        task_id: Option<String>,
+        /// Which attempt at the task, from 1.
+        attempt: Option<u32>,
+    }
+    /// An agent finished an attempt at a task.
+    TaskCompleted = "task_completed" {
+        /// The sprint.
+        sprint: Option<String>,
+        /// The task.
+        task_id: Option<String>,
+        /// Which attempt at the task, from 1.
+        attempt: Option<u32>,
+        /// How the attempt ended: `completed` or `failed`.
+        outcome: Option<String>,
+        /// The same in the worker's words, such as `exit 1`.
+        status: Option<String>,
+    }
+    /// A task in flight was handed back.
+    TaskRequeued = "task_requeued" {
+        /// The sprint.
+        sprint: Option<String>,
+        /// The task.
+        task_id: Option<String>,
+        /// Which attempt at the task it was, from 1.
+        attempt: Option<u32>,
+        /// Why.
+        reason: Option<String>,
+    }
+    /// A sprint began.
+    SprintStarted = "sprint_started" {
+        /// The sprint.
+        sprint: Option<String>,
+        /// Its epic.
+        epic: Option<String>,
+    }
+    /// A sprint ended, and nothing of it is left.
+    SprintCompleted = "sprint_completed" {
+        /// The sprint.
+        sprint: Option<String>,
+        /// Its epic.
+        epic: Option<String>,
+        /// How it ended.
+        outcome: Option<String>,
+        /// Keys removed.
+        keys_deleted: Option<u64>,
+    }
+    /// A coordinator was reaped; its children are told to stop.
+    CoordinatorLost = "coordinator_lost" {
+        /// How many children it had.
+        count: Option<u64>,
+    }
+    /// Reaping is held.
+    SweepHeld = "sweep_held" {
+        /// Why.
+        reason: Option<String>,
+        /// How many agents it spares.
+        count: Option<u64>,
+        /// Whether it holds all reaping or limits it.
+        state: Option<String>,
+    }
+    /// Reaping goes on.
+    SweepReleased = "sweep_released" {
+        /// Why it was held.
+        reason: Option<String>,
+    }
+    /// Memory grew as a leak does (`system:alerts`): that of the whole fleet, or of the agent it is about.
+    MemoryLeakDetected = "memory_leak_detected" {
+        /// By how many bytes the fleet's memory grew.
+        growth: Option<i64>,
+        /// The same in per cent of what it was.
+        growth_pct: Option<f64>,
+        /// What the fleet's memory is compared with.
+        baseline: Option<MemoryStats>,
+        /// The fleet's memory now, of the same agents.
+        current: Option<MemoryStats>,
+        /// The agents that grew most.
+        agents: Vec<Grown>,
+        /// Which finding it is, of an agent.
+        reason: Option<String>,
+        /// How fast an agent's memory grows.
+        slope_bytes_per_hour: Option<f64>,
+        /// How sure the finding is, 0 to 1.
+        confidence: Option<f64>,
+        /// How far back was looked, in ms.
+        window_ms: Option<u64>,
+        /// When the agent's limit is reached at that pace, in ms of server time.
+        limit_reached_ms: Option<u64>,
+    }
+    /// A budget was exceeded (`system:alerts`).
+    MemoryLimitExceeded = "memory_limit_exceeded" {
+        /// Which limit: `soft` or `hard`.
+        reason: Option<String>,
+        /// Bytes in use.
+        bytes: Option<u64>,
+        /// The limit in bytes.
+        limit: Option<u64>,
+    }
+}
+
+/// What is not written when there is nothing to say.
+trait Absent {
+    fn is_absent(&self) -> bool;
+}
+
+impl<T> Absent for Option<T> {
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl<T> Absent for Vec<T> {
+    fn is_absent(&self) -> bool {
+        self.is_empty()
     }
 }
 
@@ -79,113 +272,46 @@ impl EventKind {
     }
 }
 
-#[allow(clippy::derivable_impls)] // The macro knows of no default.
-impl Default for EventKind {
-    fn default() -> Self {
-        Self::Unknown
-    }
-}
-
-/// One message. Fields that do not apply to a kind are absent.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+/// One message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// Format version, [`EVENT_VERSION`].
-    #[serde(rename = "v")]
+    /// Format version, [`EVENT_VERSION`]; 0 where the writer does not say.
+    #[serde(rename = "v", default)]
     pub version: u32,
-    /// What happened.
-    #[serde(rename = "type", deserialize_with = "known_kind")]
-    pub kind: EventKind,
     /// When, in ms of server time (of the writer's clock for events that no script wrote).
+    #[serde(default)]
     pub timestamp: u64,
     /// The agent it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
     /// Its life.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
-    /// Its state, or the order it was given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    /// Why.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// What was proven of the agent's processes. A word that this build does not know says nothing.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "known_word")]
-    pub process: Option<ProcessFate>,
-    /// The processes that it concerns: those that would not go, or may be the agent's.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub pids: Vec<u32>,
-    /// Exit status in words, such as `exit 1` or `signal 9`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
-    /// The epic.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub epic: Option<String>,
-    /// The sprint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sprint: Option<String>,
-    /// The task.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task_id: Option<String>,
-    /// Which attempt at the task, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<u32>,
-    /// How an attempt ended: `completed` or `failed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
-    /// Keys removed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keys_deleted: Option<u64>,
-    /// Tasks handed back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tasks_requeued: Option<u64>,
-    /// How many agents it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub count: Option<u64>,
-    /// Bytes in use, for alerts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-    /// The limit in bytes, for alerts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u64>,
-    /// By how many bytes the fleet's memory grew, for alerts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub growth: Option<i64>,
-    /// The same in per cent of what it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub growth_pct: Option<f64>,
-    /// What the fleet's memory is compared with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub baseline: Option<MemoryStats>,
-    /// The fleet's memory now, of the same agents.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub current: Option<MemoryStats>,
-    /// The agents that grew most.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub agents: Vec<Grown>,
-    /// How fast an agent's memory grows, for alerts about one agent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slope_bytes_per_hour: Option<f64>,
-    /// How sure a finding is, 0 to 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub confidence: Option<f64>,
-    /// How far back was looked, in ms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window_ms: Option<u64>,
-    /// When the limit is reached at that pace, in ms of server time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit_reached_ms: Option<u64>,
-    /// The orphans of a pass.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub orphans: Vec<crate::wire::orphan::Orphan>,
+    /// What happened, and what there is to say of it.
+    #[serde(flatten)]
+    pub payload: Payload,
 }
 
 impl Event {
-    /// An event of this kind with nothing else said.
+    /// An event about nobody in particular.
     #[must_use]
-    pub fn new(kind: EventKind, timestamp: u64) -> Self {
-        Self { version: EVENT_VERSION, kind, timestamp, ..Self::default() }
+    pub fn new(payload: Payload, timestamp: u64) -> Self {
+        Self { version: EVENT_VERSION, timestamp, agent_id: None, incarnation: None, payload }
+    }
+
+    /// The same about this agent, and this life of it where one is known.
+    #[must_use]
+    pub fn about(mut self, agent: &str, incarnation: Option<Incarnation>) -> Self {
+        self.agent_id = Some(agent.to_owned());
+        self.incarnation = incarnation;
+        self
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        self.payload.kind()
     }
 
     /// Whether it is about this agent.
@@ -193,14 +319,30 @@ impl Event {
     pub fn is_about(&self, agent: &str) -> bool {
         self.agent_id.as_deref() == Some(agent)
     }
+
+    /// Whether it is about a life of an agent that has come to its end.
+    #[must_use]
+    pub fn is_end_of_life(&self) -> bool {
+        matches!(self.payload, Payload::AgentShutdown { .. } | Payload::CleanupCompleted { .. })
+    }
+
+    /// The sprint it is about.
+    #[must_use]
+    pub fn sprint(&self) -> Option<&str> {
+        match &self.payload {
+            Payload::AgentRegistered { sprint, .. }
+            | Payload::AgentStateChanged { sprint, .. }
+            | Payload::TaskAssigned { sprint, .. }
+            | Payload::TaskCompleted { sprint, .. }
+            | Payload::TaskRequeued { sprint, .. }
+            | Payload::SprintStarted { sprint, .. }
+            | Payload::SprintCompleted { sprint, .. } => sprint.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// Writers of other versions may have further words; an event is not lost for one of them.
-fn known_kind<'de, D: Deserializer<'de>>(reader: D) -> Result<EventKind, D::Error> {
-    Ok(String::deserialize(reader)?.parse().unwrap_or(EventKind::Unknown))
-}
-
-/// As [`known_kind`].
 fn known_word<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<ProcessFate>, D::Error> {
     Ok(Option::<String>::deserialize(reader)?.and_then(|word| word.parse().ok()))
 }
@@ -222,32 +364,48 @@ mod tests {
         );
     }
 
+    fn cleaned() -> Payload {
+        Payload::CleanupCompleted {
+            reason: None,
+            process: Some(ProcessFate::Dead),
+            keys_deleted: Some(6),
+            tasks_requeued: None,
+        }
+    }
+
     #[test]
     fn an_event_reads_back_in_both_formats_and_absent_fields_are_not_written() {
-        let mut event = Event::new(EventKind::CleanupCompleted, 1_764_000_000_000);
-        event.agent_id = Some("coder-1".into());
-        event.incarnation = Some(Incarnation(1_764_000_000_000_001));
+        let event = Event::new(cleaned(), 1_764_000_000_000)
+            .about("coder-1", Some(Incarnation(1_764_000_000_000_001)));
         for wire in [Wire::MsgPack, Wire::Json] {
             assert_eq!(decode::<Event>(&wire.encode(&event).unwrap()).unwrap(), event);
         }
         assert_eq!(
             String::from_utf8(Wire::Json.encode(&event).unwrap()).unwrap(),
-            r#"{"v":1,"type":"cleanup_completed","timestamp":1764000000000,"agentId":"coder-1","incarnation":"1764000000000001"}"#
+            r#"{"v":1,"timestamp":1764000000000,"agentId":"coder-1","incarnation":"1764000000000001","type":"cleanup_completed","process":"dead","keysDeleted":6}"#
         );
+        let words = EventKind::written().map(EventKind::as_str);
+        for word in words {
+            let event: Event = decode(format!(r#"{{"type":"{word}"}}"#).as_bytes()).unwrap();
+            assert_eq!(event.kind().as_str(), word, "every kind may say nothing");
+        }
     }
 
     #[test]
     fn the_original_designs_events_and_unknown_types_are_understood() {
         let original = br#"{"type":"heartbeat_sent","agentId":"a","timestamp":1764000000000}"#;
-        assert_eq!(decode::<Event>(original).unwrap().kind, EventKind::HeartbeatSent);
+        assert_eq!(decode::<Event>(original).unwrap().kind(), EventKind::HeartbeatSent);
         let newer = br#"{"v":9,"type":"agent_promoted","agentId":"a","timestamp":1,"novel":{"x":[1]}}"#;
-        assert_eq!(decode::<Event>(newer).unwrap().kind, EventKind::Unknown);
-        let fate = |word: &str| {
-            let text =
-                format!(r#"{{"type":"cleanup_acknowledged","agentId":"a","process":{word},"pids":[7]}}"#);
-            decode::<Event>(text.as_bytes()).unwrap().process
+        assert_eq!(decode::<Event>(newer).unwrap().payload, Payload::Unknown);
+        assert!(decode::<Event>(br#"{"agentId":"a"}"#).is_err(), "says nothing at all");
+        let said = |word: &str| {
+            let text = format!(
+                r#"{{"type":"cleanup_acknowledged","agentId":"a","process":{word},"pids":[7],"new":1}}"#
+            );
+            decode::<Event>(text.as_bytes()).unwrap().payload
         };
-        assert_eq!(fate("\"left\""), Some(ProcessFate::Left));
-        assert_eq!([fate("\"ended\""), fate("null")], [None, None]);
+        let acknowledged = |process| Payload::CleanupAcknowledged { process, pids: vec![7] };
+        assert_eq!(said("\"left\""), acknowledged(Some(ProcessFate::Left)));
+        assert_eq!([said("\"ended\""), said("null")], [acknowledged(None), acknowledged(None)]);
     }
 }

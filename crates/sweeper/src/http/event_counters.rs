@@ -1,7 +1,7 @@
 //! Counts what is heard on the bus. Every sweeper hears everything, so these counters are alike on all of them.
 
 use lifecycle_core::agent::memory_budget::Limit;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, EventKind, Payload};
 use lifecycle_core::wire::metric;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_redis::Hint;
@@ -10,7 +10,7 @@ use lifecycle_redis::Hint;
 pub(crate) fn count(hint: &Hint) {
     match hint {
         Hint::Event(event) | Hint::Alert(event) => {
-            metrics::counter!(metric::BUS_EVENTS, "event" => event.kind.as_str()).increment(1);
+            metrics::counter!(metric::BUS_EVENTS, "event" => event.kind().as_str()).increment(1);
             count_meaning(event);
         }
         Hint::Rubbish { .. } => {
@@ -21,30 +21,29 @@ pub(crate) fn count(hint: &Hint) {
 }
 
 fn count_meaning(event: &Event) {
-    match event.kind {
-        EventKind::HeartbeatSent => metrics::counter!(metric::BEATS).increment(1),
-        EventKind::AgentFenced => metrics::counter!(metric::FENCED_WRITES).increment(1),
-        EventKind::CleanupAcknowledged | EventKind::CleanupCompleted => {
-            if let Some(outcome) = proof(event) {
-                metrics::counter!(metric::PROCESS_PROOFS, "outcome" => outcome.as_str()).increment(1);
-            }
-        }
-        EventKind::MemoryLimitExceeded => {
-            if let Some(limit) = event.reason.as_ref().and_then(|reason| reason.parse::<Limit>().ok()) {
+    match &event.payload {
+        Payload::HeartbeatSent {} => metrics::counter!(metric::BEATS).increment(1),
+        Payload::AgentFenced {} => metrics::counter!(metric::FENCED_WRITES).increment(1),
+        Payload::MemoryLimitExceeded { reason: Some(reason), .. } => {
+            if let Ok(limit) = reason.parse::<Limit>() {
                 metrics::counter!(metric::MEMORY_LIMITS, "limit" => limit.as_str()).increment(1);
             }
         }
-        _ => {}
+        payload => {
+            if let Some(outcome) = proof(payload) {
+                metrics::counter!(metric::PROCESS_PROOFS, "outcome" => outcome.as_str()).increment(1);
+            }
+        }
     }
 }
 
 /// What was found of an agent's processes. Who looked says what was proven; the cleanup itself repeats that, so it counts
 /// only if nobody had looked.
-fn proof(event: &Event) -> Option<ProcessFate> {
+fn proof(payload: &Payload) -> Option<ProcessFate> {
     let is_proven = |process: &ProcessFate| *process != ProcessFate::Unknown;
-    match event.kind {
-        EventKind::CleanupAcknowledged => event.process.filter(is_proven),
-        EventKind::CleanupCompleted => event.process.filter(|process| !is_proven(process)),
+    match payload {
+        Payload::CleanupAcknowledged { process, .. } => process.filter(is_proven),
+        Payload::CleanupCompleted { process, .. } => process.filter(|process| !is_proven(process)),
         _ => None,
     }
 }
@@ -55,16 +54,18 @@ mod tests {
 
     #[test]
     fn a_cleanup_counts_by_who_looked_or_as_unknown_and_never_by_both() {
-        let proof_of = |kind, process| {
-            let mut event = Event::new(kind, 1);
-            event.process = Some(process);
-            proof(&event)
+        let acknowledged =
+            |process| proof(&Payload::CleanupAcknowledged { process: Some(process), pids: Vec::new() });
+        let completed = |process| {
+            let process = Some(process);
+            let (reason, keys_deleted, tasks_requeued) = (None, None, None);
+            proof(&Payload::CleanupCompleted { reason, process, keys_deleted, tasks_requeued })
         };
         for process in [ProcessFate::Dead, ProcessFate::Killed, ProcessFate::Left] {
-            assert_eq!(proof_of(EventKind::CleanupAcknowledged, process), Some(process));
-            assert_eq!(proof_of(EventKind::CleanupCompleted, process), None);
+            assert_eq!(acknowledged(process), Some(process));
+            assert_eq!(completed(process), None);
         }
-        assert_eq!(proof_of(EventKind::CleanupCompleted, ProcessFate::Unknown), Some(ProcessFate::Unknown));
-        assert_eq!(proof_of(EventKind::CleanupAcknowledged, ProcessFate::Unknown), None);
+        assert_eq!(completed(ProcessFate::Unknown), Some(ProcessFate::Unknown));
+        assert_eq!(acknowledged(ProcessFate::Unknown), None);
     }
 }

@@ -7,7 +7,7 @@ use lifecycle_cli::output;
 use lifecycle_core::memory::fleet_growth::{FleetGrowth, FleetHistory, LeakEpisode, LeakTurn};
 use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::settings;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::memory::Grown;
 use lifecycle_core::wire::time::millis;
 use lifecycle_redis::SweeperStore;
@@ -100,13 +100,19 @@ impl FleetGrowthWatch {
 }
 
 fn alert(growth: &FleetGrowth) -> Event {
-    let mut event = Event::new(EventKind::MemoryLeakDetected, growth.current.timestamp);
-    event.growth = Some(growth.bytes());
-    event.growth_pct = growth.percent();
-    event.baseline = Some(growth.baseline);
-    event.current = Some(growth.current);
-    event.agents.clone_from(&growth.grown);
-    event
+    let payload = Payload::MemoryLeakDetected {
+        growth: Some(growth.bytes()),
+        growth_pct: growth.percent(),
+        baseline: Some(growth.baseline),
+        current: Some(growth.current),
+        agents: growth.grown.clone(),
+        reason: None,
+        slope_bytes_per_hour: None,
+        confidence: None,
+        window_ms: None,
+        limit_reached_ms: None,
+    };
+    Event::new(payload, growth.current.timestamp)
 }
 
 fn named(growth: &FleetGrowth) -> String {

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use lifecycle_cli::output;
 use lifecycle_core::memory::leak::{Detector, Finding, KindHistory, LeakVerdict, Trend};
 use lifecycle_core::memory::sample::{MemorySample, RssSample};
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_redis::{SweeperStore, TrendNote};
 
@@ -195,15 +195,19 @@ impl Note {
 }
 
 fn alert(id: &str, incarnation: Option<Incarnation>, verdict: &LeakVerdict, now: u64) -> Event {
-    let mut event = Event::new(EventKind::MemoryLeakDetected, now);
-    event.agent_id = Some(id.to_string());
-    event.incarnation = incarnation;
-    event.reason = Some(verdict.finding.to_string());
-    event.slope_bytes_per_hour = Some(verdict.slope_bytes_per_hour);
-    event.confidence = Some(verdict.confidence);
-    event.window_ms = Some(verdict.window_ms);
-    event.limit_reached_ms = verdict.limit_reached_ms;
-    event
+    let payload = Payload::MemoryLeakDetected {
+        growth: None,
+        growth_pct: None,
+        baseline: None,
+        current: None,
+        agents: Vec::new(),
+        reason: Some(verdict.finding.to_string()),
+        slope_bytes_per_hour: Some(verdict.slope_bytes_per_hour),
+        confidence: Some(verdict.confidence),
+        window_ms: Some(verdict.window_ms),
+        limit_reached_ms: verdict.limit_reached_ms,
+    };
+    Event::new(payload, now).about(id, incarnation)
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A slope of an alert is over 0.
@@ -262,8 +266,11 @@ mod tests {
             (Finding::Leak, [Finding::Leak].as_slice())
         );
         let event = alert("a", Some(Incarnation(1)), &verdict, 7);
-        let slope = event.slope_bytes_per_hour.unwrap();
-        assert!((0.5e9..2e9).contains(&slope) && event.confidence > Some(0.5), "{event:?}");
+        let Payload::MemoryLeakDetected { slope_bytes_per_hour: Some(slope), confidence, .. } = event.payload
+        else {
+            panic!("{event:?}")
+        };
+        assert!((0.5e9..2e9).contains(&slope) && confidence > Some(0.5), "{slope} {confidence:?}");
         leaks.observe_one(&sample("a", 2, 5 * HOUR_MS, 300_000_000));
         assert_eq!(leaks.findings()["leak"], 0, "another life");
         leaks.retain(|_| false);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lifecycle_core::settings;
 use lifecycle_core::text::units;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::metric;
 use lifecycle_redis::{StoreError, SweeperStore};
@@ -133,7 +133,7 @@ impl MemorySampler {
 
     /// Takes in what the bus says of agents that left.
     pub(crate) fn heard(&self, event: &Event) {
-        if !matches!(event.kind, EventKind::AgentShutdown | EventKind::CleanupCompleted) {
+        if !event.is_end_of_life() {
             return;
         }
         let mut left = lock(&self.left);
@@ -177,6 +177,8 @@ async fn store_memory(store: &SweeperStore) -> Result<StoreMemory, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use lifecycle_core::wire::event::Payload;
+
     use super::*;
 
     fn rendered(sampler: &MemorySampler) -> Vec<String> {
@@ -195,9 +197,9 @@ mod tests {
         let sampler = MemorySampler::default();
         lock(&sampler.summary).largest = vec![("coder-1".into(), 9), ("coder-2".into(), 7)];
         lock(&sampler.summary).growth = GrowthStatus { growth: Some(-5), is_leak: true };
-        let mut event = Event::new(EventKind::CleanupCompleted, 1);
-        event.agent_id = Some("coder-1".into());
-        sampler.heard(&event);
+        let (process, keys_deleted, tasks_requeued) = (None, None, None);
+        let left = Payload::AgentShutdown { reason: None, process, keys_deleted, tasks_requeued };
+        sampler.heard(&Event::new(left, 1).about("coder-1", None));
         assert_eq!(
             rendered(&sampler),
             [

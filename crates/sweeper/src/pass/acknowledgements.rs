@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lifecycle_core::wire::event::Event;
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::process_fate::ProcessFate;
 
@@ -30,12 +30,15 @@ impl Acknowledgements {
 
     /// Takes in an answer. Answers that nobody waits for are dropped.
     pub(crate) fn note(&self, event: &Event) {
-        let Some(id) = &event.agent_id else { return };
+        let (Some(id), Payload::CleanupAcknowledged { process, .. }) = (&event.agent_id, &event.payload)
+        else {
+            return;
+        };
         if let Some(answer) = self.lock().get_mut(id)
             && event.incarnation == answer.incarnation
         {
             // Who could not tell takes nothing back from who could.
-            let proven = event.process.filter(|process| *process != ProcessFate::Unknown);
+            let proven = process.filter(|process| *process != ProcessFate::Unknown);
             answer.process = proven.or(answer.process);
         }
     }
@@ -47,16 +50,11 @@ impl Acknowledgements {
 
 #[cfg(test)]
 mod tests {
-    use lifecycle_core::wire::event::EventKind;
-
     use super::*;
 
     fn acknowledged(id: &str, incarnation: u64, process: ProcessFate) -> Event {
-        let mut event = Event::new(EventKind::CleanupAcknowledged, 1);
-        event.agent_id = Some(id.into());
-        event.incarnation = Some(Incarnation(incarnation));
-        event.process = Some(process);
-        event
+        let payload = Payload::CleanupAcknowledged { process: Some(process), pids: Vec::new() };
+        Event::new(payload, 1).about(id, Some(Incarnation(incarnation)))
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use lifecycle_core::sweep::observation::Suspect;
 use lifecycle_core::sweep::store_watch::Contact;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::orphan::{OrphanOutcome, Reason};
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_redis::{Reap, ReapOutcome, StoreError};
@@ -39,13 +39,16 @@ impl Orphan<'_> {
         self.suspect.record.is_none()
     }
 
-    /// The event of this kind about it.
-    fn event(&self, kind: EventKind, now: u64) -> Event {
-        let mut event = Event::new(kind, now);
-        event.agent_id = Some(self.id().to_string());
-        event.incarnation = self.suspect.incarnation();
-        event.reason = Some(self.reason.to_string());
-        event
+    fn event(&self, payload: Payload, now: u64) -> Event {
+        Event::new(payload, now).about(self.id(), self.suspect.incarnation())
+    }
+
+    fn last_call(&self, now: u64) -> Event {
+        self.event(Payload::CleanupStarted { reason: Some(self.reason.to_string()) }, now)
+    }
+
+    fn aborted(&self, now: u64) -> Event {
+        self.event(Payload::CleanupAborted { reason: Some(self.reason.to_string()) }, now)
     }
 }
 
@@ -126,9 +129,7 @@ impl Sweeper {
             }
         }
         let now = tally.now();
-        stream::iter(&locked)
-            .for_each_concurrent(IN_FLIGHT, |orphan| self.say(orphan.event(EventKind::CleanupStarted, now)))
-            .await;
+        stream::iter(&locked).for_each_concurrent(IN_FLIGHT, |orphan| self.say(orphan.last_call(now))).await;
         Ok(locked)
     }
 
@@ -183,7 +184,7 @@ impl Sweeper {
             }
             Ok(ReapOutcome::Refuted) => {
                 self.unlock(&orphan, token).await;
-                self.say(orphan.event(EventKind::CleanupAborted, tally.now())).await;
+                self.say(orphan.aborted(tally.now())).await;
                 tracing::info!(agent = ?named(&suspect.id), "the agent spoke up in time and stays");
                 tally.add(suspect, orphan.reason, OrphanOutcome::Refuted);
             }
@@ -209,7 +210,7 @@ impl Sweeper {
     /// An event is a hint: one that cannot be published changes nothing.
     pub(crate) async fn say(&self, event: Event) {
         if let Err(error) = self.store.publish(&event).await {
-            tracing::debug!(kind = event.kind.as_str(), %error, "an event was not published");
+            tracing::debug!(kind = event.kind().as_str(), %error, "an event was not published");
         }
     }
 }

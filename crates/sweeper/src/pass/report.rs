@@ -7,7 +7,7 @@ use std::time::Duration;
 use lifecycle_cli::output::count;
 use lifecycle_core::sweep::brake::Holding;
 use lifecycle_core::sweep::observation::Suspect;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::MAX_NAME_LEN;
 use lifecycle_core::wire::metric;
 use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome, Reason};
@@ -124,10 +124,8 @@ impl Sweeper {
 }
 
 fn detected(result: &OrphanCleanupResult, now: u64) -> Event {
-    let mut event = Event::new(EventKind::OrphansDetected, now);
-    event.count = Some(result.orphans_detected);
-    event.orphans = result.orphans.iter().take(LISTED).cloned().collect();
-    event
+    let orphans = result.orphans.iter().take(LISTED).cloned().collect();
+    Event::new(Payload::OrphansDetected { count: Some(result.orphans_detected), orphans }, now)
 }
 
 fn log(result: &OrphanCleanupResult) {

@@ -2,7 +2,8 @@
 
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::memory::fleet_growth::LeakTurn;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::codec::decode;
+use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_redis::Life;
@@ -113,7 +114,7 @@ fn two_sweepers_see_a_leak_and_one_alert_tells_of_it_and_of_the_next_one() {
 #[test]
 fn the_latch_lets_one_alert_through_and_opens_by_itself_when_nobody_looks_any_more() {
     let mut site = Site::start();
-    let alert = Event::new(EventKind::MemoryLeakDetected, 1);
+    let alert: Event = decode(br#"{"type":"memory_leak_detected"}"#).unwrap();
     let latch = |site: &Site, turn| {
         let alert = (turn == LeakTurn::Began).then_some(&alert);
         site.runtime.block_on(site.store.sweeper().latch_leak(turn, alert)).unwrap()

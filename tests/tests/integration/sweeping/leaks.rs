@@ -3,7 +3,8 @@
 
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::memory::leak::{Finding, Trend};
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::codec::decode;
+use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::process_fate::ProcessFate;
@@ -143,7 +144,7 @@ fn each_finding_has_a_latch_of_its_own_which_opens_when_it_ends_or_nobody_sees_i
     let mut site = Site::start();
     let (life, _) = register(&mut site, "a");
     let tell = |site: &Site, note| site.runtime.block_on(site.store.sweeper().tell_trend(note)).unwrap();
-    let alert = |finding| (finding, Event::new(EventKind::MemoryLeakDetected, 1));
+    let alert = |finding| (finding, decode(br#"{"type":"memory_leak_detected"}"#).unwrap());
     let (leak, runaway) = (alert(Finding::Leak), alert(Finding::Runaway));
     let leaking = trend(Some(Finding::Leak), 5.0);
     assert!(tell(&site, begins("a", &life, &leaking, &leak)));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lifecycle_core::sweep::observation::Suspect;
 use lifecycle_core::wire::codec::decode;
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, EventKind, Payload};
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_redis::{Fenced, Reap, ReapOutcome};
@@ -93,7 +93,7 @@ fn next(subscription: &mut Subscription, kind: EventKind) -> Event {
     loop {
         let (_, payload) = subscription.next(SOON).unwrap().unwrap_or_else(|| panic!("no {kind:?}"));
         match decode::<Event>(&payload) {
-            Ok(event) if event.kind == kind => return event,
+            Ok(event) if event.kind() == kind => return event,
             _ => {}
         }
     }
@@ -126,16 +126,14 @@ fn what_became_of_the_process_is_in_the_audit_entry_if_somebody_answers() {
     let mut sweep = site.sweep_command().env("LIFECYCLE_SWEEP__GRACE", "2s").spawn().unwrap();
     next(&mut heard, EventKind::CleanupStarted);
     let operator_store = site.store.operator();
-    let answer = operator_store.announce(EventKind::CleanupAcknowledged, |event| {
-        event.agent_id = Some("hung".into());
-        event.incarnation = Some(life.incarnation);
-        event.process = Some(ProcessFate::Killed);
-    });
+    let killed = Payload::CleanupAcknowledged { process: Some(ProcessFate::Killed), pids: Vec::new() };
+    let answer = operator_store.announce("hung", Some(life.incarnation), killed);
     site.runtime.block_on(answer).unwrap();
     assert_eq!(count(&result(&mut sweep), "orphansCleaned"), 1);
     assert_eq!(site.log()[0]["process"], "killed");
     let completed = next(&mut heard, EventKind::CleanupCompleted);
-    assert_eq!(completed.process, Some(ProcessFate::Killed));
+    let Payload::CleanupCompleted { process, .. } = completed.payload else { panic!("{completed:?}") };
+    assert_eq!(process, Some(ProcessFate::Killed));
 }
 
 #[test]
@@ -144,10 +142,13 @@ fn the_original_designs_events_are_published_for_a_plain_agent_too() {
     site.plain("gone", 180_000);
     let mut heard = site.server.client().unwrap().subscribe(&["agent:lifecycle"]).unwrap();
     site.sweep();
-    assert_eq!(next(&mut heard, EventKind::CleanupStarted).reason.as_deref(), Some("stale_heartbeat"));
+    let reason = Some("stale_heartbeat".to_owned());
+    assert_eq!(next(&mut heard, EventKind::CleanupStarted).payload, Payload::CleanupStarted { reason });
     let completed = next(&mut heard, EventKind::CleanupCompleted);
-    assert_eq!((completed.agent_id.as_deref(), completed.keys_deleted), (Some("gone"), Some(1)));
+    assert_eq!(completed.agent_id.as_deref(), Some("gone"));
+    assert!(matches!(completed.payload, Payload::CleanupCompleted { keys_deleted: Some(1), .. }));
     let detected = next(&mut heard, EventKind::OrphansDetected);
-    assert_eq!((detected.count, detected.orphans[0].agent_id.as_str()), (Some(1), "gone"));
+    let Payload::OrphansDetected { count, orphans } = detected.payload else { panic!("{detected:?}") };
+    assert_eq!((count, orphans[0].agent_id.as_str()), (Some(1), "gone"));
     assert_eq!(heard.next(Duration::from_millis(1)).unwrap(), None);
 }

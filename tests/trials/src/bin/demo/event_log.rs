@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use lifecycle_core::wire::event::{Event, EventKind};
+use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::process_fate::ProcessFate;
 
 use crate::demo_plan::DemoPlan;
@@ -73,46 +73,41 @@ impl EventLog {
 
     pub(crate) fn record(&mut self, event: &Event) {
         let agent = event.agent_id.as_deref().unwrap_or_default();
-        let task = event.task_id.as_deref().unwrap_or_default();
-        match event.kind {
-            EventKind::TaskAssigned => self.schedule_kill(agent),
-            EventKind::ProcessExited => {
+        match &event.payload {
+            Payload::TaskAssigned { .. } => self.schedule_kill(agent),
+            Payload::ProcessExited { status, .. } => {
                 let after = self.since_death(agent, |agent| &mut agent.detected);
-                self.say(
-                    "detected",
-                    agent,
-                    &format!("its process ended: {}{after}", text(event.status.as_ref())),
-                );
+                self.say("detected", agent, &format!("its process ended: {}{after}", text(status.as_ref())));
             }
-            EventKind::CleanupCompleted => {
+            Payload::CleanupCompleted { keys_deleted, reason, .. } => {
                 let after = self.since_death(agent, |agent| &mut agent.cleaned);
-                let keys = event.keys_deleted.unwrap_or_default();
-                self.say(
-                    "cleaned",
-                    agent,
-                    &format!("{keys} keys, reason {}{after}", text(event.reason.as_ref())),
-                );
+                let keys = keys_deleted.unwrap_or_default();
+                self.say("cleaned", agent, &format!("{keys} keys, reason {}{after}", text(reason.as_ref())));
             }
-            EventKind::TaskRequeued => {
+            Payload::TaskRequeued { task_id, .. } => {
                 self.requeued += 1;
+                let task = text(task_id.as_ref());
                 self.say("handed on", agent, &format!("{task} goes back to the sprint"));
             }
-            EventKind::AgentRegistered if self.killed_agents.contains_key(agent) => {
+            Payload::AgentRegistered { .. } if self.killed_agents.contains_key(agent) => {
                 self.say("restarted", agent, "a new life of the same id");
             }
-            EventKind::CleanupAcknowledged if self.acknowledge_first(agent) => {
-                let fate = event.process.unwrap_or(ProcessFate::Unknown);
+            Payload::CleanupAcknowledged { process, .. } if self.acknowledge_first(agent) => {
+                let fate = process.unwrap_or(ProcessFate::Unknown);
                 self.say("verified", agent, &format!("process tree: {fate}"));
             }
-            EventKind::TaskCompleted if event.outcome.as_deref() == Some("completed") => {
-                *self.completed.entry(task.to_string()).or_default() += 1;
+            Payload::TaskCompleted { task_id: Some(task), outcome: Some(outcome), .. }
+                if outcome == "completed" =>
+            {
+                *self.completed.entry(task.clone()).or_default() += 1;
             }
-            EventKind::SprintStarted
-            | EventKind::SprintCompleted
-            | EventKind::SweepHeld
-            | EventKind::CoordinatorLost => {
-                self.say(event.kind.as_str(), text(event.sprint.as_ref()), text(event.reason.as_ref()));
+            Payload::SprintStarted { .. } | Payload::SprintCompleted { .. } => {
+                self.say(event.kind().as_str(), event.sprint().unwrap_or_default(), "");
             }
+            Payload::SweepHeld { reason, .. } => {
+                self.say(event.kind().as_str(), "", text(reason.as_ref()));
+            }
+            Payload::CoordinatorLost { .. } => self.say(event.kind().as_str(), agent, ""),
             _ => {}
         }
     }

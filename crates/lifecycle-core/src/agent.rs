@@ -1,4 +1,4 @@
-//! One agent: whether it lives, how it stops, what it may use.
+//! Rules about one agent: whether it lives, how it stops, how much memory it may use.
 
 pub mod lifeline;
 pub mod liveness;

@@ -1,4 +1,4 @@
-//! Where memory is going: of the fleet, and of each agent.
+//! How memory develops: the fleet's as a whole, and each agent's.
 
 pub mod fleet_growth;
 pub mod leak;

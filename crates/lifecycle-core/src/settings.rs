@@ -3,9 +3,9 @@
 //! A setting is written once, here: its name, type and default, and in the first paragraph of its documentation what
 //! `--help` and README say of it; `table.rs` makes them.
 //!
-//! This module knows values only. Where they come from (file, environment, flags) is the business of
-//! the command lines; [`Settings::contradictions`] reports all mistakes at once, by setting name, so that
-//! the loader can add the source of each.
+//! This module knows values only. The command lines know where a value comes from (file, environment, flags).
+//! [`Settings::contradictions`] reports all mistakes at once by setting name, so that the loader can add the source of
+//! each.
 
 mod shown;
 mod table;

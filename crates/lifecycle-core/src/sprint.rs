@@ -1,4 +1,4 @@
-//! An epic, its sprints and their tasks: what is planned, and what comes next.
+//! An epic, its sprints and their tasks: the plan as a person writes it, and what comes next.
 
 pub mod decide;
 pub mod epic;

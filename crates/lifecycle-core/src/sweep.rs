@@ -1,4 +1,4 @@
-//! A pass: observe → plan → announce → reap → report. Here is what is observed, and the plan.
+//! The pure part of a pass (observe → triage → plan → announce → reap → report): what is observed, and what is decided.
 
 pub mod brake;
 pub mod observation;

@@ -1,4 +1,5 @@
-//! What is written and read: the ground that everything else stands on, and that imports nothing of it.
+//! Everything that is written to the store or read from it. The rest of the crate builds on these modules; they import
+//! none of it.
 
 pub mod audit;
 pub mod codec;

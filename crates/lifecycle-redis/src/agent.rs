@@ -1,4 +1,4 @@
-//! An agent, for itself: its life and its tasks. Each write is fenced by its incarnation.
+//! The handle of one life of an agent: beats, tasks, release. Each write is fenced by its incarnation.
 
 pub(crate) mod life;
 mod newcomer;
@@ -15,20 +15,13 @@ use crate::removal::Removed;
 use crate::roles::AgentStore;
 
 impl AgentStore {
-    /// Every task in flight on the agent, in the order of their names.
+    /// A clean end: removes the life with everything it owns, and hands its tasks back at the cost of
+    /// [`StopCause::cost`]. `process` is what was proven of the processes it had started. `None` if another process has
+    /// removed the life or is removing it.
     ///
     /// # Errors
-    /// As the store says.
-    pub async fn assignments(&self) -> Result<Vec<Assignment>, StoreError> {
-        self.store.assignments(&self.life.id).await
-    }
-
-    /// A clean end: removes the life with everything it owns and hands its tasks back, at the cost of
-    /// [`StopCause::cost`]; `process` is what was proven of what it had started. `None` if somebody else has removed it
-    /// or is at it.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store cannot answer. Calling it again goes on where it stopped.
+    /// [`StoreError`] when the store does not answer or refuses. Half of it may be done; calling it again goes on from
+    /// there.
     pub async fn release(
         &self,
         cause: StopCause,
@@ -37,19 +30,19 @@ impl AgentStore {
         self.store.release(&self.life, cause, process).await
     }
 
-    /// Gives itself an order, where everybody sees it.
+    /// Gives the agent an order itself, where everybody sees it. `false` if its life is not there any more.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn order_itself(&self, order: Order, why: StopCause) -> Result<bool, StoreError> {
         let life = &self.life;
         self.store.order(life.id.as_str(), Some(life.incarnation), order, why).await
     }
 
-    /// Says something about itself. Nobody may be listening, which is fine.
+    /// Publishes an event about the agent. It is lost if nobody listens, which does no harm.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn announce(&self, payload: Payload) -> Result<(), StoreError> {
         self.store.announce(self.life.id.as_str(), Some(self.life.incarnation), payload).await
     }

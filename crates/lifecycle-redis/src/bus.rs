@@ -1,9 +1,9 @@
 //! The event bus, as a stream of hints.
 //!
-//! Pub/sub forgets: messages are lost while a subscriber is away, and a subscriber can die without an error. So
-//! the stream has a third thing to say besides *event* and *rubbish*: [`Hint::Resync`], look at the keys, you may
-//! have missed something. It is said after every (re)connect, when messages came faster than they were read, and
-//! when the watchdog (a message to ourselves from time to time) did not come back.
+//! Pub/sub forgets: messages are lost while a subscriber is away, and a subscriber can die without an error. So the
+//! stream has a third kind of item besides *event* and *rubbish*: [`Hint::Resync`], something may have been missed, so
+//! look at the keys. It is given after every (re)connect, when messages came faster than they were read, and when the
+//! watchdog (a message to ourselves from time to time) did not come back.
 
 mod listening;
 
@@ -26,14 +26,15 @@ use crate::store::Store;
 
 pub use listening::Listening;
 
-/// Time between two messages of an observer to itself, and between two of anybody when the first did not come back.
+/// Time between two messages of an observer to itself. An agent's subscription waits as long after one that did not
+/// come back.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// When one is on its way for longer than this, the subscription is taken for dead.
+/// A subscription is taken for dead when a message to ourselves has been on its way for this long.
 const PING_TIMEOUT: Duration = Duration::from_secs(7);
-/// Hints waiting to be read; what comes on top of them becomes one `Resync`.
+/// Most hints that wait to be read. Those beyond become a single `Resync`.
 const BACKLOG: usize = 1024;
 
-/// Something that may be worth a look.
+/// One item of the stream: something that may be worth a look at the keys.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Hint {
     /// An event on `agent:lifecycle`.
@@ -46,7 +47,7 @@ pub enum Hint {
     Rubbish {
         /// The channel it came on.
         channel: String,
-        /// What is wrong with it.
+        /// What is wrong with it, for people.
         problem: String,
     },
 }
@@ -54,9 +55,9 @@ pub enum Hint {
 word_enum! {
     /// Why something may have been missed.
     Missed, "reason to look again" {
-        /// The subscription has just begun (again).
+        /// The subscription has just begun, for the first time or again.
         Subscribed = "subscribed",
-        /// The connection was away.
+        /// The connection was lost and is back.
         Reconnected = "reconnected",
         /// Events came faster than they were read.
         Overrun = "overrun",
@@ -66,7 +67,7 @@ word_enum! {
 }
 
 impl Missed {
-    /// For people.
+    /// The reason in words, for people.
     #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {
@@ -77,7 +78,7 @@ impl Missed {
     }
 }
 
-/// A subscription. Ends when it is dropped.
+/// A subscription to events. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Bus {
     hints: mpsc::Receiver<Hint>,
@@ -86,13 +87,13 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Tells, from anywhere, whether this subscription works.
+    /// A handle that tells, from any task, whether this subscription works.
     #[must_use]
     pub fn listening(&self) -> Listening {
         self.listening.clone()
     }
 
-    /// The next hint. Never ends by itself; waits while there is nothing to say.
+    /// Waits for the next hint. Never ends by itself.
     pub async fn next(&mut self) -> Hint {
         match self.hints.recv().await {
             Some(hint) => hint,
@@ -108,7 +109,8 @@ impl Drop for Bus {
 }
 
 impl Store {
-    /// Subscribes to the lifecycle and alert channels, for as long as the [`Bus`] lives, over every reconnect.
+    /// Subscribes to the lifecycle and alert channels. The subscription lives as long as the [`Bus`], across
+    /// reconnects.
     ///
     /// # Errors
     /// [`StoreError::Configuration`] when no subscriber can be built.
@@ -116,8 +118,8 @@ impl Store {
         self.subscribe_to(&[LIFECYCLE_CHANNEL, ALERT_CHANNEL], PING_INTERVAL)
     }
 
-    /// Subscribes to what is said to one agent, and to nothing else: what others do costs it nothing. What it hears only
-    /// spares it waiting for its next beat, so it looks whether it still hears no more often than it beats.
+    /// Subscribes to what is said to one agent only, so that other agents' events cost it nothing. A missed event only
+    /// delays this agent until its next beat. So it checks whether it still hears no more often than it beats.
     ///
     /// # Errors
     /// As [`Store::subscribe`].
@@ -165,18 +167,18 @@ impl Outbox {
 struct Listener {
     subscriber: SubscriberClient,
     channels: Vec<String>,
-    /// Whether it was subscribed once: from then on fred does it again at every reconnect.
+    /// Whether the subscription was made once. From then on fred repeats it at every reconnect.
     subscribed: bool,
     listening: Listening,
     publisher: fred::clients::Client,
     echo: String,
     /// Time between two messages to ourselves.
     rhythm: Duration,
-    /// When the last of them was sent.
+    /// When the last message to ourselves was sent.
     pinged: Option<Instant>,
-    /// When the first of them was sent that none has come back for.
+    /// When the oldest message to ourselves was sent that has not come back.
     unanswered: Option<Instant>,
-    /// Our messages to ourselves say how long after this they were sent, in µs.
+    /// Our messages to ourselves carry the time since this moment, in µs.
     begun: Instant,
     hints: Outbox,
 }
@@ -189,7 +191,7 @@ impl Listener {
         let _resubscriber = AbortOnDrop(self.subscriber.manage_subscriptions());
         self.subscribe().await;
         if self.subscribed {
-            // The connection just made is no reconnect.
+            // The connection that was just made is no reconnect.
             while reconnects.try_recv().is_ok() {}
         }
         let mut next_look = Instant::now();
@@ -218,8 +220,8 @@ impl Listener {
         }
     }
 
-    /// Sends the next message to ourselves when it is time, and asks again soon when one did not come back: the very first
-    /// can reach the server before the subscription does. Returns when to look next.
+    /// Sends the next message to ourselves when it is due, and another one soon after if it did not come back: the very
+    /// first can reach the server before the subscription does. Returns when to call again.
     async fn keep_proving(&mut self) -> Instant {
         if self.unanswered.is_some_and(|sent| sent.elapsed() > PING_TIMEOUT) {
             self.unanswered = None;
@@ -254,7 +256,7 @@ impl Listener {
     }
 
     fn ping(&mut self) {
-        // On a task of its own: a store that does not answer must not stop the listening.
+        // It runs on its own task: a store that does not answer must not stop the listening.
         let (publisher, echo) = (self.publisher.clone(), self.echo.clone());
         let stamp = self.begun.elapsed().as_micros().to_string();
         let now = Instant::now();
@@ -266,7 +268,7 @@ impl Listener {
         });
     }
 
-    /// How long our message was on its way, by the stamp in it.
+    /// How long our own message was on its way, by the time stamp in it.
     fn on_its_way(&self, message: &Message) -> Option<Duration> {
         let sent = Duration::from_micros(message.value.as_str()?.parse().ok()?);
         Some(self.begun.elapsed().saturating_sub(sent))

@@ -1,4 +1,4 @@
-//! A coordinator, for its sprints.
+//! The handle of one life of a coordinator: its sprints and their agents.
 
 mod agents;
 pub(crate) mod sprints;
@@ -18,26 +18,10 @@ use crate::removal::{Reap, ReapOutcome};
 use crate::roles::CoordinatorStore;
 
 impl CoordinatorStore {
-    /// The sprint's own record; empty when it has not started, is over, or was lost.
+    /// Gives an order to this life of an agent. `false` if that life is not there.
     ///
     /// # Errors
-    /// As the store says.
-    pub async fn sprint_state(&self, sprint: &SprintId) -> Result<HashMap<String, String>, StoreError> {
-        self.store.sprint_state(sprint).await
-    }
-
-    /// The registrations of these agents, in the same order; `None` where there is none of ours.
-    ///
-    /// # Errors
-    /// As the store says.
-    pub async fn records(&self, ids: &[&AgentId]) -> Result<Vec<Option<AgentRecord>>, StoreError> {
-        self.store.records(ids).await
-    }
-
-    /// Gives an order to this life of an agent. `false` if it is not there.
-    ///
-    /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn order(
         &self,
         id: &str,
@@ -48,10 +32,11 @@ impl CoordinatorStore {
         self.store.order(id, Some(life), order, why).await
     }
 
-    /// Removes a life whose end is proven or whose lease is over; the script looks for itself. One that lives stays.
+    /// Removes a life whose end is proven or whose lease is over, which the script checks itself. A living agent stays.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses. Half of it may be done; the next call goes on from
+    /// there.
     pub async fn reap_over(
         &self,
         id: &str,
@@ -63,10 +48,11 @@ impl CoordinatorStore {
         self.store.reap(&reap).await
     }
 
-    /// Says something about an agent, and a life of it where one is known. Nobody may be listening, which is fine.
+    /// Publishes an event about an agent, and a life of it where one is known. It is lost if nobody listens, which does no
+    /// harm.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn announce(
         &self,
         id: &str,

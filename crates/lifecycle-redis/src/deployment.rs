@@ -1,7 +1,8 @@
 //! What kind of store this is: one that takes writes for every key, or one that does not.
 //!
-//! A cluster's node holds a part of the keys, and a replica what its primary had: to a reader both look like a store with
-//! little in it. "No agents" from them would be a lie, so who reads asks first; who writes learns of it from a refusal.
+//! A cluster's node holds a part of the keys, and a replica what its primary had. To a reader both look like a store
+//! with little in it, and "no agents" read from them would be wrong. So a reader asks first. A writer learns of it from
+//! a refusal.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::fmt;
 /// A kind of store that is not supported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deployment {
-    /// It follows a primary and takes no writes.
+    /// It follows a primary, and takes no writes.
     Replica {
         /// `host:port` of its primary.
         of: String,
@@ -30,7 +31,7 @@ impl Deployment {
         (field("role") == "slave").then(|| Self::Replica { of: of() })
     }
 
-    /// Whether it may become a supported one without anybody changing the settings.
+    /// Whether it may become a supported one without a change of settings: a replica can be promoted.
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {

@@ -1,6 +1,6 @@
-//! What is behind a refusal: the server names neither the key of another type nor the kind of store it is.
+//! Finds the cause of a refusal: the server names neither the key of another type nor what kind of store it is.
 //!
-//! Asked only once something was refused, so that nothing costs a round trip while all is well.
+//! It asks only after a refusal, so it costs no round trip while all is well.
 
 use fred::interfaces::KeysInterface;
 use lifecycle_core::wire::keys::KeyType;
@@ -11,12 +11,12 @@ use crate::refusal::Refusal;
 use crate::store::Store;
 
 impl Store {
-    /// The error of a command or script on these keys, with what is behind it as far as that can be found out.
+    /// The error of a command or script on these keys, with its cause as far as that can be found out.
     pub(crate) async fn diagnose(&self, error: fred::error::Error, keys: &[String]) -> StoreError {
         let error = StoreError::from(error);
         let found = match error.refusal() {
             Some(Refusal::WrongType) => self.mistyped(keys).await,
-            // A cluster's node closes the connection of who asks for slots that nobody serves.
+            // A node of a cluster closes the connection when it is asked for slots that no node serves.
             Some(Refusal::ReadOnly | Refusal::NotHere | Refusal::ClusterDown | Refusal::PrimaryDown) => {
                 match self.check_deployment().await {
                     Err(unsupported @ StoreError::Unsupported { .. }) => Some(unsupported),
@@ -28,7 +28,7 @@ impl Store {
         found.unwrap_or(error)
     }
 
-    /// The reply to a command on one key, which is named where it holds another type.
+    /// The reply to a command on one key. If the key holds another type, the error names it.
     pub(crate) async fn of_key<T>(
         &self,
         key: &str,
@@ -40,11 +40,11 @@ impl Store {
         }
     }
 
-    /// Asks whether the store is of a supported kind: for commands that read, which nothing would refuse. A store that
-    /// does not let this user ask is taken for one.
+    /// Asks whether the store is of a supported kind. Commands that only read need this, because nothing refuses them.
+    /// A store that does not allow this user to ask counts as supported.
     ///
     /// # Errors
-    /// [`StoreError::Unsupported`] when it is not; else as the store says.
+    /// [`StoreError::Unsupported`] when it is not; another [`StoreError`] when the store does not answer.
     pub async fn check_deployment(&self) -> Result<(), StoreError> {
         let asked = tokio::try_join!(self.server_info("replication"), self.server_info("cluster"));
         let (mut info, cluster) = match asked {
@@ -66,7 +66,7 @@ impl Store {
     async fn mistyped(&self, keys: &[String]) -> Option<StoreError> {
         for key in keys {
             let Some(wanted) = self.keys().holds(key) else { continue };
-            // Whatever goes wrong here, the caller still has the refusal itself.
+            // Errors of this look are ignored: the caller still has the refusal itself.
             let holds: String = self.client.r#type(key.as_str()).await.ok()?;
             if let Ok(holds) = holds.parse::<KeyType>()
                 && holds != wanted

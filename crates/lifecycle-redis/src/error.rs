@@ -1,4 +1,4 @@
-//! What can go wrong between us and the store, and what it means for the caller.
+//! The errors of operations on the store, and what each means for the caller.
 
 use lifecycle_core::wire::codec::Malformed;
 use lifecycle_core::wire::keys::KeyType;
@@ -6,7 +6,7 @@ use lifecycle_core::wire::keys::KeyType;
 use crate::deployment::Deployment;
 use crate::refusal::{Refusal, said};
 
-/// Why an operation on the store did not happen, or is not known to have happened.
+/// Why an operation on the store did not happen, or may not have happened.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The settings cannot describe a connection. Nothing was tried.
@@ -14,7 +14,7 @@ pub enum StoreError {
     Configuration {
         /// The URL, without its password.
         url: String,
-        /// What is wrong with it.
+        /// What is wrong with the settings.
         problem: String,
     },
     /// No server answered within the start-up time. Nothing was written.
@@ -24,27 +24,27 @@ pub enum StoreError {
     Unreachable {
         /// The URL, without its password.
         url: String,
-        /// How long was tried.
+        /// How long it was tried, in seconds.
         seconds: u64,
-        /// What the last attempt said.
+        /// The error of the last attempt.
         detail: String,
     },
-    /// The connection broke or timed out. Whether the command ran is not known; every write is fenced, so trying
+    /// The connection broke or timed out. It is not known whether the command ran. Every write is fenced, so trying
     /// again is safe.
     #[error("the store did not answer: {0}")]
     Unavailable(String),
-    /// What answered could not prove to be the store, or wants a proof of us. Nothing was sent to it.
+    /// The server could not prove to be the store, or wants a proof of us. Nothing was sent to it.
     #[error("no encrypted connection to the store: {0}; nothing was sent")]
     Untrusted(String),
     /// The store understood and refused. Nothing was written by this command.
     #[error("the store refused: {said}{}", refusal.advice().map(|advice| format!("; {advice}")).unwrap_or_default())]
     Refused {
-        /// Why.
+        /// Why it refused.
         refusal: Refusal,
         /// The server's own words.
         said: String,
     },
-    /// A key holds another type than the product keeps under its name, so somebody else put it there.
+    /// A key holds another type than the product keeps under its name. Somebody else put it there.
     #[error(
         "{key} holds {}, not {}: rename or delete it (redis-cli RENAME {key} {key}.old)",
         holds.in_words(), wanted.in_words()
@@ -62,19 +62,19 @@ pub enum StoreError {
     Unsupported {
         /// The URL, without its password.
         url: String,
-        /// What it is.
+        /// What kind of store it is.
         deployment: Deployment,
     },
-    /// What was asked for makes no sense. The store was not asked.
+    /// The request makes no sense. The store was not asked.
     #[error("{0}")]
     Invalid(String),
-    /// A reply, or something read from the store, is not what this product writes.
+    /// A reply, or a value read from the store, is not what this product writes.
     #[error("the store holds or said something unexpected: {0}")]
     Unexpected(String),
 }
 
 impl StoreError {
-    /// Whether the same call may succeed a little later without anybody doing anything.
+    /// Whether the same call may succeed later without anybody's help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -106,7 +106,7 @@ pub(crate) fn is_wrong_type(error: &fred::error::Error) -> bool {
 }
 
 impl StoreError {
-    /// Whether a key holds another type than it should. Waiting does not make that better.
+    /// Whether a key holds another type than it should. Waiting does not change that.
     #[must_use]
     pub fn is_wrong_type(&self) -> bool {
         matches!(self, Self::WrongType { .. }) || self.refusal() == Some(Refusal::WrongType)
@@ -121,7 +121,8 @@ impl From<fred::error::Error> for StoreError {
         }
         let refusal = Refusal::of(error.details());
         match error.kind() {
-            // The client has kinds of its own for some replies, and makes others an I/O error by closing the connection.
+            // The client has its own kinds for some replies, and turns others into an I/O error by closing the
+            // connection.
             _ if refusal != Refusal::Other => Self::Refused { refusal, said: said(error.details()).into() },
             ErrorKind::IO
             | ErrorKind::Timeout
@@ -134,7 +135,7 @@ impl From<fred::error::Error> for StoreError {
     }
 }
 
-/// The client passes the debug text of an I/O error on; people want the message in it.
+/// The client passes on the debug text of an I/O error; people need the message inside.
 pub(crate) fn in_words(details: &str) -> String {
     let quoted = ["message: \"", "error: \""].iter().find_map(|name| {
         let (_, rest) = details.split_once(name)?;
@@ -143,14 +144,14 @@ pub(crate) fn in_words(details: &str) -> String {
     quoted.unwrap_or_else(|| details.trim_end_matches('.').to_string())
 }
 
-/// What is wrong with the TLS connection, if that is what is wrong. The client passes on nothing but the debug text of
-/// rustls's errors.
+/// What is wrong with the TLS connection, if that is the cause. The client passes on only the debug text of rustls's
+/// errors.
 fn untrusted(details: &str) -> Option<String> {
     const STRANGER: &str =
         "is signed by nobody we trust: set redis.tls.ca to the store's certificate authority";
     const CERTIFICATE: [(&str, &str); 7] = [
         ("UnknownIssuer", STRANGER),
-        // By another authority of the same name.
+        // Signed by another authority of the same name.
         ("BadSignature", STRANGER),
         ("CaUsedAsEndEntity", "is an authority's own: give the store one that is signed by it"),
         ("NotValidForName", "is for another name: redis.url must have a name that it is made out to"),

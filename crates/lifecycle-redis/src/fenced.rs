@@ -1,25 +1,25 @@
-//! Writes of one life, and whether they took place.
+//! The writes of one life, and whether they were done.
 
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 
 use crate::error::StoreError;
 use crate::reply::Reply;
 
-/// One life of an agent: what every write of it carries.
+/// One life of an agent: every write of the agent carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Life {
-    /// The agent.
+    /// The agent's id.
     pub id: AgentId,
-    /// Which life.
+    /// The number of the life.
     pub incarnation: Incarnation,
-    /// The store's generation when it registered.
+    /// The generation marker that the store had when the life registered.
     pub generation: String,
 }
 
-/// Whether a fenced write took place.
+/// Whether a fenced write was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fenced<T> {
-    /// It did.
+    /// It was done.
     Ok(T),
     /// This life was reaped or replaced: stop at once. Nothing was written.
     Fenced,

@@ -1,4 +1,4 @@
-//! Whoever sees processes on this host, and says what became of them.
+//! The handle of a process that watches other processes of this host, and reports what became of them.
 
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::process_fate::Fate;
@@ -7,11 +7,11 @@ use crate::error::StoreError;
 use crate::roles::HostStore;
 
 impl HostStore<'_> {
-    /// Says that the agent's process was seen to end without a clean release: its lease ends now. `false` if that
-    /// life is not there any more.
+    /// Reports that the agent's process ended without a clean release. Its lease ends now. `false` if that life is not
+    /// there any more.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn process_exited(
         &self,
         id: &str,
@@ -21,10 +21,10 @@ impl HostStore<'_> {
         self.store.process_exited(id, incarnation, status, self.by).await
     }
 
-    /// Says what was proven of the agent's processes, and writes it into the audit log.
+    /// Reports what was proven of the agent's processes, in an event and in the audit log.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn acknowledge(
         &self,
         id: &str,

@@ -1,8 +1,9 @@
 //! The only place that issues a Redis command.
 //!
-//! [`Store`] is the connection: it connects, listens and reads. Whoever writes says as what, and gets a handle that does
-//! what its role may do. Whatever two processes can race for is one Lua script under `src/scripts/`, atomic, and fenced
-//! by the writer's incarnation where one life writes. [`Bus`] is the event channel, as a stream of hints.
+//! [`Store`] is the connection: it connects, listens and reads. A writer asks it for the handle of its role, which
+//! offers only what that role may do. Each write that two processes can race for is one Lua script under
+//! `src/scripts/`: atomic, and fenced by the writer's incarnation where one life writes. [`Bus`] is the event channel,
+//! as a stream of hints.
 //!
 //! ```text
 //!   agent/        register · beat · own · tasks · release      Newcomer, AgentStore

@@ -1,4 +1,4 @@
-//! What others do to an agent: give it an order, say that its process ended, say something about it.
+//! Writes about an agent by others: orders, evidence of its end, events.
 
 use crate::scripts::Acknowledge;
 use crate::scripts::Evidence;
@@ -17,11 +17,8 @@ use crate::reply::{Reply, number};
 use crate::store::Store;
 
 impl Store {
-    /// Gives an order, delivered in the reply to the agent's next beat (which the event makes come at once).
+    /// Gives an order. The agent learns of it in the reply to its next beat, which the event makes come at once.
     /// `false` if that life is not there.
-    ///
-    /// # Errors
-    /// As the store says.
     pub(crate) async fn order(
         &self,
         id: &str,
@@ -42,11 +39,8 @@ impl Store {
         Ok(reply.word() == "ok")
     }
 
-    /// Says that the agent's process was seen to end without a clean release: its lease ends now. `false` if that
-    /// life is not there any more.
-    ///
-    /// # Errors
-    /// As the store says.
+    /// Reports that the agent's process ended without a clean release. Its lease ends now. `false` if that life is not
+    /// there any more.
     pub(crate) async fn process_exited(
         &self,
         id: &str,
@@ -66,10 +60,7 @@ impl Store {
         Ok(reply.word() == "ok")
     }
 
-    /// Says what was proven of the agent's processes on its own host, and writes it into the audit log.
-    ///
-    /// # Errors
-    /// As the store says.
+    /// Reports what was proven of the agent's processes on its own host, in an event and in the audit log.
     pub(crate) async fn acknowledge(
         &self,
         id: &str,
@@ -90,10 +81,7 @@ impl Store {
         self.run(Acknowledge { log: self.keys().log() }, args).await.map(drop)
     }
 
-    /// Publishes an event about an agent, and a life of it where one is known. Nobody may be listening, which is fine.
-    ///
-    /// # Errors
-    /// As the store says.
+    /// Publishes an event about an agent, and a life of it where one is known. It is lost if nobody listens.
     pub(crate) async fn announce(
         &self,
         id: &str,
@@ -104,10 +92,7 @@ impl Store {
         self.publish(&Event::new(payload, now).about(id, life)).await
     }
 
-    /// Publishes an event as it is: to everybody who observes, and to the agent it is addressed to.
-    ///
-    /// # Errors
-    /// As the store says.
+    /// Publishes an event as it is: to all observers, and to the agent it is addressed to.
     pub(crate) async fn publish(&self, event: &Event) -> Result<(), StoreError> {
         let channel = match event.payload {
             Payload::MemoryLeakDetected { .. } | Payload::MemoryLimitExceeded { .. } => ALERT_CHANNEL,
@@ -128,7 +113,7 @@ impl Store {
     /// Server time in ms.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn server_time(&self) -> Result<u64, StoreError> {
         let value: fred::types::Value =
             self.client.custom(fred::cmd!("TIME"), Vec::<fred::types::Value>::new()).await?;

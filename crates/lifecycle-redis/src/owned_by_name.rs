@@ -1,5 +1,5 @@
-//! What leads to an agent in the store where its own word for it is gone: another type stands under the name of its record,
-//! or of its list of keys.
+//! Finds by name what belongs to an agent whose record or list of keys is unreadable, because another type stands under
+//! its name.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -14,8 +14,8 @@ use crate::reply::{number, text};
 use crate::store::Store;
 
 impl Store {
-    /// What an agent with an unreadable list of keys owns: its tasks, and the records of sprints that it coordinates. Takes
-    /// one SCAN of the whole keyspace.
+    /// What an agent with an unreadable list of keys owns: its tasks, and the records of sprints that it coordinates.
+    /// Takes one SCAN of the whole keyspace.
     pub(crate) async fn owned_by_name(&self, id: &str) -> Result<Vec<String>, StoreError> {
         let (mut owned, mut sprints) = (HashSet::new(), BTreeSet::new());
         let schema = self.keys();
@@ -55,7 +55,8 @@ impl Store {
         Ok(owned.into_iter().chain(epic).collect())
     }
 
-    /// Those of these agents whose record was written over with another type: they were registered, and are on lists.
+    /// Those of these agents whose record was overwritten with another type: they were registered, so other keys list
+    /// them.
     pub(crate) async fn without_readable_record<'a>(
         &self,
         ids: impl Iterator<Item = &'a str>,
@@ -78,7 +79,7 @@ impl Store {
         Ok(without)
     }
 
-    /// Which of these sets have which of these agents as members.
+    /// Which of these sets list which of these agents.
     pub(crate) async fn lists_of(
         &self,
         ids: &[&str],
@@ -100,7 +101,7 @@ impl Store {
     }
 }
 
-/// Whether a key is a set in which agents are listed by somebody else: a sprint's, or a parent's.
+/// Whether a key is a set in which another owner lists agents: a sprint or a parent.
 pub(crate) fn is_list_of_agents(schema: &KeySchema, key: &str) -> bool {
     match schema.parse(key) {
         Some(KeyOwner::Agent(parent)) => key == schema.children(parent),

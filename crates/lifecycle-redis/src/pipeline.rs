@@ -4,12 +4,13 @@ use fred::types::Value;
 
 use crate::error::{StoreError, is_wrong_type};
 
-/// How many script calls are on their way at once.
+/// How many script calls may be under way at once.
 pub(crate) const IN_FLIGHT: usize = 256;
 /// How many agents are asked for in one pipeline.
 pub(crate) const PIPELINED: usize = 500;
 
-/// A pipeline that was not answered as a whole says so in a single error, which must not pass for few answers.
+/// All replies of a pipeline. A pipeline that failed as a whole gives a single error, which must not pass for a
+/// short list of replies.
 pub(crate) fn all(
     replies: Vec<Result<Value, fred::error::Error>>,
     expected: usize,
@@ -24,7 +25,7 @@ pub(crate) fn all(
     })
 }
 
-/// A pipelined answer: `None` where the key holds another type.
+/// One reply of a pipeline; `None` where the key holds another type.
 pub(crate) fn value(reply: &Result<Value, fred::error::Error>) -> Result<Option<Value>, StoreError> {
     match reply {
         Ok(value) => Ok(Some(value.clone())),
@@ -33,7 +34,7 @@ pub(crate) fn value(reply: &Result<Value, fred::error::Error>) -> Result<Option<
     }
 }
 
-/// RESP3 would give pairs; a flat list serves both.
+/// Flattens a list of pairs: RESP3 has pairs where RESP2 has a flat list.
 pub(crate) fn flat(value: Value) -> Value {
     Value::Array(
         value

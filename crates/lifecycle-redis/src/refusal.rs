@@ -1,7 +1,8 @@
-//! Why a server refuses a command: read once, from the code its reply begins with, and an enum from there on.
+//! Why a server refuses a command. It is read once, from the code at the beginning of the reply, and is an enum from
+//! there on.
 //!
-//! What matters to a caller is whether it passes by itself. A store that is full, busy or loading is a store that is away
-//! for a while; a user without a right stays without it until a person does something.
+//! A caller mainly needs to know whether the refusal passes by itself. A store that is full, busy or loading is away
+//! for a while. A user without a right stays without it until a person acts.
 
 /// Why a command was refused. Nothing was written by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,21 +11,21 @@ pub enum Refusal {
     Full,
     /// `MISCONF`: it cannot save to its disk, and takes no writes meanwhile.
     CannotSave,
-    /// `BUSY`: it runs somebody's slow script.
+    /// `BUSY`: it is running a slow script.
     Busy,
     /// `LOADING`: it is reading its data after a start.
     Loading,
     /// `READONLY`: it is a replica, or has just become one.
     ReadOnly,
-    /// `MASTERDOWN`: a replica that lost its primary and answers nobody.
+    /// `MASTERDOWN`: it is a replica that lost its primary, and answers no reads.
     PrimaryDown,
-    /// `NOREPLICAS`: fewer replicas follow it than it wants.
+    /// `NOREPLICAS`: fewer replicas follow it than its configuration requires.
     TooFewReplicas,
-    /// `CLUSTERDOWN`: a cluster with slots that nobody serves.
+    /// `CLUSTERDOWN`: some slots of the cluster have no node.
     ClusterDown,
-    /// `TRYAGAIN`: a cluster's slot is on its way to another node.
+    /// `TRYAGAIN`: the cluster is moving the slot to another node.
     TryAgain,
-    /// `MOVED`, `ASK`, `CROSSSLOT`: it is a cluster's node, which no script of ours can run on.
+    /// `MOVED`, `ASK`, `CROSSSLOT`: it is a node of a cluster, where none of our scripts can run.
     NotHere,
     /// `NOAUTH`: it wants a password and got none.
     PasswordWanted,
@@ -34,11 +35,11 @@ pub enum Refusal {
     NotPermitted,
     /// `WRONGTYPE`: a key holds another type.
     WrongType,
-    /// Anything else.
+    /// Any other reply.
     Other,
 }
 
-/// Codes of replies.
+/// The codes with which replies begin.
 const CODES: [(&str, Refusal); 16] = [
     ("OOM", Refusal::Full),
     ("MISCONF", Refusal::CannotSave),
@@ -58,7 +59,7 @@ const CODES: [(&str, Refusal); 16] = [
     ("WRONGTYPE", Refusal::WrongType),
 ];
 
-/// How the reply to a script begins whose user lacks the right to an inner command: Redis up to 7.0, and others.
+/// The beginnings of replies to a script whose user lacks the right to an inner command (Redis up to 7.0, and others).
 const DENIED_IN_SCRIPT: [&str; 2] = ["ERR The user executing the script can't", "ERR ACL failure in script"];
 
 impl Refusal {
@@ -81,7 +82,7 @@ impl Refusal {
         .unwrap_or(Self::Other)
     }
 
-    /// Whether the same command may succeed a little later without anybody doing anything.
+    /// Whether the same command may succeed later without anybody's help.
     #[must_use]
     pub fn passes(self) -> bool {
         match self {
@@ -103,7 +104,7 @@ impl Refusal {
         }
     }
 
-    /// What a person can do about it, where the server does not say so itself.
+    /// What a person can do about it; `None` where the server's reply says so itself.
     #[must_use]
     pub fn advice(self) -> Option<&'static str> {
         match self {
@@ -120,10 +121,10 @@ impl Refusal {
     }
 }
 
-/// A reply without what only says where in a script it arose.
+/// A reply without the part that only tells where in a script it arose.
 pub(crate) fn said(reply: &str) -> &str {
     let said = match Refusal::of(reply) {
-        // Then that is all there is to go by.
+        // Without a known code the whole reply is shown.
         Refusal::Other => reply,
         _ => reply.find(" script: ").map_or(reply, |end| &reply[..end]),
     };

@@ -1,8 +1,8 @@
-//! Removing an agent with everything it owns: cleanly by itself, or reaped by others.
+//! Removes an agent with everything it owns, by its own release or by a reap of others.
 //!
-//! Both are the same few steps of the same script library, each atomic: read what it owns, remove at most
-//! [`CHUNK`] of it, tell its children, repeat until nothing is left. The first step ends the life for good, so
-//! whoever comes after a crash in between simply goes on.
+//! Both take the same few steps, each an atomic call of one script library: read what the agent owns, remove at most
+//! [`CHUNK`] keys of it, tell its children, repeat until nothing is left. The first step ends the life for good. After
+//! a crash in between, the next remover goes on from there.
 
 use crate::scripts::ReapDead;
 use crate::scripts::Release;
@@ -44,43 +44,43 @@ pub struct Removed {
 pub enum ReapOutcome {
     /// The agent and everything it owned is gone.
     Reaped(Removed),
-    /// It spoke up in time.
+    /// The agent spoke up in time, and stays.
     Refuted,
     /// That life was not there any more.
     AlreadyGone,
 }
 
-/// Whom to reap, on what grounds.
+/// Which agent to reap, and on what grounds.
 #[derive(Debug, Clone)]
 pub struct Reap<'a> {
-    /// The id, as found.
+    /// The agent's id, as found.
     pub id: &'a str,
-    /// The registration it was judged by; `None` for an agent on the plain protocol.
+    /// The registration by which it was judged; `None` for an agent on the plain protocol.
     pub record: Option<&'a AgentRecord>,
-    /// The heartbeat a plain agent was judged by.
+    /// The heartbeat by which a plain agent was judged.
     pub beat: &'a JudgedBeat,
-    /// Further keys of a plain agent, and lists it is on, found by `left_behind`.
+    /// Keys that a plain agent left behind, and sets that list it, as `left_behind` found them.
     pub left_behind: &'a [String],
-    /// Why.
+    /// Why it is reaped.
     pub reason: Reason,
-    /// Reap it even if its lease runs (an operator's word, a takeover).
+    /// Whether to reap it even if its lease runs (an operator's word, a takeover).
     pub force: bool,
     /// Token of the cleanup lock, if one was taken.
     pub token: Option<&'a str>,
-    /// Who reaps, for the audit log.
+    /// The reaper's name, for the audit log.
     pub by: &'a str,
     /// What was proven of its processes.
     pub process: ProcessFate,
 }
 
 impl<'a> Reap<'a> {
-    /// Whoever was judged, as it was judged: if it is still that when the script looks once more, it goes.
+    /// A reap of this suspect. It is removed only if the script still finds what was judged.
     #[must_use]
     pub fn of(suspect: &'a Suspect, reason: Reason, by: &'a str) -> Self {
         Self { beat: &suspect.beat, ..Self::new(&suspect.id, suspect.record.as_ref(), reason, by) }
     }
 
-    /// A registered life: if its end is proven or its lease is over when the script looks, it goes.
+    /// A reap of a registered life. It is removed only if the script finds its end proven or its lease over.
     #[must_use]
     pub fn of_life(id: &'a str, record: &'a AgentRecord, reason: Reason, by: &'a str) -> Self {
         Self::new(id, Some(record), reason, by)
@@ -121,9 +121,9 @@ struct RemoveArguments<'a> {
 }
 
 impl Store {
-    /// A clean end: removes the life with everything it owns and hands its tasks back, at the cost of
-    /// [`StopCause::cost`]; `process` is what was proven of what it had started. `None` if somebody else has removed it
-    /// or is at it.
+    /// A clean end: removes the life with everything it owns, and hands its tasks back at the cost of
+    /// [`StopCause::cost`]. `process` is what was proven of the processes it had started. `None` if another process has
+    /// removed the life or is removing it.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot answer. Calling it again goes on where it stopped.
@@ -134,7 +134,8 @@ impl Store {
         process: ProcessFate,
     ) -> Result<Option<Removed>, StoreError> {
         let Some(record) = self.record(life.id.as_str()).await? else {
-            // Reaped, or forgotten by a store that lost its memory: then there is nothing left to remove.
+            // The life was reaped, or forgotten by a store that lost its memory. In both cases nothing is left to
+            // remove.
             let key = self.keys().generation();
             let generation: Option<String> = self.of_key(&key, self.client.get(&key).await).await?;
             let is_forgotten = generation.as_deref() != Some(life.generation.as_str());
@@ -154,8 +155,8 @@ impl Store {
         }
     }
 
-    /// Compare-and-reap: removes an agent if it is still what it was judged to be. Running it twice does nothing
-    /// twice.
+    /// Compare-and-reap: removes an agent if the script still finds what was judged. Running it twice has no further
+    /// effect.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot answer; the next pass goes on where it stopped.
@@ -182,8 +183,8 @@ impl Store {
         removal.run(args, reap.record).await
     }
 
-    /// Removes a life that a later one of the same id has replaced, and that a store which lost its memory still has. Its
-    /// tasks are handed back; children are not ordered to stop, because they may be the later life's.
+    /// Removes a life that a later one of the same id has replaced, in a store that lost its memory and still has it.
+    /// Its tasks are handed back. Its children are not ordered to stop, because they may be the later life's.
     ///
     /// # Errors
     /// As [`Store::reap`].
@@ -233,10 +234,10 @@ impl Store {
         }
     }
 
-    /// Reads a registration; `None` when there is none of ours.
+    /// Reads a registration. `None` when there is none, or none of ours.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn record(&self, id: &str) -> Result<Option<AgentRecord>, StoreError> {
         match self.client.hgetall::<Value, _>(self.keys().state(id)).await {
             Ok(value) => Ok(AgentRecord::from_fields(&crate::reply::fields(value))),
@@ -245,8 +246,8 @@ impl Store {
         }
     }
 
-    /// Says that a coordinator was lost and orders its children to stop. An order is fenced by the child being
-    /// this coordinator's, so a child that somebody else has adopted goes on.
+    /// Publishes that a coordinator was lost, and orders its children to stop. The order is given only to children that
+    /// are still this coordinator's: a child that another one has adopted goes on.
     async fn tell_children(
         &self,
         id: &str,
@@ -267,7 +268,8 @@ impl Store {
         Ok(())
     }
 
-    /// The same for a parent that is gone. Nobody comes back to it, so whoever cannot be told now is not told.
+    /// The same for a parent that is already gone. Nobody repeats this later, so a child that cannot be told now is
+    /// never told.
     async fn tell_orphaned(&self, id: &str, children: &[String]) {
         if children.is_empty() {
             return;
@@ -277,7 +279,7 @@ impl Store {
         }
     }
 
-    /// Its children by its own list, or, where another type stands under the name of that, by theirs.
+    /// Its children by its own list. Where another type stands under the list's name, the children's records tell.
     async fn children_to_tell(&self, id: &str) -> Result<Vec<String>, StoreError> {
         match self.client.smembers(self.keys().children(id)).await {
             Ok(children) => Ok(children),
@@ -294,7 +296,7 @@ impl Store {
     }
 }
 
-/// The keys that both scripts name. Where a membership does not apply, the agent's own record stands in its place.
+/// The keys that both scripts name. A membership key that does not apply is filled with the agent's own record.
 macro_rules! named_keys {
     ($script:ident, $keys:expr, $id:expr, $record:expr) => {{
         let (keys, id, record): (&KeySchema, &str, Option<&AgentRecord>) = ($keys, $id, $record);
@@ -323,7 +325,7 @@ macro_rules! named_keys {
     }};
 }
 
-/// Which script decides whether the removal may happen.
+/// The script that decides whether the removal may happen.
 #[derive(Debug, Clone, Copy)]
 enum Script {
     Release,
@@ -347,12 +349,13 @@ impl Removal<'_> {
         let is_list = |key: &&String| is_list_of_agents(self.store.keys(), key);
         let lists: Vec<String> = self.extra.iter().filter(is_list).cloned().collect();
         args.memberships = lists.len();
-        // Where its record was written over it can have children all the same. They are told once it is gone for certain.
+        // An agent whose record was overwritten may have children all the same. They are told once it is certainly
+        // gone.
         let orphaned = match record {
             Some(_) => Vec::new(),
             None => self.store.children_to_tell(id).await?,
         };
-        // A plain agent has no list, so what was found goes in one call.
+        // A plain agent keeps no list of keys, so all that was found goes in one call.
         let mut progressed = true;
         while progressed {
             let owned = self.owned(id, record).await?;
@@ -395,7 +398,7 @@ impl Removal<'_> {
         }
     }
 
-    /// A part of what it owns: what was removed does not come again.
+    /// A part of the keys that it owns. Removed keys are off the list, so the next call gives others.
     async fn owned(&self, id: &str, record: Option<&AgentRecord>) -> Result<Vec<String>, StoreError> {
         if record.is_none() {
             let further = self.store.owned_keys(id).await?;

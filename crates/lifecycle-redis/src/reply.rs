@@ -1,4 +1,4 @@
-//! Reading what scripts return: arrays whose first element is a word.
+//! Reads the replies of scripts: arrays whose first element is a word.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use fred::types::Value;
 
 use crate::error::StoreError;
 
-/// A script's reply, taken apart from the front.
+/// A script's reply, which is read element by element.
 pub(crate) struct Reply {
     word: String,
     rest: std::vec::IntoIter<Value>,
@@ -51,12 +51,12 @@ fn unexpected(what: &str) -> StoreError {
     StoreError::Unexpected(format!("a script replied {what:?}"))
 }
 
-/// Text as it is, with bytes that are no UTF-8 replaced: such names are only ever reported.
+/// The value as text. Bytes that are no UTF-8 are replaced; such names are only ever reported.
 pub(crate) fn text(value: &Value) -> String {
     value.as_str_lossy().map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
-/// A whole number; scores come as text and may have a fraction, which is dropped.
+/// A whole number. Scores come as text and may have a fraction, which is dropped.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Checked to be in range.
     let whole = |real: f64| (0.0..1.8e19).contains(&real).then_some(real as u64);
@@ -70,7 +70,7 @@ pub(crate) fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// Names and values in turn.
+/// Reads a list of names and values in turn.
 pub(crate) fn fields(value: Value) -> HashMap<String, String> {
     if let Value::Map(map) = value {
         return map.inner().into_iter().map(|(k, v)| (k.as_str_lossy().into_owned(), text(&v))).collect();
@@ -83,7 +83,7 @@ pub(crate) fn fields(value: Value) -> HashMap<String, String> {
     fields
 }
 
-/// Ids with their scores.
+/// Reads a list of ids and scores in turn.
 pub(crate) fn scores(value: Value) -> Vec<(String, u64)> {
     let mut flat = value.into_array().into_iter();
     let mut scores = Vec::new();

@@ -1,6 +1,6 @@
-//! A handle for each role: what it may do to the store, and nothing else.
+//! A handle for each role. It offers what the role may do to the store, and nothing else.
 //!
-//! [`Store`] itself only connects, listens and reads. Whoever wants to write says as what:
+//! [`Store`] itself only connects, listens and reads. A writer asks for the handle of its role:
 //!
 //! ```text
 //!   store.newcomer(&me)       register, after removing what is left of an earlier life of it
@@ -18,47 +18,47 @@ use lifecycle_core::wire::record::Registration;
 use crate::fenced::Life;
 use crate::store::Store;
 
-/// Whoever is about to be an agent.
+/// A process that is about to be an agent.
 #[derive(Debug, Clone, Copy)]
 pub struct Newcomer<'a> {
     pub(crate) store: &'a Store,
     pub(crate) registration: &'a Registration,
 }
 
-/// One life of an agent.
+/// One life of an agent; every write is fenced by it.
 #[derive(Debug, Clone)]
 pub struct AgentStore {
     pub(crate) store: Store,
     pub(crate) life: Life,
 }
 
-/// A life that coordinates.
+/// One life of a coordinator; writes of a sprint are fenced by it.
 #[derive(Debug, Clone)]
 pub struct CoordinatorStore {
     pub(crate) store: Store,
     pub(crate) life: Life,
 }
 
-/// Whoever sees processes on this host.
+/// A process that watches other processes of this host.
 #[derive(Debug, Clone, Copy)]
 pub struct HostStore<'a> {
     pub(crate) store: &'a Store,
     pub(crate) by: &'a str,
 }
 
-/// A sweeper.
+/// A sweeper, which judges and reaps.
 #[derive(Debug, Clone)]
 pub struct SweeperStore {
     pub(crate) store: Store,
 }
 
-/// An operator.
+/// An operator, who reads all and acts on a person's word.
 #[derive(Debug, Clone)]
 pub struct OperatorStore {
     pub(crate) store: Store,
 }
 
-/// Whoever has a handle has the connection too.
+/// Every handle gives access to the connection.
 macro_rules! connected {
     ($($handle:ident)*) => { $(
         impl Deref for $handle {
@@ -74,37 +74,37 @@ macro_rules! connected {
 connected! { AgentStore CoordinatorStore SweeperStore OperatorStore }
 
 impl Store {
-    /// To begin a life.
+    /// The handle to begin a life with.
     #[must_use]
     pub fn newcomer<'a>(&'a self, registration: &'a Registration) -> Newcomer<'a> {
         Newcomer { store: self, registration }
     }
 
-    /// What this life may do.
+    /// The handle of this life.
     #[must_use]
     pub fn agent(&self, life: &Life) -> AgentStore {
         AgentStore { store: self.clone(), life: life.clone() }
     }
 
-    /// What this life may do as a coordinator.
+    /// The handle of this life as a coordinator.
     #[must_use]
     pub fn coordinator(&self, life: &Life) -> CoordinatorStore {
         CoordinatorStore { store: self.clone(), life: life.clone() }
     }
 
-    /// What can be said of processes here; `by` is who says it, for the audit log.
+    /// The handle to report on processes of this host. `by` names the reporter in the audit log.
     #[must_use]
     pub fn host<'a>(&'a self, by: &'a str) -> HostStore<'a> {
         HostStore { store: self, by }
     }
 
-    /// What a sweeper may do.
+    /// The handle of a sweeper.
     #[must_use]
     pub fn sweeper(&self) -> SweeperStore {
         SweeperStore { store: self.clone() }
     }
 
-    /// What an operator may do.
+    /// The handle of an operator.
     #[must_use]
     pub fn operator(&self) -> OperatorStore {
         OperatorStore { store: self.clone() }

@@ -1,8 +1,8 @@
-//! The Lua scripts: every write that more than one process can race for is one of them.
+//! The Lua scripts. Every write for which two processes can race is one of them.
 //!
-//! A script is a file with a header that says KEYS, ARGV, what it returns and what it refuses. Names of events
-//! and channels come from `lifecycle-core` by a generated prelude, so that no script spells one. The order of a script's
-//! keys is written below, once: Rust fills them in by name ([`Keys`]), Lua has them by name (`KEY`).
+//! A script is a file whose header tells KEYS, ARGV, what it returns and what it refuses. A generated prelude gives it
+//! the names of events and channels from `lifecycle-core`, so no script spells one. The order of a script's keys is
+//! written below, once: Rust fills them in by name ([`Keys`]), and Lua reads them by name (`KEY`).
 
 use std::fmt::Write as _;
 
@@ -22,25 +22,25 @@ const FENCED: &str = include_str!("scripts/lib/fenced.lua");
 const TASK: &str = include_str!("scripts/lib/task.lua");
 const REMOVE: &str = include_str!("scripts/lib/remove.lua");
 
-// Cleaning up must work in a store that is full; Redis refuses scripts there unless they say so.
+// Cleanup must work in a store that is full. Redis refuses scripts there unless they carry this flag.
 macro_rules! flags {
     (allow_oom) => {
         "#!lua flags=allow-oom\n"
     };
 }
 
-/// The keys of one script, by name, in the order that both Rust and Lua take from here.
+/// The keys of one script, by name. Rust and Lua both take the order from here.
 pub(crate) trait Keys {
-    /// The script.
+    /// The script that takes these keys.
     fn source(scripts: &Scripts) -> &Source;
     /// The names of the keys, in their order.
     fn named(self) -> Vec<String>;
 }
 
-/// The keys of a script that begins with `lib/fenced.lua`, without those three.
+/// The keys of a script that begins with `lib/fenced.lua`, without the three that are named there.
 pub(crate) trait FencedKeys: Keys {}
 
-/// What the three keys are called that every fenced script begins with.
+/// The names of the three keys with which every fenced script begins.
 const FENCED_KEYS: [&str; 3] = ["state", "generation", "stats"];
 
 macro_rules! scripts {
@@ -48,7 +48,7 @@ macro_rules! scripts {
         fenced { $($fenced:ident = $fenced_file:ident: $($fenced_flags:ident)? [$($fenced_lib:ident)*] ($($fenced_key:ident),*),)* }
         other { $($other:ident = $other_file:ident: $($other_flags:ident)? [$($other_lib:ident)*] ($($other_key:ident),*),)* }
     ) => {
-        /// Every script, loaded on first use by its hash.
+        /// Every script; each is loaded on first use, by its hash.
         #[derive(Debug)]
         pub(crate) struct Scripts { $($fenced_file: Source,)* $($other_file: Source,)* }
 
@@ -140,7 +140,7 @@ scripts! {
     }
 }
 
-/// The keys of a script by name, and how many have one; what comes behind them is a list.
+/// Lua code: the keys of a script by name, and how many have a name. The keys behind them are a list.
 fn key_table(names: &[&str]) -> String {
     let mut text = format!("local NAMED = {}\nlocal KEY = {{", names.len());
     for (index, name) in names.iter().enumerate() {
@@ -176,7 +176,7 @@ fn prelude() -> String {
     text
 }
 
-/// A table of the words of an enum, each under its own name.
+/// Lua code: a table of an enum's words, each under its own name.
 fn word_table<T: Copy>(text: &mut String, table: &str, all: &[T], word: fn(T) -> &'static str) {
     let _ = write!(text, "local {table} = {{");
     for value in all {

@@ -1,7 +1,7 @@
-//! The connection, and what is set on it.
+//! The connection to the store, and its options.
 //!
-//! fred's defaults are made for request handlers; a daemon needs others. Each one below is there because its
-//! default hangs, gives up, or runs a command twice.
+//! fred's defaults suit request handlers, and a daemon needs others. Each option below is set because its default
+//! hangs, gives up, or runs a command twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::scripts::{FencedKeys, Keys, Scripts};
 use crate::tls;
 use fred::types::scripts::Script as Source;
 
-/// How long a store that does not answer is waited for in silence.
+/// How long a command waits for a store that does not answer before it says so.
 const NOTICE_AFTER: Duration = Duration::from_secs(1);
 
 /// A connection to the store: cheap to clone, shared by all clones, reconnecting for ever.
@@ -70,7 +70,7 @@ impl Store {
         let mut errors = fred::interfaces::EventInterface::error_rx(&store.client);
         let deadline = tokio::time::sleep(settings.redis.start_timeout);
         tokio::pin!(deadline);
-        // Silence at a terminal looks like a hang.
+        // A silent wait at a terminal looks like a hang.
         let notice = tokio::time::sleep(NOTICE_AFTER);
         tokio::pin!(notice);
         let mut is_told = false;
@@ -93,7 +93,7 @@ impl Store {
         }
     }
 
-    /// Why connections fail, as it happens: commands only say that they were not answered.
+    /// Why connections fail, as it happens. A command's own error only tells that it was not answered.
     #[must_use]
     pub fn troubles(&self) -> Troubles {
         Troubles(fred::interfaces::EventInterface::error_rx(&self.client))
@@ -119,13 +119,13 @@ impl Store {
         &self.keys
     }
 
-    /// The URL without its password, for people.
+    /// The URL without its password, as people may see it.
     #[must_use]
     pub fn url(&self) -> String {
         self.settings.redis.url_without_password()
     }
 
-    /// Whether what is sent to the store is encrypted, and the store has proven who it is.
+    /// Whether traffic to the store is encrypted, and the store has proven its identity.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.builder.get_config().is_some_and(fred::types::config::Config::uses_tls)
@@ -137,24 +137,24 @@ impl Store {
         self.builder.get_config().is_some_and(|config| config.server.is_unix_socket())
     }
 
-    /// Whether a connection stands at this moment.
+    /// Whether there is a connection at this moment.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.client.is_connected()
     }
 
-    /// A client of its own for a subscription.
+    /// A separate client for a subscription.
     pub(crate) fn subscriber(&self) -> Result<SubscriberClient, StoreError> {
         let mut builder = Builder::clone(&self.builder);
-        // It would wake the process every second to look for commands that are not answered, and a subscription sends
-        // none. Whether it still hears anything is found out by sending itself a message.
+        // This would wake the process every second to look for unanswered commands, and a subscription sends none. A
+        // message to itself shows whether it still hears anything.
         builder.with_connection_config(|connection| connection.unresponsive.max_timeout = None);
         Ok(builder.build_subscriber_client()?)
     }
 
-    /// Closes the connection. Commands that were sent are answered first.
+    /// Closes the connection. Commands that were already sent are answered first.
     pub async fn close(&self) {
-        // Nothing is lost if this fails: the process is ending, and the server drops the connection.
+        // A failure loses nothing: the process is ending, and the server drops the connection.
         let _ = self.client.quit().await;
     }
 
@@ -175,7 +175,8 @@ impl Store {
         self.evaluate(K::source(&self.scripts), names, args).await
     }
 
-    /// A write of this life, refused where it may not write: the one place that says whose write it is.
+    /// Runs a write of this life, which the script refuses where the life may not write. No other place says whose
+    /// write it is.
     pub(crate) async fn run_fenced<K: FencedKeys>(
         &self,
         life: &Life,
@@ -203,14 +204,14 @@ impl Store {
     }
 }
 
-/// What goes wrong with a connection, one after the other.
+/// The errors of a connection, as they happen.
 #[derive(Debug)]
 pub struct Troubles(
     tokio::sync::broadcast::Receiver<(fred::error::Error, Option<fred::types::config::Server>)>,
 );
 
 impl Troubles {
-    /// The next one. Waits for ever when the connection was closed.
+    /// The next error. Waits for ever once the connection was closed.
     pub async fn next(&mut self) -> StoreError {
         use tokio::sync::broadcast::error::RecvError;
         loop {
@@ -223,7 +224,7 @@ impl Troubles {
     }
 }
 
-/// What a URL can begin with: one server, by TCP, by TLS (in a build with it) or by a socket.
+/// The schemes that a URL may have: one server by TCP, by TLS (in a build with it) or by a socket.
 const SCHEMES: [&str; 6] = ["redis", "valkey", "rediss", "valkeys", "redis+unix", "valkey+unix"];
 
 fn builder(settings: &Settings) -> Result<Builder, StoreError> {

@@ -1,7 +1,8 @@
-//! TLS to the store: whom we believe, and what is wrong when we do not.
+//! TLS to the store: which server is trusted, and what is wrong when one is not.
 //!
-//! The server proves who it is, always: there is no setting that turns that off. It is believed when its certificate was
-//! signed by the authority of `redis.tls.ca`, or, without one, by one that this machine trusts.
+//! The server always has to prove its identity; no setting turns that off. It is trusted when its certificate was
+//! signed by the authority in `redis.tls.ca`. Without that setting, an authority that this machine trusts may have
+//! signed it.
 
 use fred::types::config::Config;
 use lifecycle_core::settings::Redis;
@@ -9,13 +10,13 @@ use lifecycle_core::settings::Redis;
 /// Scheme of a URL with TLS, and of the same server without it.
 const SCHEMES: [(&str, &str); 2] = [("rediss://", "redis://"), ("valkeys://", "valkey://")];
 
-/// Reads the URL, with TLS where it asks for it.
+/// Reads the URL; with TLS if its scheme asks for it.
 ///
 /// # Errors
-/// What is wrong, in words, without the URL in them.
+/// What is wrong, in words and without the URL.
 pub(crate) fn config(redis: &Redis) -> Result<Config, String> {
-    // The client's own TLS configuration gives up on a machine that has one bad certificate among its trusted ones, so it
-    // gets the URL without TLS and a configuration of ours.
+    // The client's own TLS configuration fails on a machine that has one bad certificate among its trusted ones. So it
+    // gets the URL without TLS, and a configuration of ours.
     let bare =
         SCHEMES.iter().find_map(|(scheme, bare)| Some(format!("{bare}{}", redis.url.strip_prefix(scheme)?)));
     let mut config = Config::from_url(bare.as_deref().unwrap_or(&redis.url)).map_err(|error| {
@@ -26,7 +27,7 @@ pub(crate) fn config(redis: &Redis) -> Result<Config, String> {
     })?;
     match (bare, &redis.tls.ca) {
         (Some(_), _) => encrypt(&mut config, redis)?,
-        // Whoever names an authority believes the connection to be encrypted.
+        // Somebody who names an authority expects the connection to be encrypted.
         (None, Some(_)) => {
             return Err("redis.tls.ca is set, but this URL asks for no TLS: write rediss://".into());
         }
@@ -37,7 +38,7 @@ pub(crate) fn config(redis: &Redis) -> Result<Config, String> {
 
 #[cfg(not(feature = "tls"))]
 fn encrypt(_: &mut Config, _: &Redis) -> Result<(), String> {
-    // The client would take the scheme, and send the password in the clear.
+    // The client would accept the scheme, and send the password in the clear.
     Err("this program was built without TLS, and nothing was sent: use one built with it (the default features), or \
          redis:// over a network that you trust"
         .into())
@@ -55,7 +56,7 @@ fn encrypt(config: &mut Config, redis: &Redis) -> Result<(), String> {
     Ok(())
 }
 
-/// The authorities whose signature is believed.
+/// The authorities whose signature is trusted.
 #[cfg(feature = "tls")]
 fn trusted(ca: Option<&std::path::Path>) -> Result<rustls::RootCertStore, String> {
     use rustls::pki_types::CertificateDer;
@@ -75,7 +76,7 @@ fn trusted(ca: Option<&std::path::Path>) -> Result<rustls::RootCertStore, String
         }
         return Ok(roots);
     }
-    // Some that cannot be read are no reason to believe none of the others.
+    // One certificate that cannot be read is no reason to distrust the others.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err("this machine trusts no certificate authority: set redis.tls.ca to the one of the store, or install \
@@ -108,7 +109,8 @@ mod tests {
     }
 }
 
-// `cargo test -p lifecycle-redis --no-default-features`, as `cargo xtask ci` runs it: the workspace as a whole has TLS.
+// Runs under `cargo test -p lifecycle-redis --no-default-features`, as in `cargo xtask ci`: the whole workspace has
+// TLS.
 #[cfg(all(test, not(feature = "tls")))]
 mod tests {
     use std::net::TcpListener;

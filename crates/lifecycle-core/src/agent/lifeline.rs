@@ -1,14 +1,14 @@
-//! What a coordinator tells an agent over its lifeline: how to reach the store.
+//! The line by which a coordinator tells its agent how to reach the store.
 //!
-//! The pipe that is a child's standard input begins with this one line and is silent from then on. A secret does not go by
-//! the environment or the arguments, because any process of the same user reads those, and the agent's own command is
-//! one.
+//! The lifeline is the pipe that is a child's standard input. It begins with this one line and is silent from then on.
+//! The environment and the arguments are no place for a secret: every process of the same user can read them, and the
+//! agent's own command is such a process.
 
 use serde::{Deserialize, Serialize};
 
 use crate::settings::Redis;
 
-/// Most bytes of the line, its end included. A pipe takes as much at once, whatever else the system allows it.
+/// Most bytes of the line, its end included. Every system's pipe buffers that much, so writing the line never blocks.
 pub const MOST_BYTES: usize = 4096;
 
 /// How to reach the store. Has no `Debug`, because it is secret.
@@ -22,16 +22,16 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// What these settings say.
+    /// The part of the settings that is handed over.
     #[must_use]
     pub fn of(redis: &Redis) -> Self {
         Self { url: redis.url.clone(), password: redis.password.clone() }
     }
 
-    /// The line, with its end.
+    /// The line that is written into the pipe, with its line end.
     ///
     /// # Errors
-    /// When it has more than [`MOST_BYTES`]; says so without the secret.
+    /// A text for people when the line is over [`MOST_BYTES`]. The text does not repeat the secret.
     pub fn line(&self) -> Result<String, String> {
         let line = serde_json::to_string(self).map_err(|error| error.to_string())? + "\n";
         if line.len() > MOST_BYTES {
@@ -42,7 +42,8 @@ impl Handover {
         Ok(line)
     }
 
-    /// Reads the line. `None` if it is none of ours; what it says is not repeated.
+    /// Reads the line. `None` if no coordinator of ours wrote it. Nothing of its content is logged, since it may be
+    /// secret.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()

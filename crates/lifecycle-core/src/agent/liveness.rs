@@ -1,11 +1,11 @@
-//! Who lives? The one place that says so: of an agent, and of sweepers.
+//! Whether an agent lives, and whether a sweeper is at work. No other module decides either.
 //!
-//! An agent lives while its lease runs, by the store's clock. Where there is no lease, or where an agent on the plain
-//! protocol has beaten since its lease was written, the heartbeat decides ([`crate::agent::plain_lease`] says what it
-//! amounts to).
+//! An agent lives while its lease runs, by the store's clock. The heartbeat decides in two cases: there is no lease, or
+//! an agent on the plain protocol has beaten since its lease was written. [`crate::agent::plain_lease`] turns a
+//! heartbeat into a lease.
 //!
-//! Every sweeper writes down when it last made a pass, and one that stops takes its entry back. So a sweeper that left says
-//! so at once, one that died is missed after two intervals, and neither hides behind another that is at work.
+//! Every sweeper writes down when it last made a pass, and removes that entry when it stops. So a sweeper that stopped
+//! is known at once, and one that died is missed after two intervals, even if another sweeper is at work.
 
 use std::time::Duration;
 
@@ -16,28 +16,28 @@ use crate::wire::time::millis;
 /// What the indexes and its own records say of one id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SignsOfLife {
-    /// Whether it is a member of `agents:active`.
+    /// Whether the id is a member of `agents:active`.
     pub active: bool,
     /// End of its lease in ms of server time.
     pub lease_end: Option<u64>,
     /// Its life; `None` for an agent on the plain protocol.
     pub incarnation: Option<Incarnation>,
-    /// Why its life is over, if that is proven.
+    /// Why its life is over, if that is proven; the field `ended` of its record.
     pub ended: Option<String>,
     /// Until when its heartbeat vouches for it, in ms of server time; `None` if there is none.
     pub heartbeat_until: Option<u64>,
 }
 
-/// Whether a lease that ends at `end` runs at `now`, both in ms of server time: it is over at its last ms.
+/// Whether a lease that ends at `end` runs at `now`, both in ms of server time. In its last ms a lease is over.
 #[must_use]
 pub fn runs(end: u64, now: u64) -> bool {
     end > now
 }
 
-/// Whether an agent lives.
+/// How an agent stands: alive, or why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing<'a> {
-    /// It does, until then (ms of server time) at least.
+    /// It lives, until `until` at least.
     Alive {
         /// End of its lease.
         until: u64,
@@ -47,15 +47,15 @@ pub enum Standing<'a> {
         /// Since when, in ms of server time.
         since: u64,
     },
-    /// Its end was seen, or its cleanup has begun; the word says which.
+    /// Its end was seen, or its cleanup has begun. The text is the reason.
     Ended(&'a str),
-    /// Nothing was ever heard of it: neither lease nor heartbeat.
+    /// It has neither a lease nor a heartbeat.
     Silent,
 }
 
 impl SignsOfLife {
-    /// How it stands at `now` (ms of server time). The lease decides. Only where there is none, or where an agent on the
-    /// plain protocol has beaten since its lease was written, does the heartbeat.
+    /// How it stands at `now` (ms of server time). The lease decides. The heartbeat does only where there is no lease,
+    /// or where an agent on the plain protocol has beaten since its lease was written.
     #[must_use]
     pub fn standing(&self, now: u64) -> Standing<'_> {
         if let Some(why) = &self.ended {
@@ -79,39 +79,38 @@ impl SignsOfLife {
     }
 }
 
-/// A pass over a large fleet, or through a store in trouble, takes no longer than this.
+/// A pass takes no longer than this, even over a large fleet or through a store in trouble.
 const SLOW_PASS: Duration = Duration::from_secs(10);
 
-/// Why nobody is taken to be sweeping.
+/// Why it is concluded that no sweeper is at work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SweeperAbsence {
-    /// There was never a pass.
+    /// No sweeper has ever made a pass.
     Never,
-    /// The last sweeper stopped as it should.
+    /// The last sweeper stopped and said so.
     Left {
         /// How long ago, in ms.
         ago: u64,
-        /// Which one.
+        /// The sweeper that stopped.
         by: String,
     },
-    /// The last pass is too long ago.
+    /// The last pass is too long ago, and its sweeper did not say that it stopped.
     Silent {
         /// How long, in ms.
         ago: u64,
-        /// Who made it.
+        /// The sweeper that made the last pass.
         by: String,
     },
 }
 
-/// How long ago the last pass of a sweeper that is at work can be: two of its `interval`s (`sweep.interval`), and time for
-/// a slow pass where these are short.
+/// How old the last pass of a working sweeper may be: two `sweep.interval`s, but no less than a slow pass takes.
 #[must_use]
 pub fn sweeper_patience(interval: Duration) -> Duration {
     (interval * 2).max(SLOW_PASS)
 }
 
-/// Whether nobody is sweeping, and why; `None` while somebody is. A pass within the [`sweeper_patience`] is a sweeper at
-/// work, or as good as one: a pass from cron counts, too.
+/// Why no sweeper is at work; `None` while one is. Any pass within [`sweeper_patience`] counts, so `sweeper sweep` from
+/// cron counts as a sweeper at work.
 #[must_use]
 pub fn sweeper_absence(mark: Option<&Watermark>, now: u64, interval: Duration) -> Option<SweeperAbsence> {
     let Some(mark) = mark else { return Some(SweeperAbsence::Never) };

@@ -1,16 +1,16 @@
-//! How much memory an agent may use, and what follows when it uses more.
+//! How much memory an agent may use, and what happens when it uses more.
 //!
-//! Two limits: beyond the *soft* one the agent is asked to finish what it has in hand and leave, so that a fresh one can
-//! take over; beyond the *hard* one its process tree is ended. Neither waits for a leak to be proven: a limit is a
-//! promise to everybody else on the machine.
+//! There are two limits. Beyond the *soft* one the agent is asked to finish what it has in hand and leave, so that a
+//! fresh agent can take over. Beyond the *hard* one its process tree is ended. Neither waits until a leak is proven,
+//! because a limit is a promise to everybody else on the machine.
 //!
-//! Resident memory counts a page that five processes share five times, so what looks like too much may be none. It is
-//! cheap and never too low: only where it exceeds a limit is the proportional share (PSS) worth reading, and then that
-//! is what counts.
+//! Resident memory counts a page that five processes share five times, so it can be over a limit although the tree is
+//! not. It is cheap to read and never too low. The proportional share (PSS) is read only where resident memory exceeds
+//! a limit, and then the PSS decides.
 
 use crate::wire::word_enum::word_enum;
 
-/// Limits in bytes.
+/// The limits of one agent, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryBudget {
     /// Beyond this the agent is drained.
@@ -29,10 +29,10 @@ word_enum! {
     }
 }
 
-/// A limit that was exceeded.
+/// How far a limit was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Excess {
-    /// Which one.
+    /// The limit that was exceeded.
     pub limit: Limit,
     /// What is allowed, in bytes.
     pub allowed: u64,
@@ -41,19 +41,19 @@ pub struct Excess {
 }
 
 impl MemoryBudget {
-    /// Whether there is nothing to watch.
+    /// Whether there is no limit at all, so nothing to watch.
     #[must_use]
     pub fn is_unlimited(&self) -> bool {
         self.soft.is_none() && self.hard.is_none()
     }
 
-    /// What decides over the agent's life, for forecasts: the hard limit, or else the soft one.
+    /// The limit that ends the agent's work, for forecasts: the hard one, or else the soft one.
     #[must_use]
     pub fn last(&self) -> Option<u64> {
         self.hard.or(self.soft)
     }
 
-    /// The gravest limit that so many bytes exceed.
+    /// The gravest limit that `used` bytes exceed; `None` within the limits.
     #[must_use]
     pub fn judge(&self, used: u64) -> Option<Excess> {
         let excess = |limit, allowed: Option<u64>| {
@@ -62,7 +62,7 @@ impl MemoryBudget {
         excess(Limit::Hard, self.hard).or_else(|| excess(Limit::Soft, self.soft))
     }
 
-    /// Why these limits make no sense together, if they do not.
+    /// Why these two limits contradict each other; `None` if they do not.
     #[must_use]
     pub fn contradiction(&self) -> Option<&'static str> {
         match (self.soft, self.hard) {

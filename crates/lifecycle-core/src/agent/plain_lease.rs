@@ -1,12 +1,11 @@
-//! The lease that a heartbeat on the plain protocol amounts to.
+//! Turns the heartbeat of an agent on the plain protocol into a lease.
 //!
-//! A registered agent has a lease in `agents:leases`, renewed by each beat: there is nothing to judge but
-//! `end ≤ now`, both in server time. An agent on the plain protocol has only
-//! `agent:heartbeat:<id>`; this module turns that into a lease.
+//! A registered agent has a lease in `agents:leases`, renewed by each beat; it is judged by `end ≤ now`, both in server
+//! time. An agent on the plain protocol has only `agent:heartbeat:<id>`. This module makes a lease of it.
 //!
-//! A plain beat carries two clocks. Its *timestamp* is by the agent's own, which may be an hour off. The time at which its
-//! key *expires* is by the server's, and it was written one lifetime before that; but which lifetime the client gave it,
-//! only the client knows.
+//! A plain beat carries two clocks. Its *timestamp* is by the agent's own clock, which may be an hour off. The *expiry*
+//! of its key is by the server's clock; the beat was written one lifetime before that. But only the client knows which
+//! lifetime it gave the key.
 //!
 //! ```text
 //!   written            now         expires
@@ -15,13 +14,14 @@
 //!
 //! - **The two agree** (with the original design's lifetime, or the fleet's `heartbeat.ttl`): the beat was written then, and the lease
 //!   runs from there.
-//! - **They do not**: one of them is wrong, and nobody can say which. What is certain is that the key is what it was at
-//!   an earlier look, or is not: each write moves the expiry. So the beat is taken down ([`FirstLook`]), and
-//!   it counts for one lease from there. A beat that is still the same after that is an agent's that fell silent; a living
-//!   one has written another by then, whatever its clock says.
-//! - **It never expires**: there is only the timestamp. One in the future proves nothing, so that is a first look too.
+//! - **They do not agree**: one of them is wrong, and nobody can say which. It is certain only whether the key has
+//!   changed since an earlier look, because each write moves the expiry. So the beat is remembered ([`FirstLook`])
+//!   and counts for one lease from the first look. If the beat is still the same after that, its agent fell silent. A
+//!   living agent has written another one by then, whatever its clock says.
+//! - **The key never expires**: there is only the timestamp. A timestamp in the future proves nothing, so it is a first
+//!   look too.
 //!
-//! What this cannot tell is a client whose lifetime is another than the protocol's by exactly as much as its clock is off.
+//! One case cannot be told: a client whose lifetime differs from the protocol's by exactly as much as its clock is off.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,7 +32,8 @@ use crate::wire::time::millis;
 
 /// The lifetime that the plain protocol gives a heartbeat, whatever this fleet's own agents use.
 const PLAIN_LIFETIME: Duration = Duration::from_secs(180);
-/// How far the two clocks of a plain beat may be apart: its way to the store, and lifetimes in whole seconds.
+/// How far the two clocks of a plain beat may be apart: the beat's way to the store takes time, and lifetimes are whole
+/// seconds.
 const TOLERANCE_MS: u64 = 1_000;
 /// Longest time a first look is remembered, in ms.
 const REMEMBERED_MS: u64 = 30 * 24 * 3_600_000;
@@ -49,32 +50,32 @@ pub enum PlainBeat {
         /// When its key expires, in ms of server time; `None` if it never does, or if nobody asked.
         expires_at: Option<u64>,
     },
-    /// Something is there but it is no beat (another type, malformed, far too large).
+    /// The key holds something that is no beat (another type, malformed, far too large).
     Unreadable {
         /// Time the key has left, if it expires.
         expires_in: Option<Duration>,
     },
 }
 
-/// Since when a beat whose clocks do not agree is known: kept beside it until it expires.
+/// Since when a beat whose clocks do not agree is known; kept in `sweep:look:<id>` until the beat expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FirstLook {
     /// When the beat was first seen, in ms of server time.
     pub since: u64,
-    /// Its timestamp.
+    /// The beat's timestamp, in ms of the agent's clock.
     pub timestamp: u64,
     /// When its key expires, in ms of server time.
     pub expires_at: Option<u64>,
 }
 
 impl FirstLook {
-    /// Whether this is about the same beat, seen no later than `now`. A look in the future was before the store's clock
-    /// was set back, and says nothing of how long ago it was.
+    /// Whether this look was at the same beat, at `now` or earlier. A look in the future was made before the store's
+    /// clock was set back, so it does not tell how long ago it was.
     fn is_of(&self, other: &Self, now: u64) -> bool {
         (self.timestamp, self.expires_at) == (other.timestamp, other.expires_at) && self.since <= now
     }
 
-    /// Until when it is of use, in ms of server time: until the beat is gone, or its timestamp is believable.
+    /// Until when it has to be kept, in ms of server time: until the beat is gone, or its timestamp is believable.
     #[must_use]
     pub fn kept_until(&self, threshold: Duration) -> u64 {
         let until = self.expires_at.unwrap_or_else(|| self.timestamp.saturating_add(millis(threshold)));
@@ -82,7 +83,7 @@ impl FirstLook {
     }
 }
 
-/// As kept in the store: since, timestamp and, if there is one, expiry.
+/// As kept in the store: since, timestamp and, if the key expires, its expiry.
 impl fmt::Display for FirstLook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.since, self.timestamp)?;
@@ -101,14 +102,14 @@ impl FromStr for FirstLook {
     }
 }
 
-/// The lease that a heartbeat amounts to.
+/// The lease that a heartbeat stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlainLease {
     /// Its end in ms of server time. Never later than `threshold` from now.
     pub end: u64,
     /// When the agent was last heard of, in ms of its own clock, but not in the future.
     pub last_seen: Option<u64>,
-    /// Where its clocks do not agree: what to remember until the next look.
+    /// What to remember until the next look; only where the beat's clocks do not agree.
     pub first_look: Option<FirstLook>,
 }
 
@@ -118,21 +119,21 @@ impl PlainLease {
     }
 }
 
-/// What a fleet's settings say of plain beats.
+/// The settings by which plain beats are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlainRule {
-    /// Length of a lease.
+    /// Length of a lease (`sweep.orphan_threshold`).
     pub threshold: Duration,
-    /// Lifetime of the fleet's own heartbeats.
+    /// Lifetime of the fleet's own heartbeats (`heartbeat.ttl`).
     pub lifetime: Duration,
 }
 
-/// Judges a plain agent by its heartbeat, at `now` in ms of server time. `earlier` is what was remembered of the last look.
+/// Judges a plain agent by its heartbeat at `now` in ms of server time. `earlier` is the first look that is remembered.
 ///
 /// - No heartbeat: the lease is over now.
 /// - A readable one: it runs `threshold` from when it was written, or from the first look at it; see the module's text.
-/// - An unreadable one proves that somebody wrote it: it counts as alive until the key expires. One that
-///   never expires proves nothing about now, so the lease is over.
+/// - An unreadable one: somebody wrote it, so the agent counts as alive until the key expires. A key that never expires
+///   proves nothing about now, so the lease is over.
 #[must_use]
 pub fn plain_lease(beat: &PlainBeat, earlier: Option<FirstLook>, now: u64, rule: PlainRule) -> PlainLease {
     let threshold = millis(rule.threshold);
@@ -155,7 +156,7 @@ pub fn plain_lease(beat: &PlainBeat, earlier: Option<FirstLook>, now: u64, rule:
     PlainLease { end: first.since + threshold, last_seen, first_look: Some(first) }
 }
 
-/// When a beat was written, if that is certain; never later than `now`.
+/// When a beat was written, never later than `now`. `None` if that is not certain.
 fn written_at(timestamp: u64, expires_at: Option<u64>, now: u64, lifetime: Duration) -> Option<u64> {
     match expires_at {
         Some(expires_at) => agreed_on(timestamp, expires_at, now, lifetime),
@@ -163,14 +164,14 @@ fn written_at(timestamp: u64, expires_at: Option<u64>, now: u64, lifetime: Durat
     }
 }
 
-/// When a beat was written, if both its clocks say the same; never later than `now`.
+/// When a beat was written, never later than `now`. `None` if its two clocks do not agree.
 fn agreed_on(timestamp: u64, expires_at: u64, now: u64, lifetime: Duration) -> Option<u64> {
     by_server(expires_at, now, lifetime)
         .find(|written| written.abs_diff(timestamp) <= TOLERANCE_MS)
         .map(|written| written.max(timestamp).min(now))
 }
 
-/// When a beat was written if it was given one of the usual lifetimes.
+/// When a beat was written, for each of the usual lifetimes that it may have been given.
 fn by_server(expires_at: u64, now: u64, lifetime: Duration) -> impl Iterator<Item = u64> {
     [lifetime, PLAIN_LIFETIME]
         .into_iter()
@@ -178,13 +179,13 @@ fn by_server(expires_at: u64, now: u64, lifetime: Duration) -> impl Iterator<Ite
         .filter(move |written| *written <= now + TOLERANCE_MS)
 }
 
-/// When a plain agent last beat, if that can be relied on as proof that the store was up then: if both its clocks say so.
+/// When a plain agent last beat, as proof that the store was up then. `None` if the beat's clocks do not agree.
 #[must_use]
 pub fn plain_witness(timestamp: u64, expires_at: u64, now: u64, lifetime: Duration) -> Option<u64> {
     agreed_on(timestamp, expires_at, now, lifetime)
 }
 
-/// The latest that a plain agent can be thought to have beaten, in ms of server time: only good for counting who is late.
+/// The latest time at which a plain agent can have beaten, in ms of server time. Only good for counting who is late.
 #[must_use]
 pub fn plain_last_beat(timestamp: u64, expires_at: Option<u64>, now: u64, lifetime: Duration) -> u64 {
     let by_server = expires_at.and_then(|expires_at| by_server(expires_at, now, lifetime).max());

@@ -1,8 +1,7 @@
-//! How urgent a stop is, and what may still run.
+//! How urgent a stop is, and what may still run during it.
 //!
-//! A stop only ever becomes more urgent. Whatever asks for it (a signal, an order, a lost coordinator, fencing) is
-//! one of four urgencies, and everything a role does while stopping follows from the urgency and the time that has
-//! passed.
+//! A stop only becomes more urgent. Its cause may be a signal, an order, a lost coordinator or fencing; each means one
+//! of four urgencies. What a role does while it stops follows from the urgency and the time that has passed.
 
 use std::time::Duration;
 
@@ -10,14 +9,14 @@ use crate::wire::record::Order;
 use crate::wire::task::Cost;
 use crate::wire::word_enum::word_enum;
 
-/// How urgent a stop is; later ones override earlier ones.
+/// How urgent a stop is. A greater value overrides a smaller one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
     /// Take no more work, finish what is in hand, release. A `drain` order, the first signal.
     Drain,
-    /// End the work in hand (TERM, then KILL), hand it back, release. A `terminate` order, a lost coordinator.
+    /// End the work in hand (TERM, then KILL), hand it back, release. A `terminate` order, or a lost coordinator.
     Terminate,
-    /// As before but without waiting. The second signal.
+    /// Terminate, without waiting between TERM and KILL. The second signal.
     Hurry,
     /// This life is over: end the work in hand, write nothing. Exit code 70.
     Fenced,
@@ -33,7 +32,8 @@ impl Urgency {
         }
     }
 
-    /// How much longer the work in hand may go on, `elapsed` after the stop was asked for; `None` when it must end.
+    /// How much longer the work in hand may go on, `elapsed` after the stop was asked for. `None` when it has to end
+    /// now.
     #[must_use]
     pub fn work_may_go_on(self, elapsed: Duration, drain_timeout: Duration) -> Option<Duration> {
         match self {
@@ -48,7 +48,7 @@ impl Urgency {
         match self {
             Self::Drain | Self::Terminate => kill_timeout,
             Self::Hurry => Duration::ZERO,
-            // Somebody else may already do this work: be quick, but give it a chance to close files.
+            // Another agent may already do this work: end quickly, but let the command close its files.
             Self::Fenced => kill_timeout.min(Duration::from_secs(1)),
         }
     }
@@ -61,49 +61,50 @@ impl Urgency {
 }
 
 word_enum! {
-    /// Why an agent stops.
+    /// Why an agent stops; it stands in the `release` entry of the audit log and in `agent_shutdown`.
     StopCause, "stop cause" {
-        /// It did what it was there for.
+        /// Its work is complete.
         Done = "done",
-        /// The program that embeds the agent asked for it.
+        /// The program that embeds the agent asked it to stop.
         Requested = "requested",
-        /// A signal.
+        /// SIGHUP.
         Hangup = "SIGHUP",
-        /// A signal, from a terminal as a rule.
+        /// SIGINT, as a rule from a terminal.
         Interrupt = "SIGINT",
-        /// A signal.
+        /// SIGTERM.
         Terminate = "SIGTERM",
-        /// Somebody's order.
+        /// An operator's order.
         Operator = "operator",
         /// Its sprint is over.
         SprintCompleted = "sprint_completed",
         /// Its coordinator was told to stop.
         CoordinatorStopping = "coordinator_stopping",
-        /// Its coordinator is gone.
+        /// Its coordinator died.
         CoordinatorLost = "coordinator_lost",
         /// Its command uses more than its soft memory limit.
         SoftMemoryLimit = "soft_memory_limit",
-        /// Its command used more than its hard memory limit, and was ended.
+        /// Its command used more than its hard memory limit and was ended.
         MemoryLimit = "memory_limit",
         /// The program that embeds the agent panicked.
         Panic = "panic",
-        /// Its life is over.
+        /// Its life was reaped or replaced.
         Fenced = "fenced",
     }
 }
 
 impl StopCause {
-    /// Whether a signal of the system is the cause.
+    /// Whether the cause is a signal of the operating system.
     #[must_use]
     pub fn is_signal(self) -> bool {
         matches!(self, Self::Hangup | Self::Interrupt | Self::Terminate)
     }
 
-    /// What a task costs that was begun and not finished before the agent left for this cause.
+    /// What a task costs that the agent had begun and not finished when it left for this cause.
     #[must_use]
     pub fn cost(self) -> Cost {
         match self {
-            // Its own program left it unfinished, or it needs more than it may use: it would go on so for ever.
+            // The agent's own program left the task unfinished, or the task needs more memory than allowed. Without a
+            // cost it would be retried for ever.
             Self::Done | Self::Requested | Self::SoftMemoryLimit | Self::MemoryLimit => Cost::Attempt,
             Self::Panic => Cost::Crash,
             Self::Hangup
@@ -118,12 +119,12 @@ impl StopCause {
     }
 }
 
-/// A stop that was asked for.
+/// A stop that was asked for, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stop {
     /// How urgent it is.
     pub urgency: Urgency,
-    /// Why.
+    /// Why it was asked for.
     pub cause: StopCause,
 }
 

@@ -1,8 +1,8 @@
-//! How hard an agent that is a child is pressed to end, as time passes.
+//! How hard a coordinator presses its agents to end, as time passes.
 //!
-//! An agent that is asked well ends by itself; one that hangs must not hold up its sprint for ever. So every way of asking
-//! has its schedule: an order through the store where there is one, then a signal, a second one (which hurries an
-//! agent), and at last KILL.
+//! An agent normally ends when it is asked. One that hangs must not hold up its sprint for ever. So each level has a
+//! schedule: an order through the store where the level has one, then a signal, then a second signal (which hurries an
+//! agent), at last KILL.
 
 use std::time::Duration;
 
@@ -10,41 +10,41 @@ use crate::agent::shutdown::{Stop, Urgency};
 use crate::settings::Shutdown;
 use crate::wire::record::Order;
 
-/// Time that an agent gets to answer an order before it is sent a signal.
+/// Time that an agent has to answer an order before it is sent a signal.
 const ORDER_PATIENCE: Duration = Duration::from_secs(1);
-/// Time that an agent gets to release itself, on top of all else.
+/// Time that an agent has to release itself, after all other waiting.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
-/// Time between the second signal and KILL.
+/// Time from the start of a hurried or fenced stop to KILL.
 const HURRY_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Why and how children are asked to end; later ones are more urgent.
+/// How urgently children are asked to end; a greater value is more urgent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopLevel {
-    /// There is nothing left to do.
+    /// The sprint has no work left.
     Finished,
-    /// Finish the task in hand, then go.
+    /// Finish the task in hand, then leave.
     Drain,
-    /// A signal came, as it would to all in a terminal.
+    /// A signal came; in a terminal every process of the group gets it.
     Signal,
-    /// Hand the task in hand back and go.
+    /// Hand the task in hand back and leave.
     Terminate,
-    /// Go without tidying up.
+    /// Leave at once.
     Hurry,
-    /// The life is over: of the child, or ours.
+    /// The life of the child or of the coordinator is over.
     Fenced,
 }
 
-/// What should have been done to a child by now.
+/// What a child should have been sent by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DueSignals {
-    /// Signals: 1 is TERM, 2 is a further one.
+    /// How many signals: 1 is TERM, 2 is a second one.
     pub signals: u8,
-    /// KILL.
+    /// Whether KILL is due.
     pub kill: bool,
 }
 
 impl StopLevel {
-    /// The level that a stop of the coordinator means for its children.
+    /// The level at which the children stop when their coordinator stops.
     #[must_use]
     pub fn of(stop: &Stop) -> Self {
         match stop.urgency {
@@ -56,7 +56,7 @@ impl StopLevel {
         }
     }
 
-    /// The order that is given through the store.
+    /// The order that is given through the store at this level, if there is one.
     #[must_use]
     pub fn order(self) -> Option<Order> {
         match self {
@@ -66,7 +66,7 @@ impl StopLevel {
         }
     }
 
-    /// What is due so long after the child was first asked in this level.
+    /// What is due `elapsed` after the child was first asked at this level.
     #[must_use]
     pub fn due(self, elapsed: Duration, shutdown: &Shutdown) -> DueSignals {
         let (drain, kill) = (shutdown.drain_timeout, shutdown.kill_timeout);

@@ -1,8 +1,8 @@
-//! Did the memory of the fleet grow as a leak does? The original design's rule, corrected.
+//! Whether the memory of the fleet grew as with a leak. It is the original design's rule, corrected.
 //!
-//! The original design compares two totals of the fleet. An agent that joins then looks like a leak, one that leaves hides one,
-//! and a baseline that each look overwrites is hardly ever as old as it claims. Here every agent is compared with
-//! *itself*, in one life, and only if it was there all the while:
+//! The original design compares two totals of the fleet. Then an agent that joins looks like a leak, and one that
+//! leaves hides one. Also, its baseline is overwritten by each look and so is hardly ever as old as it claims. Here
+//! every agent is compared with *itself*, within one life, and only if it was there for the whole window:
 //!
 //! ```text
 //!   samples of one life    |    |    |    |    |    |    |    |
@@ -11,9 +11,9 @@
 //!              at most half a window
 //! ```
 //!
-//! The growth of the fleet is the sum over all lives that have both. It is a leak from the moment it is above the
-//! threshold until it is no more than half of it ([`LeakEpisode`]): growth that goes up and down around the threshold is
-//! one episode, and one alert.
+//! The growth of the fleet is the sum over all lives that have both samples. A leak begins when the growth is above the
+//! threshold, and ends when it is no more than half of it ([`LeakEpisode`]). So growth that goes up and down around the
+//! threshold is one episode, and gives one alert.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -22,33 +22,32 @@ use crate::wire::ids::Incarnation;
 use crate::wire::memory::{Grown, MemoryStats};
 use crate::wire::word_enum::word_enum;
 
-/// Samples that are kept per window. A baseline is as old as the window, and at most this part of it older than it
-/// would be with every sample kept.
+/// How many samples are kept per window. A baseline is as old as the window, or older by up to one eighth of it.
 const PER_WINDOW: u64 = 8;
-/// Most agents whose history is kept: some 40 MB.
+/// Most agents whose history is kept; they take some 40 MB.
 const MOST_AGENTS: usize = 100_000;
-/// How many of those that grew most are named.
+/// How many of the agents that grew most are named.
 const NAMED: usize = 10;
 
-/// The fleet then and now, over the lives that have a sample of both.
+/// The fleet at both ends of the window, over the lives that have a sample at both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetGrowth {
-    /// Then.
+    /// At the beginning of the window.
     pub baseline: MemoryStats,
-    /// Now.
+    /// At its end.
     pub current: MemoryStats,
-    /// The agents that grew most, the most first.
+    /// The agents that grew most, in falling order.
     pub grown: Vec<Grown>,
 }
 
 impl FleetGrowth {
-    /// By how many bytes of resident memory.
+    /// By how many bytes resident memory grew; negative if it fell.
     #[must_use]
     pub fn bytes(&self) -> i64 {
         difference(self.baseline.total_rss, self.current.total_rss)
     }
 
-    /// The same in per cent of the baseline; `None` where that was nothing.
+    /// The growth in per cent of the baseline; `None` where the baseline is zero.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // Shown to people.
     pub fn percent(&self) -> Option<f64> {
@@ -57,7 +56,7 @@ impl FleetGrowth {
     }
 }
 
-/// What is remembered of every agent: some samples over one and a half windows.
+/// Samples of every agent over one and a half windows.
 #[derive(Debug, Clone)]
 pub struct FleetHistory {
     window_ms: u64,
@@ -67,13 +66,13 @@ pub struct FleetHistory {
 }
 
 impl FleetHistory {
-    /// Nothing yet. FleetGrowth is measured over `window_ms`.
+    /// An empty history. Growth will be measured over `window_ms`.
     #[must_use]
     pub fn new(window_ms: u64) -> Self {
         Self { window_ms: window_ms.max(1), begun: None, agents: HashMap::new(), store: None }
     }
 
-    /// Takes in one agent's memory. Another life of the id begins anew.
+    /// Takes in a sample of one agent. A sample of another life of the id starts a new history.
     pub fn observe(&mut self, sample: &MemorySample) {
         let point = Point { at: sample.at, rss: sample.rss, heap_used: sample.heap_used };
         let has_room = self.agents.len() < MOST_AGENTS;
@@ -96,15 +95,15 @@ impl FleetHistory {
         }
     }
 
-    /// Forgets everybody who `is_there` does not know.
+    /// Drops the history of each agent for which `is_there` is false.
     pub fn retain(&mut self, mut is_there: impl FnMut(&str) -> bool) {
         self.agents.retain(|id, _| is_there(id));
     }
 
-    /// The growth of the fleet up to `now` (ms of server time). `None` until there is something to compare with: a
-    /// sample that is old enough, or a whole window in which nobody was there.
+    /// The growth of the fleet up to `now` (ms of server time). `None` until there is a sample that is old enough, or
+    /// until a whole window has passed without any agent.
     pub fn judge(&mut self, now: u64) -> Option<FleetGrowth> {
-        // Whoever sets the server's clock back begins a new window.
+        // A server whose clock was set back begins a new window.
         let begun = *self.begun.insert(self.begun.unwrap_or(now).min(now));
         let mut compared = Compared::new(now.saturating_sub(self.window_ms), now);
         for (id, (_, track)) in &self.agents {
@@ -141,7 +140,7 @@ impl Track {
     }
 
     fn add(&mut self, point: Point, window_ms: u64) {
-        // Left over from before the server's clock was set back.
+        // Samples that are later than this one date from before the server's clock was set back.
         while self.kept.back().is_some_and(|last| last.at > point.at) {
             self.kept.pop_back();
         }
@@ -156,7 +155,7 @@ impl Track {
         }
     }
 
-    /// The youngest sample that is as old as the window, unless that is half a window older still.
+    /// The youngest sample that is at least as old as the window; `None` if that is older than one and a half windows.
     fn baseline(&self, now: u64, window_ms: u64) -> Option<Point> {
         let latest = now.saturating_sub(window_ms);
         let earliest = latest.saturating_sub(window_ms / 2);
@@ -204,29 +203,29 @@ fn difference(then: u64, now: u64) -> i64 {
     if now < then { -size } else { size }
 }
 
-/// Whether a leak is going on, and since this look or before.
+/// Whether a leak is going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LeakEpisode {
-    /// Whether one is going on.
+    /// Whether a leak is going on, as of the last look.
     pub is_on: bool,
 }
 
 word_enum! {
-    /// What a reading changed about the leak.
+    /// What a look changed about the leak.
     LeakTurn, "turn of a leak" {
-        /// There is no leak.
+        /// There is no leak, and there was none before.
         Quiet = "quiet",
-        /// One begins: time for an alert.
+        /// A leak begins: time for an alert.
         Began = "began",
-        /// It goes on.
+        /// The leak goes on.
         Lasts = "lasts",
-        /// It is over.
+        /// The leak is over.
         Ended = "ended",
     }
 }
 
 impl LeakEpisode {
-    /// Takes in the growth as of now, in bytes.
+    /// Takes in the present growth, in bytes; `threshold` is `memory.leak_threshold`.
     pub fn judge(&mut self, growth: i64, threshold: u64) -> LeakTurn {
         let threshold = i64::try_from(threshold).unwrap_or(i64::MAX);
         let was = self.is_on;

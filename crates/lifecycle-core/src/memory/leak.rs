@@ -50,7 +50,7 @@ use scales::{HOUR_MS, LEVEL_SCALE, LONGEST_LOOK_MS, NEW_CLOCK_MS, QUICK_SCALE, S
 use series::Series;
 use steady_growth::{SteadyGrowth, steady_growth};
 
-/// An episode that was alerted on: it ends when a floor of that scale is below the level.
+/// An episode that was alerted on. It ends when a floor of this scale is below the level.
 #[derive(Debug, Clone, Copy)]
 struct Episode {
     scale: usize,
@@ -64,7 +64,7 @@ pub struct Detector {
     series: [Series; SCALES.len()],
     recent: Recent,
     last: Option<RssSample>,
-    /// Time that was looked at: gaps teach nothing.
+    /// How long the agent was observed. A gap in the samples adds at most [`LONGEST_LOOK_MS`].
     observed_ms: u64,
     leak: Option<Episode>,
     runaway: Option<Episode>,
@@ -85,8 +85,8 @@ impl Default for Detector {
 }
 
 impl Detector {
-    /// Takes a sample in; gives a verdict when an episode begins. `kind` is the history of this agent's kind, the same for
-    /// all agents of the kind.
+    /// Takes in a sample. Gives a verdict when an episode begins. `kind` is the history of this agent's kind, which all
+    /// agents of the kind share.
     pub fn observe(&mut self, kind: &mut KindHistory, sample: RssSample) -> Option<LeakVerdict> {
         let sample = self.in_time(sample);
         self.recent.push(sample.at_ms, sample.rss_bytes);
@@ -103,21 +103,21 @@ impl Detector {
         found
     }
 
-    /// The agent's process is another one from here on. What it usually does is still known.
+    /// From here on the agent has another process. What was learnt of its usual memory stays.
     pub fn restarted(&mut self) {
         self.begin_anew();
         self.leak = None;
         self.runaway = None;
     }
 
-    /// What was alerted on and goes on, the gravest last.
+    /// The findings whose episode goes on, the gravest last.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let going_on = [(Finding::Leak, self.leak.is_some()), (Finding::Runaway, self.runaway.is_some())];
         going_on.into_iter().filter(|(_, is_on)| *is_on).map(|(finding, _)| finding).collect()
     }
 
-    /// Where the memory is going; None before there are any floors.
+    /// The trend of the agent's memory; `None` before there are enough floors.
     #[must_use]
     pub fn trend(&self, kind: &KindHistory) -> Option<Trend> {
         let sample = self.last?;
@@ -127,13 +127,13 @@ impl Detector {
             slope_bytes_per_hour: growth.bytes_per_hour,
             confidence,
             limit_reached_ms: forecast(sample, growth.bytes_per_hour / HOUR_MS),
-            // The gravest.
+            // The last one is the gravest.
             finding: self.findings().last().copied(),
             floors: self.floors[SHOWN_SCALE].iter().map(|floor| floor.bytes).collect(),
         })
     }
 
-    /// The sample at a time that does not go back, and the observed time moved on.
+    /// Moves the sample's time so that it does not go back, and adds to the observed time.
     fn in_time(&mut self, sample: RssSample) -> RssSample {
         let last = self.last.map_or(sample.at_ms, |last| last.at_ms);
         let mut at_ms = sample.at_ms.max(last);
@@ -159,7 +159,7 @@ impl Detector {
         self.runaway.take_if(over);
     }
 
-    /// SteadyGrowth at a scale, and how sure it is that this is a leak.
+    /// The growth at a scale, with the confidence that it is a leak.
     fn evidence(&self, kind: &KindHistory, scale: usize, any: bool) -> Option<(SteadyGrowth, f64)> {
         let series = &self.series[scale];
         let rise = series.rise?;
@@ -212,7 +212,7 @@ impl Detector {
     }
 }
 
-/// When the limit is reached, in ms; None without a limit or growth, or beyond all time.
+/// When the limit is reached, in ms. `None` without a limit, without growth, or if that is beyond all time.
 fn forecast(sample: RssSample, bytes_per_ms: f64) -> Option<u64> {
     let limit = sample.limit_bytes.filter(|limit| *limit > 0)?;
     let left_ms = limit.saturating_sub(sample.rss_bytes) as f64 / bytes_per_ms;

@@ -1,33 +1,33 @@
-//! What a judge of memory is given.
+//! Samples of an agent's memory, as the detectors take them.
 
 use crate::wire::ids::Incarnation;
 
-/// Memory of one agent at one moment.
+/// Memory of one agent at one time, for the fleet's growth and the leak detector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemorySample {
-    /// The agent.
+    /// The agent's id.
     pub id: String,
     /// Its life; `None` for an agent on the plain protocol.
     pub incarnation: Option<Incarnation>,
-    /// What it is alike to; empty where that is not known.
+    /// Its kind; empty where that is not known.
     pub kind: String,
     /// When, in ms of server time.
     pub at: u64,
-    /// What it may use, in bytes, where that is known.
+    /// Its memory limit in bytes; absent without one, or where it is not known.
     pub limit: Option<u64>,
-    /// Resident bytes.
+    /// Resident memory of its process tree, in bytes.
     pub rss: u64,
     /// Heap in use, in bytes.
     pub heap_used: u64,
 }
 
-/// One look at an agent's memory.
+/// One sample as the leak detector of one agent takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RssSample {
     /// When, in ms since the epoch.
     pub at_ms: u64,
-    /// Resident memory of its process tree.
+    /// Resident memory of the process tree.
     pub rss_bytes: u64,
-    /// What it must not exceed, if there is such a limit.
+    /// The memory limit, if there is one.
     pub limit_bytes: Option<u64>,
 }

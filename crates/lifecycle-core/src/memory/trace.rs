@@ -1,4 +1,4 @@
-//! The lines of a trace of recorded memory.
+//! The lines of a recorded memory trace.
 //!
 //! A trace is a CSV file with one row per sample of an agent, in order of time, with any number of agents interleaved:
 //!
@@ -8,19 +8,20 @@
 //!   1700000010000,coder-1,coder,,                      an empty rssBytes: the process is another one from here on
 //! ```
 //!
-//! The header names the columns, so they may stand in any order and other columns may stand between them. There is no limit
-//! when `limitBytes` is absent, empty or 0. A field may be in double quotes, with commas and doubled quotes inside. It cannot
-//! hold the end of a line: a trace is read line by line, so that a mistake is in the line that is named.
+//! The header names the columns, so they may stand in any order, and others may stand between them. There is no limit
+//! where `limitBytes` is absent, empty or 0. A field may be in double quotes, with commas and doubled quotes inside. A
+//! field cannot hold the end of a line: a trace is read line by line, so that an error names the line that has the
+//! mistake.
 
 use csv_core::{Reader, ReaderBuilder, Terminator};
 use thiserror::Error;
 
-/// The names of the columns; all but the last must be there.
+/// The names of the columns. All but the last must be there.
 pub const COLUMNS: [&str; 5] = ["timestampMs", "agentId", "kind", "rssBytes", "limitBytes"];
 const NEEDED: usize = 4;
 const LONGEST_SHOWN: usize = 40;
 
-/// Where the columns are.
+/// The position of each column.
 #[derive(Debug)]
 pub struct Header {
     places: [Option<usize>; COLUMNS.len()],
@@ -28,47 +29,47 @@ pub struct Header {
     splitter: Splitter,
 }
 
-/// One sample of an agent's memory.
+/// One row: a sample of one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row<'header> {
     /// When, in ms since the epoch.
     pub at_ms: u64,
-    /// Whom.
+    /// The agent's id.
     pub agent: &'header str,
-    /// What kind of agent it is.
+    /// The agent's kind.
     pub kind: &'header str,
-    /// Resident memory; None when the process is another one from here on.
+    /// Resident memory; `None` when the agent has another process from here on.
     pub rss_bytes: Option<u64>,
-    /// What it must not exceed, if there is such a limit.
+    /// The memory limit in bytes, if there is one.
     pub limit_bytes: Option<u64>,
 }
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LineError {
-    /// The header lacks a column.
+    /// The header lacks this column.
     #[error("the header has no column {0}; it should be timestampMs,agentId,kind,rssBytes[,limitBytes]")]
     NoColumn(&'static str),
-    /// The header has a column twice.
+    /// The header has this column twice.
     #[error("the header has the column {0} twice")]
     TwiceColumn(&'static str),
-    /// Not as many fields as the header.
+    /// The row has another number of fields than the header.
     #[error("it has {found} fields where the header has {wanted}")]
     Fields {
-        /// So many there are.
+        /// How many fields the row has.
         found: usize,
-        /// So many there should be.
+        /// How many the header has.
         wanted: usize,
     },
-    /// A field that must not be empty is.
+    /// A required field is empty.
     #[error("{0} is empty")]
     Empty(&'static str),
-    /// A field is no number.
+    /// A field that should be a number is not.
     #[error("{column} is {value:?}, which is no whole number of 0 or more")]
     Number {
-        /// Which.
+        /// The column's name.
         column: &'static str,
-        /// What stands there, cut.
+        /// The field's text, shortened.
         value: String,
     },
 }
@@ -77,7 +78,7 @@ impl Header {
     /// Reads the first line.
     ///
     /// # Errors
-    /// When a column is missing or there twice.
+    /// When a column is missing, or is there twice.
     pub fn read(line: &str) -> Result<Self, LineError> {
         let line = line.strip_prefix('\u{feff}').unwrap_or(line);
         let mut splitter = Splitter::new();
@@ -99,7 +100,7 @@ impl Header {
     /// Reads a further line.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The first field that is wrong, or the number of fields.
     pub fn row(&mut self, line: &str) -> Result<Row<'_>, LineError> {
         let mut found = [""; COLUMNS.len()];
         let mut count = 0;
@@ -141,15 +142,15 @@ impl Splitter {
         Self { reader, text: Vec::new(), ends: Vec::new() }
     }
 
-    /// The fields without their quotes and without white space around them. An empty line is one empty field.
+    /// The fields, without their quotes and the white space around them. An empty line is one empty field.
     fn split(&mut self, line: &str) -> impl Iterator<Item = &str> {
-        // One more than can be needed: the reader stops early when a buffer is full.
+        // One byte more than needed: the reader stops early when a buffer is full.
         self.text.resize(line.len() + 1, 0);
         self.ends.clear();
         self.ends.resize(line.matches(',').count() + 2, 0);
         self.reader.reset();
         let (_, _, length, count) = self.reader.read_record(line.as_bytes(), &mut self.text, &mut self.ends);
-        // No more input: the last field has ended.
+        // An empty input tells the reader that the last field has ended.
         let (_, _, rest, last) =
             self.reader.read_record(&[], &mut self.text[length..], &mut self.ends[count..]);
         let text = std::str::from_utf8(&self.text[..length + rest]).unwrap_or_default();

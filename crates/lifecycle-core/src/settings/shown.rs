@@ -1,17 +1,17 @@
-//! A URL as people may see it: without a password, however broken the URL is.
+//! A URL as people may see it: without its password, even if the URL is broken.
 //!
-//! What may be shown is known by its form, and everything else is `***`. The other way round, cutting out what looks like a
-//! password, printed the password of `user:secret@host`, which lacks nothing but its scheme.
+//! Parts that have a known form are shown, and everything else becomes `***`. The opposite way, cutting out what looks
+//! like a password, printed the password of `user:secret@host`, a URL that lacks only its scheme.
 
 const HIDDEN: &str = "***";
 
-/// The URL with its scheme, user, host, port and path, as far as they have the form of these.
+/// The URL's scheme, user, host, port and path; a part that does not have the expected form is hidden.
 pub(super) fn url(url: &str) -> String {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
         _ => (String::new(), url),
     };
-    // The last one: a password may have others.
+    // The last `@` ends the password, which may contain others.
     match rest.rsplit_once('@') {
         Some((credentials, place)) => format!("{scheme}{}@{}", user(credentials), shown_place(place)),
         None => format!("{scheme}{}", shown_place(rest)),
@@ -21,7 +21,7 @@ pub(super) fn url(url: &str) -> String {
 fn user(credentials: &str) -> String {
     match credentials.split_once(':') {
         Some((user, _)) if is_word(user) => format!("{user}:{HIDDEN}"),
-        // Without a colon it is a user by the rules, and often a password by mistake.
+        // Without a colon this should be a user, but by mistake it is often a password.
         _ => HIDDEN.into(),
     }
 }

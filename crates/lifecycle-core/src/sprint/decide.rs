@@ -1,8 +1,8 @@
-//! What a coordinator does next for a sprint, decided from what is there and not from what has happened.
+//! What a coordinator does next for a sprint. It is decided from the present state, not from what has happened.
 //!
-//! [`decide`] looks at the whole sprint each time: the record of every task, and for every agent its process (which
-//! the coordinator watches) and its registration (which the store has). So a lost event, a restart of the store or a
-//! step that failed half-way changes nothing but the time it takes: the next look decides anew.
+//! [`decide`] looks at the whole sprint each time: at the record of every task, and at each agent's process (which the
+//! coordinator watches) and registration (which the store has). A lost event, a restart of the store or a step that
+//! failed half-way therefore costs time only: the next look decides anew.
 //!
 //! ```text
 //!   slot      NotStarted ──Start──▶ Running ──▶ Vacant ──Start──▶ Running …
@@ -12,14 +12,15 @@
 //!                 └──Fail──▶ failed
 //! ```
 //!
-//! An agent's id may be held by somebody who is not the process that runs here: an agent of an earlier run of this
-//! epic, or one that a person started under that name. Nobody is ended for having a name: such an id is left alone until
-//! it is free, and an earlier life is removed only once its end is proven or its lease is over, which the reap script
-//! checks for itself.
+//! An agent's id may be held by something else than the process that runs here: an agent of an earlier run of this
+//! epic, or one that a person started under that name. No agent is ended for having a name. Such an id is left alone
+//! until it is free. An earlier life is removed only once its end is proven or its lease is over, which the reap script
+//! checks itself.
 //!
-//! That an attempt is never in two hands rests on three rules here: a task is assigned only while its record says
-//! `pending`; it comes back to `pending` only through the requeue, which a reap fills in the same stroke as it ends
-//! the life that held it; and where the store lost its memory, only once that life provably does not hold it any more.
+//! Three rules here keep an attempt from running twice at once. A task is assigned only while its record says
+//! `pending`. It comes back to `pending` only through the requeue, which a reap fills in the same script that ends the
+//! life that held it. And where the store lost its memory, a task is taken back only once its life provably does not
+//! hold it any more.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -29,9 +30,9 @@ use crate::sprint::restart::{Restart, RestartPolicy, replace_at};
 use crate::wire::ids::{AgentId, Incarnation, TaskId};
 use crate::wire::task::{Cost, TaskRecord, TaskState};
 
-/// How long a task may look lost before it is: longer than any reap or registration takes.
+/// How long a run must look lost before it is taken back: longer than any reap or registration takes.
 pub const LOST_AFTER: Duration = Duration::from_secs(3);
-/// How long a dead agent's registration waits for a sweeper before the coordinator removes it itself.
+/// How long a dead agent's registration is left to the sweepers before the coordinator removes it itself.
 pub const REAP_AFTER: Duration = Duration::from_secs(2);
 
 /// Pause before an agent that found no store is started again.
@@ -44,52 +45,53 @@ pub struct SprintView<'a> {
     pub plan: &'a SprintPlan,
     /// The records of all its tasks.
     pub records: &'a BTreeMap<TaskId, TaskRecord>,
-    /// For tasks in flight, whether somebody holds them. Tasks that are not listed are held.
+    /// For runs in flight that look lost, what became of them. Tasks that are not listed are held by the life on
+    /// record.
     pub grips: &'a BTreeMap<TaskId, Grip>,
     /// One slot for each agent of the plan, in its order.
     pub slots: &'a [SlotView],
     /// Tasks whose last attempt may have left processes running. They wait until these have ended.
     pub occupied: &'a HashSet<TaskId>,
-    /// No more work is handed out and nobody is started.
+    /// Whether the sprint is stopping: no work is handed out, and no agent is started.
     pub stopping: bool,
     /// How often agents are started again.
     pub restart: RestartPolicy,
-    /// How long an agent may be unknown to a store that lost its memory.
+    /// How long a running agent may be unknown to a store that lost its memory before its process is ended.
     pub lease: Duration,
 }
 
-/// What is known of an agent.
+/// What is known of one agent of the plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SlotView {
-    /// Its process.
+    /// What its process does.
     pub process: Process,
     /// Its registration, if there is one: of this process or of an earlier one.
     pub life: Option<SlotLife>,
-    /// How long a running process that was registered has been unknown to the store.
+    /// How long the store has not known a running process that was registered before.
     pub missing_for: Option<Duration>,
-    /// Attempts it was given so far.
+    /// How many attempts it was given so far.
     pub given: u64,
-    /// When it was started again.
+    /// When it was started again, by the view's clock.
     pub restarts: Vec<Duration>,
-    /// An operator said not to replace it.
+    /// Whether an operator said not to replace it.
     pub is_retired: bool,
 }
 
-/// Where the process of a slot is.
+/// What the process of a slot does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
-    /// Not started yet.
+    /// It was not started yet.
     NotStarted {
-        /// Since when it could be.
+        /// Since when it could have been.
         since: Duration,
     },
     /// It runs.
     Running,
     /// It has ended.
     Vacant {
-        /// When.
+        /// When it ended.
         since: Duration,
-        /// How.
+        /// How it ended.
         how: Exit,
     },
     /// It will not be started again.
@@ -102,28 +104,28 @@ pub enum Process {
 /// How an agent's process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// With 0: somebody told it to leave.
+    /// With exit code 0: it was told to leave.
     Left,
-    /// It has used much memory and left cleanly, so that a fresh one takes over.
+    /// It was over its soft memory limit and left cleanly (exit code 75), so that a fresh one takes over.
     Spent,
     /// Any other way.
     Crashed,
-    /// It found no store. That is no fault of its own.
+    /// It found no store, which is not its own fault.
     NoStore,
-    /// Its id is held by somebody else.
+    /// Another agent holds its id (exit code 73).
     Held,
-    /// Its life was over before it ended: somebody reaped or replaced it.
+    /// Its life was reaped or replaced before the process ended.
     Fenced,
 }
 
 /// A registration as the store has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotLife {
-    /// Which life.
+    /// The life that is registered.
     pub incarnation: Incarnation,
-    /// Whose it is.
+    /// Whose life it is.
     pub holder: IdHolder,
-    /// Whether it takes work: it is not over, not draining, not starting.
+    /// Whether it takes work: the life is not over, and neither starting nor draining.
     pub takes_work: bool,
 }
 
@@ -136,29 +138,29 @@ pub enum IdHolder {
     Dead,
     /// An agent of an earlier run of this epic. It may live.
     Earlier,
-    /// Somebody else. Not ours to end.
+    /// Another agent, which is not this coordinator's to end.
     Stranger,
 }
 
-/// Whether the life that a task's record names holds the task.
+/// Why a run on record looks lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grip {
-    /// It is registered and does not hold it, for so long.
+    /// Its life is registered and has not had the task in hand for this long.
     Dropped(Duration),
-    /// It is not registered and its process is not there, for so long.
+    /// Its life is not registered and its process is not there, for this long.
     Gone(Duration),
 }
 
 /// One thing to do. Agents are named by their position in the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Give the task to this life of the agent.
+    /// Give the task to the agent, if the agent's life is still this one.
     Assign {
         /// The task.
         task: TaskId,
         /// The agent.
         agent: usize,
-        /// Its life.
+        /// The agent's life.
         incarnation: Incarnation,
     },
     /// Start the agent's process.
@@ -166,14 +168,14 @@ pub enum Action {
         /// The agent.
         agent: usize,
     },
-    /// Remove the registration of an agent whose process has ended; no sweeper did.
+    /// Remove the registration of an agent whose process has ended, because no sweeper has.
     Reap {
         /// The agent.
         agent: usize,
-        /// The life.
+        /// The life to remove.
         incarnation: Incarnation,
     },
-    /// End the process: its life was over long ago and it did not notice.
+    /// End the process: its life was over long ago, and it did not notice.
     End {
         /// The agent.
         agent: usize,
@@ -183,27 +185,27 @@ pub enum Action {
         /// The agent.
         agent: usize,
     },
-    /// A waiting task cannot run any more: write this record.
+    /// Write this record for a waiting task that cannot run any more.
     Fail {
         /// The task.
         task: TaskId,
-        /// Its record.
+        /// Its record, in the state `failed`.
         record: TaskRecord,
     },
-    /// A run in flight was lost with the store's memory: take it back.
+    /// Take back a run in flight that was lost with the store's memory.
     Recall {
         /// The task.
         task: TaskId,
-        /// The run.
+        /// The number of the run.
         run: u32,
-        /// What it costs.
+        /// What that costs the task.
         cost: Cost,
     },
     /// Every task is settled.
     Complete,
 }
 
-/// What to do now, `now` by the clock of the view.
+/// What is to be done at `now`, by the clock of the view.
 #[must_use]
 pub fn decide(view: &SprintView<'_>, now: Duration) -> Vec<Action> {
     if view.plan.tasks.iter().all(|task| view.state(&task.id).is_settled()) {
@@ -232,14 +234,14 @@ impl SprintView<'_> {
         self.records.get(task).map_or(TaskState::Pending, |record| record.state)
     }
 
-    /// Nobody is at work and nobody will be: every agent crashed as often as it may.
+    /// Whether every agent was given up, so that no agent works now or later.
     fn is_deserted(&self) -> bool {
         self.slots.iter().all(|slot| matches!(slot.process, Process::GivenUp { .. }))
     }
 }
 
-/// Tasks whose record names a life that does not hold them. A run that its agent never began (the agent lives and
-/// does not know of it) costs nothing; one that went with its agent is a crash.
+/// Takes back tasks that the life on record does not hold. If the life lives and does not have the task in hand, it
+/// never began it, and the run costs nothing. If it went, the run is a crash.
 fn recall_lost(view: &SprintView<'_>, actions: &mut Vec<Action>) {
     for task in &view.plan.tasks {
         let (lost_for, cost) = match view.grips.get(&task.id) {
@@ -285,8 +287,7 @@ fn slot_action(view: &SprintView<'_>, agent: usize, slot: &SlotView, now: Durati
     (now >= start_at).then_some(Action::Start { agent })
 }
 
-/// The agents that the waiting tasks of a sprint wait for, when there is nobody at work and nobody is about to be. Empty
-/// while somebody is, or nothing waits.
+/// The agents that a sprint's waiting tasks wait for, if no agent works and none will by itself. Empty otherwise.
 #[must_use]
 pub fn waited_for(view: &SprintView<'_>) -> Vec<(usize, WhyAbsent)> {
     let absent = view.slots.iter().enumerate().map(|(agent, slot)| Some((agent, absence(slot)?)));
@@ -300,7 +301,7 @@ pub fn waited_for(view: &SprintView<'_>) -> Vec<(usize, WhyAbsent)> {
 pub enum WhyAbsent {
     /// An operator said not to replace it.
     Retired,
-    /// Its id is held by somebody else.
+    /// Another agent holds its id.
     Held,
     /// It crashed as often as it may.
     GivenUp,
@@ -315,7 +316,8 @@ fn absence(slot: &SlotView) -> Option<WhyAbsent> {
     }
 }
 
-/// Waiting tasks that need a failed one, over any number of steps; all of them once no agent is left. Returns them.
+/// Fails waiting tasks that need a failed one, directly or through others, or all of them once every agent was given
+/// up. Returns them.
 fn fail_hopeless(view: &SprintView<'_>, actions: &mut Vec<Action>) -> HashSet<TaskId> {
     let mut doomed: HashSet<TaskId> = HashSet::new();
     let deserted = view.is_deserted();
@@ -341,7 +343,7 @@ fn fail_hopeless(view: &SprintView<'_>, actions: &mut Vec<Action>) -> HashSet<Ta
     doomed
 }
 
-/// Ready tasks in the order of the plan, to idle agents: the one given least so far first, then in the order of the plan.
+/// Gives ready tasks, in the order of the plan, to idle agents. The agent that was given least so far comes first.
 fn assign(view: &SprintView<'_>, doomed: &HashSet<TaskId>, actions: &mut Vec<Action>) {
     let at_work: HashSet<&str> = view
         .records
@@ -378,7 +380,7 @@ fn idle_life(slot: &SlotView) -> Option<Incarnation> {
     (slot.process == Process::Running).then_some(life.incarnation)
 }
 
-/// The agent's position in the plan.
+/// The position of this agent in the plan.
 #[must_use]
 pub fn slot_of(plan: &SprintPlan, agent: &str) -> Option<usize> {
     plan.agents.iter().position(|plan| AgentId::as_str(&plan.id) == agent)

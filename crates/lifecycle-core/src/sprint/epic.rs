@@ -1,7 +1,7 @@
 //! Which sprints of an epic may start, and which never will.
 //!
 //! A sprint starts once everything in its `after` is complete; sprints that do not wait for each other run side by
-//! side. What comes after a sprint that failed is not run: its tasks were planned on work that is not there.
+//! side. A sprint that waits for a failed one is not run, because its tasks were planned on work that is not there.
 
 use crate::sprint::plan::Plan;
 use crate::wire::ids::SprintId;
@@ -10,7 +10,7 @@ use crate::wire::word_enum::word_enum;
 word_enum! {
     /// How a sprint ended.
     SprintOutcome, "sprint outcome" {
-        /// Every task is complete.
+        /// Every task is completed.
         Completed = "completed",
         /// Every task is settled, some as failed.
         Failed = "failed",
@@ -21,18 +21,18 @@ word_enum! {
     }
 }
 
-/// Where a sprint is.
+/// Where a sprint is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// It has not started.
     Waiting,
-    /// It is at work, or being wound up.
+    /// It is at work, or its end is under way.
     Running,
     /// It is over.
     Over(SprintOutcome),
 }
 
-/// What is due for a sprint that waits.
+/// What to do with a sprint that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SprintStep {
     /// Start it.
@@ -41,12 +41,12 @@ pub enum SprintStep {
     Skip {
         /// The sprint.
         sprint: SprintId,
-        /// Why, for the record of each of its tasks.
+        /// Why, as the record of each of its tasks will say.
         why: String,
     },
 }
 
-/// What is due now, in the order of the plan. `phase` tells where each sprint is.
+/// What to do now, in the order of the plan. `phase` tells where each sprint is.
 #[must_use]
 pub fn due(plan: &Plan, phase: impl Fn(&SprintId) -> Phase) -> Vec<SprintStep> {
     let waiting = plan.sprints.iter().filter(|sprint| phase(&sprint.id) == Phase::Waiting);

@@ -1,8 +1,8 @@
-//! What an epic is to do: its sprints, the agents each is given and the tasks they work through.
+//! What an epic is to do: its sprints, each sprint's agents and the tasks they work through.
 //!
-//! A plan is a TOML file that a person writes. Reading it is all or nothing: either every name is valid, every
-//! reference leads somewhere and nothing waits for itself, or [`PlanErrors`] lists what is wrong, so that a plan
-//! which starts cannot fail later for a reason that was visible in the file.
+//! A plan is a TOML file that a person writes. It is read completely or not at all. Either every name is valid, every
+//! reference leads somewhere and nothing waits for itself; or [`PlanErrors`] lists what is wrong. So a plan that starts
+//! cannot fail later for a reason that was visible in the file.
 //!
 //! ```text
 //!   text ──written──▶ tables as written ──check──▶ Plan
@@ -10,7 +10,7 @@
 //!           └──────────────▶ PlanErrors ◀─┘
 //! ```
 //!
-//! Everything is reported at once. Only a text that is no TOML hides what comes after the mistake.
+//! All mistakes are reported at once. Only in a text that is no TOML does the first mistake hide the later ones.
 //!
 //! A plan calls its agents and sprints by short names; in the store, and wherever else an id is shown, they are scoped
 //! by their epic: `checkout.coder-2`.

@@ -1,17 +1,17 @@
 //! How often a crashed agent is started again.
 //!
-//! A crash now and then is nothing; an agent that crashes as often as it is started will not get better by itself.
-//! So restarts are counted over a sliding window, each waits a little longer than the one before, and once there are
-//! as many as allowed the agent is given up.
+//! A crash now and then does no harm. An agent that crashes as often as it is started will not recover by itself. So
+//! restarts are counted over a sliding window, each waits longer than the one before, and after the allowed number the
+//! agent is given up.
 
 use std::time::Duration;
 
 /// Pause before the first restart of a window; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// No pause is longer.
+/// The longest pause before a restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Pause before an agent that left by itself, or was told to, is replaced.
+/// Pause before an agent that left, by itself or because it was told to, is replaced.
 const REPLACE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Settings `coordinator.restart_limit` and `coordinator.restart_window`.
@@ -19,27 +19,27 @@ const REPLACE_PAUSE: Duration = Duration::from_millis(500);
 pub struct RestartPolicy {
     /// Most restarts within the window; 0 restarts nobody.
     pub limit: u32,
-    /// The window.
+    /// The sliding window over which restarts are counted.
     pub window: Duration,
 }
 
-/// What follows a crash.
+/// What to do about an agent that crashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restart {
-    /// Start it again once the clock shows this.
+    /// Start it again at this time.
     At(Duration),
-    /// It had all its restarts.
+    /// It used up its restarts.
     GiveUp,
 }
 
-/// When an agent that left, and whose work is not done, is replaced: at once, but never in a tight loop.
+/// When to replace an agent that left although work remains: soon, but not in a tight loop.
 #[must_use]
 pub fn replace_at(left: Duration) -> Duration {
     left + REPLACE_PAUSE
 }
 
 impl RestartPolicy {
-    /// Judges an agent that crashed at `crashed` and was restarted at these times before, all read from one clock.
+    /// Judges an agent that crashed at `crashed` and had been restarted at these times, all by one clock.
     #[must_use]
     pub fn judge(&self, restarts: &[Duration], crashed: Duration) -> Restart {
         let begin = crashed.saturating_sub(self.window);

@@ -7,7 +7,7 @@ use crate::wire::orphan::{Orphan, OrphanOutcome, Reason};
 use crate::wire::record::{AgentRecord, Order};
 use crate::wire::sweep_records::{Hold, Watermark};
 
-/// What one look at the indexes showed.
+/// One reading of the indexes, by a script in one step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct IndexReading {
     /// Server time in ms.
@@ -18,11 +18,11 @@ pub struct IndexReading {
     pub active: u64,
     /// Members of `agents:leases`.
     pub leases: u64,
-    /// Leases that are over.
+    /// How many leases are over.
     pub expired: u64,
-    /// The first of them, oldest first: id and end of lease.
+    /// The leases that have been over longest: id and end, oldest first.
     pub due: Vec<(String, u64)>,
-    /// The last pass of anybody.
+    /// When sweepers made their last passes; absent before the first one.
     pub watermark: Option<Watermark>,
     /// The hold in force.
     pub hold: Option<Hold>,
@@ -30,7 +30,7 @@ pub struct IndexReading {
     pub next_expiry: Option<u64>,
 }
 
-/// What a plan is made from, beside the suspects: built once, by [`crate::sweep::triage`].
+/// What a plan is made from, beside the suspects. [`crate::sweep::triage`] builds it once.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Observation {
     /// Server time in ms.
@@ -39,11 +39,11 @@ pub struct Observation {
     pub active: u64,
     /// Members of `agents:leases`.
     pub leases: u64,
-    /// Agents whose lease is over and who do not live.
+    /// How many agents have a lease that is over and do not live.
     pub expired: u64,
-    /// Those of them that were looked at, oldest first: id and end of lease.
+    /// The agents among them that were looked at, oldest lease first: id and end of lease.
     pub batch: Vec<(String, u64)>,
-    /// The last pass of anybody.
+    /// When sweepers made their last passes; absent before the first one.
     pub watermark: Option<Watermark>,
     /// The hold in force.
     pub hold: Option<Hold>,
@@ -51,48 +51,48 @@ pub struct Observation {
     pub overdue: u64,
 }
 
-/// An agent whose lease seems to be over, with all that is needed to judge it and to clean it up.
+/// An agent whose lease seems to be over, with all that is needed to judge it and to clean up after it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Suspect {
-    /// Its id, as found.
+    /// The agent's id, as found in the index.
     pub id: String,
     /// End of its lease in ms.
     pub lease_end: u64,
     /// Its registration; `None` for an agent on the plain protocol.
     pub record: Option<AgentRecord>,
-    /// When it was last heard of.
+    /// When it was last heard of, in ms; `None` if that is not known.
     pub last_seen: Option<u64>,
     /// Whether `agent:heartbeat:<id>` is there.
     pub has_heartbeat: bool,
-    /// The order it has not answered, and why it was given.
+    /// The order that it was given and has not followed, and the order's reason.
     pub order: Option<(Order, String)>,
-    /// For an agent on the plain protocol: the lease its heartbeat amounts to.
+    /// The lease that its heartbeat stands for; only for an agent on the plain protocol.
     pub plain: Option<PlainLease>,
     /// Whether it is a member of `agents:active`.
     pub listed: bool,
-    /// The heartbeat that a plain agent is judged by: the reap script compares it once more.
+    /// The heartbeat by which a plain agent is judged. The reap script compares it once more.
     pub beat: JudgedBeat,
 }
 
 /// The heartbeat that a plain agent was judged by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum JudgedBeat {
-    /// There was none.
+    /// There was no heartbeat.
     #[default]
     Missing,
-    /// These bytes.
+    /// The key held these bytes.
     Bytes {
-        /// As they were read.
+        /// The value as it was read.
         bytes: Vec<u8>,
         /// When their key expires, in ms of server time; `None` if it never does.
         expires_at: Option<u64>,
     },
-    /// Something too long to carry around, of this length.
+    /// The value was too long to keep; only its length in bytes is compared.
     Length(u64),
 }
 
 impl Suspect {
-    /// The life it is judged for.
+    /// The life that is judged; `None` for an agent on the plain protocol.
     #[must_use]
     pub fn incarnation(&self) -> Option<Incarnation> {
         self.record.as_ref().map(|record| record.incarnation)
@@ -110,20 +110,20 @@ impl Suspect {
         self.record.as_ref().is_some_and(|record| record.ended.is_some())
     }
 
-    /// Whether this is a plain agent that took itself off the list, as the original design's shutdown does, and beats no
-    /// more. It left; it did not fall silent.
+    /// Whether this is a plain agent that left: it removed itself from `agents:active`, as the original design's
+    /// shutdown does, and has no heartbeat. Such an agent did not fall silent.
     #[must_use]
     pub fn has_left(&self) -> bool {
         self.plain.is_some() && !self.listed && !self.has_heartbeat
     }
 
-    /// Whether a plain agent's heartbeat says that it is alive although its lease is over.
+    /// Whether a plain agent's heartbeat tells that it lives although its lease is over.
     #[must_use]
     pub fn is_alive(&self, now: u64) -> bool {
         self.plain.is_some_and(|lease| runs(lease.end, now))
     }
 
-    /// Why it would be reaped.
+    /// The reason that a reap of this agent would have.
     #[must_use]
     pub fn reason(&self) -> Reason {
         if let Some(ended) = self.record.as_ref().and_then(|record| record.ended.as_deref()) {
@@ -136,7 +136,7 @@ impl Suspect {
         }
     }
 
-    /// The orphan that it is, once it was decided what becomes of it.
+    /// The orphan that is reported, with its outcome.
     #[must_use]
     pub fn as_orphan(&self, reason: Reason, now: u64, outcome: OrphanOutcome) -> Orphan {
         Orphan {

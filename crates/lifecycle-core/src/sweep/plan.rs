@@ -1,7 +1,7 @@
-//! From what was observed to whom to reap and why, or whom to hold and why.
+//! From an observation to a plan: which agents are reaped and why, and which are held and why.
 //!
-//! [`plan`] is a function of data: two sweepers with the same observation plan the same, and a plan that has become stale
-//! voids itself, because every reap carries the lease and the incarnation it was decided on.
+//! [`plan`] is a function of data: two sweepers with the same observation make the same plan. A plan that has become
+//! stale does no harm, because every reap carries the lease and the incarnation it was decided on.
 
 use crate::sweep::brake::{self, Brake, Holding, Witness};
 use crate::sweep::observation::{Observation, Suspect};
@@ -11,16 +11,16 @@ use crate::wire::orphan::Reason;
 /// What a pass will do.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SweepPlan {
-    /// Positions of the suspects to reap, with the reason.
+    /// Positions of the suspects to reap, each with its reason.
     pub reap: Vec<(usize, Reason)>,
-    /// Positions of the suspects that stay for now, the longest silent first.
+    /// Positions of the suspects that are held, the longest silent first.
     pub held: Vec<usize>,
-    /// Why they stay. Where it has a rate, [`SweepPlan::grant`] lets some of them go.
+    /// Why they are held. If the hold has a rate, [`SweepPlan::grant`] lets some of them be reaped.
     pub hold: Option<Holding>,
 }
 
 impl SweepPlan {
-    /// Lets the first `count` of the held go: what the store granted of the limited rate.
+    /// Moves the first `count` of the held to the reaped. The store granted that many of the limited rate.
     pub fn grant(&mut self, count: usize, suspects: &[Suspect]) {
         let granted = self.held.drain(..count.min(self.held.len()));
         self.reap.extend(granted.map(|index| (index, suspects[index].reason())));
@@ -28,10 +28,10 @@ impl SweepPlan {
     }
 }
 
-/// Decides whom to reap and whom to hold.
+/// Decides which suspects to reap and which to hold.
 ///
-/// `witnesses` are other, living agents: beats that landed while the suspect missed its own prove that the store was
-/// up.
+/// `witnesses` are beats of other, living agents. A beat that arrived while a suspect missed its own proves that the
+/// store was up.
 #[must_use]
 pub fn plan(
     seen: &Observation,

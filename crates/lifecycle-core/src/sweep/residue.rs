@@ -1,8 +1,8 @@
-//! What is left behind: keys whose owner does not live any more.
+//! Residue: keys whose owner does not live.
 //!
-//! Every key of the product names its owner ([`KeySchema::parse`]), and every owner leads to an agent: a key of
-//! an agent to that agent, a key of a sprint to its coordinator, a key of an epic to its sprints. So a store is
-//! clean exactly if that agent lives for each of its keys:
+//! Every key of the product names its owner ([`KeySchema::parse`]). Every owner leads to an agent: an agent's key to
+//! that agent, a sprint's key to its coordinator, an epic's key to its sprints. A store is clean if for each key that
+//! agent lives:
 //!
 //! ```text
 //!   agent:…:<id>   ──▶ <id> in agents:active / agents:leases, its lease running
@@ -10,11 +10,11 @@
 //!   epic:sprints:… ──▶ at least one sprint that lives
 //! ```
 //!
-//! An owner whose lease is over and who was not cleaned up yet is told apart ([`Why::Orphan`]): the next pass
-//! sees to it, but until then something dead is there. A key that holds another type than the product keeps under
-//! its name is somebody else's doing ([`Why::WrongType`]); what only it could have told is not judged while it
-//! stands there. The opposite direction is checked as well, because an index that names nobody keeps a sprint from
-//! ending: index entries and members without an agent.
+//! A key whose owner's lease is over and who was not cleaned up yet is reported as [`Why::Orphan`]: the next pass
+//! removes it. A key that holds another type than the product keeps under its name is somebody else's doing
+//! ([`Why::WrongType`]). While it stands there, nothing is concluded from the records it hides. The opposite direction
+//! is checked as well: index entries and members of sets that lead to no agent. An index entry without an agent keeps a
+//! sprint from ending.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -27,86 +27,86 @@ use crate::wire::keys::{KeyOwner, KeySchema, KeyType};
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
-    /// In which way something is left behind.
+    /// Why a key or an entry counts as left behind.
     Why, "kind of residue" {
-        /// Nobody owns it: its owner is in no index.
+        /// Its owner is in no index.
         NoOwner = "no_owner",
         /// Its owner is dead and waits for cleanup.
         Orphan = "orphan",
-        /// A member of `agents:active` that nothing vouches for: neither a lease nor a heartbeat.
+        /// A member of `agents:active` that has neither a lease nor a heartbeat.
         NoLease = "no_lease",
         /// A lease whose agent is no member of `agents:active`.
         NotActive = "not_active",
-        /// A cleanup lock that would stay for ever.
+        /// A cleanup lock without an expiry, which would stay for ever.
         NoExpiry = "no_expiry",
-        /// A member, of a set whose owner lives, that is nobody.
+        /// A set's owner lives, but this member of it leads to no agent.
         Dangling = "dangling",
         /// It holds another type than the product keeps under its name.
         WrongType = "wrong_type",
     }
 }
 
-/// Who runs a sprint, as `sprint:state:<sprint>` says.
+/// The coordinator of a sprint, as `sprint:state:<sprint>` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SprintHolder {
-    /// Its coordinator.
+    /// The coordinator's id.
     pub coordinator: String,
     /// That coordinator's life.
     pub incarnation: Option<Incarnation>,
 }
 
-/// One reading of a store.
+/// One reading of a whole store, as `verify` collects it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
     /// Server time in ms.
     pub now: u64,
     /// The product's keys, by name.
     pub keys: Vec<String>,
-    /// What those of them hold that hold another type than they should ([`KeySchema::holds`]).
+    /// The type that a key holds, of those keys that hold another than [`KeySchema::holds`] wants.
     pub mistyped: HashMap<String, KeyType>,
-    /// Every id in either index.
+    /// Every id in either index, with what is known of its life.
     pub agents: BTreeMap<String, SignsOfLife>,
     /// The sprints that have a readable state.
     pub sprints: HashMap<String, SprintHolder>,
     /// The members of `agent:children`, `sprint:agents` and `epic:sprints` sets, by key.
     pub members: HashMap<String, Vec<String>>,
-    /// Further keys that exist and that agents claimed as their own (`agent:keys:<id>`), by agent.
+    /// Keys outside the schema that agents declared as their own (`agent:keys:<id>`) and that exist, by agent.
     pub claimed: HashMap<String, Vec<String>>,
-    /// Cleanup locks that expire: a cleanup in progress.
+    /// Cleanup locks that have an expiry: their cleanup is in progress.
     pub expiring_locks: HashSet<String>,
 }
 
-/// Something left behind.
+/// A key, or a member of one, that is left behind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Residue {
     /// The key.
     pub key: String,
-    /// The member of the key, where the key itself is in order.
+    /// The member at fault, where the key itself is in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<String>,
     /// Whose it is, or was: `agent coder-1`.
     pub owner: String,
-    /// In which way it is left behind.
+    /// Why it counts as left behind.
     pub why: Why,
-    /// The same in words.
+    /// The same in words for people.
     pub detail: String,
 }
 
 impl Residue {
-    /// What a finding is about: two of two readings may be about the same.
+    /// The identity of a finding, by which findings of two readings are matched.
     fn subject(&self) -> (&str, Option<&str>, &str) {
         (&self.key, self.member.as_deref(), &self.owner)
     }
 }
 
-/// Keeps of the second reading's findings those that the first one had too.
+/// Keeps only those findings of the second reading that the first one had too.
 pub fn confirm(first: &[Residue], again: &mut Vec<Residue>) {
     let known: HashSet<_> = first.iter().map(Residue::subject).collect();
     again.retain(|finding| known.contains(&finding.subject()));
 }
 
-/// Everything that is left behind, by key.
+/// Everything that is left behind, sorted by key.
 #[must_use]
 pub fn find(keys: &KeySchema, seen: &Inventory) -> Vec<Residue> {
     let inspector = Inspector { keys, seen };
@@ -130,7 +130,7 @@ impl Inspector<'_> {
     fn key(&self, key: &str) -> Option<Residue> {
         let owner = self.keys.parse(key)?;
         let verdict = match owner {
-            // A lock of another type does not expire either.
+            // A lock of another type is no lock that expires, either.
             KeyOwner::Agent(id) if key == self.keys.cleanup_lock(id) => {
                 self.wrong_type(key).or_else(|| self.lock(key))
             }
@@ -140,7 +140,7 @@ impl Inspector<'_> {
         Some(residue(key, None, owner, why, detail))
     }
 
-    /// `None` if the owner lives.
+    /// Complains if the key's owner does not live; `None` if it does.
     fn owner(&self, owner: KeyOwner<'_>, key: &str) -> Complaint {
         match owner {
             KeyOwner::Fleet => None,
@@ -152,7 +152,7 @@ impl Inspector<'_> {
 
     fn wrong_type(&self, key: &str) -> Complaint {
         let (holds, wanted) = (self.seen.mistyped.get(key)?, self.keys.holds(key)?);
-        // Without a record an agent speaks the plain protocol, whose keys may be of any type.
+        // An agent without a record speaks the plain protocol, whose keys may be of any type.
         if let Some(owner) = self.keys.plain_owner(key)
             && self.seen.agents.get(owner).is_some_and(|known| known.incarnation.is_none())
         {
@@ -167,7 +167,7 @@ impl Inspector<'_> {
     }
 
     fn agent(&self, id: &str) -> Complaint {
-        // Nobody can tell who lives without the index of leases.
+        // Without a readable index of leases it cannot be told who lives.
         if self.is_mistyped(&self.keys.leases()) {
             return None;
         }
@@ -220,7 +220,7 @@ impl Inspector<'_> {
         (!expires).then(|| (Why::NoExpiry, "a cleanup lock must expire, and this one never does".into()))
     }
 
-    /// An id's place in the indexes, if that is all wrong.
+    /// Complains about an id's place in the indexes, if that is all that is wrong.
     fn entry(&self, id: &str, known: &SignsOfLife) -> Option<Residue> {
         let index = if known.active { self.keys.active() } else { self.keys.leases() };
         let verdict = self.agent(id).or_else(|| {
@@ -230,7 +230,7 @@ impl Inspector<'_> {
         verdict.map(|(why, detail)| residue(&index, Some(id), KeyOwner::Agent(id), why, detail))
     }
 
-    /// Members that are nobody. Where the owner of the whole set is gone, that says it all.
+    /// The members that lead to no agent. Where the owner of the whole set is gone, the set itself is reported instead.
     fn dangling(&self, key: &str, members: &[String]) -> Vec<Residue> {
         let Some(owner) = self.keys.parse(key).filter(|owner| self.owner(*owner, key).is_none()) else {
             return Vec::new();
@@ -245,7 +245,7 @@ impl Inspector<'_> {
         found.map(|(member, detail)| residue(key, Some(member), owner, Why::Dangling, detail)).collect()
     }
 
-    /// Further keys of an agent that is gone. Those in the product's own schema were judged by their names.
+    /// Declared keys of an agent that is gone. Keys of the product's own schema are judged by their names instead.
     fn claimed(&self, id: &str, claimed: &[String]) -> Vec<Residue> {
         let Some((why, detail)) = self.agent(id) else { return Vec::new() };
         let foreign = claimed.iter().filter(|key| self.keys.may_own(key));

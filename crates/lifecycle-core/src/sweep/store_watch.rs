@@ -1,9 +1,9 @@
-//! Since when has this sweeper watched the store without a break?
+//! Since when this sweeper has watched the store without a break.
 //!
-//! Silence counts as death only while the store was observably up. A sweeper asks the store for its time
-//! every moment; from the answers this module keeps the start of the unbroken stretch and the last answer
-//! before the break. A break is any of: the store did not answer, the sweeper itself was stopped (SIGSTOP, a
-//! laptop's lid), or server time and monotonic time disagree (the server's clock was set).
+//! Silence counts as death only while the store was observably up. A sweeper asks the store for its time every moment.
+//! From the answers this module keeps the start of the unbroken stretch and the last answer before the break. There are
+//! three kinds of break: the store did not answer; the sweeper itself was stopped (SIGSTOP, a laptop's lid); server
+//! time and monotonic time disagree (the server's clock was set).
 //!
 //! ```text
 //!   answers   |  |  |  |                 |  |  |  |
@@ -28,8 +28,8 @@ pub struct Probe {
 pub struct Contact {
     /// Start of the unbroken stretch, in ms of server time.
     pub since: u64,
-    /// Last time the store was known to be up before that, by whoever; `None` if nobody ever watched it,
-    /// which is no outage.
+    /// When the store was last known to be up before `since`, to this or any other sweeper. `None` if no sweeper ever
+    /// watched it, which is no outage.
     pub before: Option<u64>,
 }
 
@@ -60,13 +60,13 @@ impl Contact {
         found
     }
 
-    /// Takes in that the store went back in time: its last pass is now `watermark`, earlier than it was.
+    /// The store went back in time: the last pass it knows of is now `watermark`, earlier than before.
     pub fn lost_memory(&mut self, now: u64, watermark: u64) {
         self.begin_again(now, watermark);
     }
 
-    /// A short break must not hide a longer one just before it: a stretch shorter than the break before it counts
-    /// as part of that break.
+    /// A short break must not hide a longer one just before it. So a stretch shorter than the break before it is
+    /// counted as part of that break.
     fn begin_again(&mut self, now: u64, last: u64) {
         let stretch = last.saturating_sub(self.since);
         let earlier = self.before.filter(|_| stretch < self.gap());

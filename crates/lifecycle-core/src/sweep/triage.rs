@@ -1,8 +1,8 @@
-//! Triage: of all whose lease seems to be over, who is dead, who lives after all, and who left.
+//! Triage: of all agents whose lease seems to be over, which are dead, which live after all, and which left.
 //!
-//! A pass reads the store piece by piece. Nothing is concluded until all of it is there; then everything is, here and at
-//! once, from one set of [`Readings`]. What the brake is given ([`Observation`]) is built from the outcome and not touched
-//! again: it guards against false kills, and a count that was mended twice on its way would not.
+//! A pass reads the store piece by piece. Nothing is concluded before all of it was read; then all conclusions are
+//! drawn here, from one set of [`Readings`]. The brake's input ([`Observation`]) is built from the outcome and never
+//! changed afterwards. The brake can guard against false kills only with counts that nobody corrected on their way.
 //!
 //! ```text
 //!   leases that are over ──▶ beats all the same (plain) ──▶ living: its lease is renewed
@@ -15,13 +15,13 @@ use crate::sweep::observation::{IndexReading, Observation, Suspect};
 /// All that a pass has read.
 #[derive(Debug, Clone, Default)]
 pub struct Readings {
-    /// One look at the indexes.
+    /// The reading of the indexes.
     pub index: IndexReading,
-    /// Those whose lease is over, each once, as far as a pass looks.
+    /// The agents whose lease is over, each once, up to as many as a pass looks at.
     pub due: Vec<Suspect>,
-    /// How many leases that are over belong to ids that nothing can be done about.
+    /// How many expired leases belong to ids that no key name can be built from.
     pub unusable: u64,
-    /// Whom the indexes do not agree on. Empty where that was put right before the indexes were read.
+    /// Agents on which the two indexes disagree. Empty where that was repaired before the indexes were read.
     pub differing: Differing,
 }
 
@@ -30,28 +30,28 @@ pub struct Readings {
 pub struct Differing {
     /// Listed without a lease (or, if registered, the other way round).
     pub unleased: Vec<Suspect>,
-    /// How many have left and still have a lease.
+    /// How many plain agents have left and still have a lease.
     pub left: u64,
 }
 
-/// What came of it.
+/// The conclusions of a triage.
 #[derive(Debug, Clone, Default)]
 pub struct Triage {
-    /// Those whose lease is over and stays so.
+    /// Agents whose lease is over and who show no sign of life.
     pub dead: Vec<Suspect>,
     /// Plain agents that have beaten since their lease was written.
     pub living: Vec<Suspect>,
-    /// Plain agents that left by themselves.
+    /// Plain agents that left: they took themselves off the list and beat no more.
     pub left: Vec<Suspect>,
-    /// Agents that live.
+    /// How many agents live.
     pub healthy: u64,
     index: IndexReading,
     leases: u64,
-    /// Leases that are over and were not looked at.
+    /// How many expired leases were not looked at in this pass.
     beyond: u64,
 }
 
-/// Draws the conclusions.
+/// Draws all conclusions from what was read.
 #[must_use]
 pub fn triage(readings: Readings) -> Triage {
     let Readings { index, due, unusable, differing } = readings;
@@ -59,7 +59,7 @@ pub fn triage(readings: Readings) -> Triage {
     let leases = index.leases.saturating_sub(unusable + differing.left);
     let expired = index.expired.saturating_sub(unusable);
     let beyond = expired.saturating_sub(due.len() as u64);
-    // Whoever is registered gets a lease before anybody judges it.
+    // A registered agent that lacks a lease is given one before anybody judges it.
     let lives = |suspect: &Suspect| suspect.record.is_some() || suspect.is_alive(now);
     let (found, dead): (Vec<Suspect>, Vec<Suspect>) = differing.unleased.into_iter().partition(lives);
     let (living, over): (Vec<Suspect>, Vec<Suspect>) =
@@ -83,7 +83,8 @@ impl Triage {
         silent.map(|suspect| suspect.lease_ms(default)).max()
     }
 
-    /// What the brake judges by. It counts who fell silent: not plain agents whose heartbeats say that they live.
+    /// The brake's input. It counts agents that fell silent, so not the plain agents whose heartbeats tell that they
+    /// live.
     /// `overdue`: agents whose lease runs and who have missed a beat ([`crate::sweep::brake::is_overdue`]).
     #[must_use]
     pub fn observation(&self, overdue: u64) -> Observation {

@@ -1,10 +1,9 @@
-//! Which known name a misspelt one was probably meant to be.
+//! Guesses which known name a misspelt one was meant to be.
 
 use crate::wire::ids::MAX_NAME_LEN;
 
-/// The known name nearest to `word`, if it is near enough that a person could have meant it.
-///
-/// A word longer than any name is not compared at all: it can be as long as a file, and its price is its length.
+/// The known name nearest to `word`, if a person could have meant it. A word longer than every name is not compared: it
+/// can be as long as a file, and comparing costs time in proportion.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > MAX_NAME_LEN {

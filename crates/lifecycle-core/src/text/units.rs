@@ -1,6 +1,6 @@
 //! Durations and sizes as people write them: `30s`, `20m`, `2GiB`, `100MB`.
 //!
-//! A bare number is no duration, because nobody can tell seconds from milliseconds by looking at it.
+//! A bare number is refused as a duration, because a reader could not tell seconds from milliseconds.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub fn parse_size(text: &str) -> Result<ByteSize, String> {
 
 /// Serde for sizes as text such as `2GiB`.
 ///
-/// bytesize's own writes 100MB as `95.4 MiB`, which is another size, and calls what it cannot read
-/// no "parsable string".
+/// bytesize's own serializer writes 100MB as `95.4 MiB`, which is another size, and its parse error speaks of a
+/// "parsable string".
 pub mod size {
     use std::fmt;
 
@@ -68,7 +68,7 @@ pub mod size {
     /// Reads the size from text, or from a number of bytes.
     ///
     /// # Errors
-    /// When the text is no size.
+    /// Those of the deserializer, when the text is no size.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
         struct Visitor;
         impl de::Visitor<'_> for Visitor {

@@ -1,15 +1,15 @@
-//! What entries of the audit log (`agents:log`) are about.
+//! The kinds of entries in the audit log (`agents:log`).
 
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
     /// The field `type` of an entry.
     AuditKind, "kind of audit entry" {
-        /// A life was reaped.
+        /// A sweeper, a coordinator or an operator reaped a life.
         Cleanup = "cleanup",
-        /// A life ended itself.
+        /// An agent released itself.
         Release = "release",
-        /// Somebody on the host looked at a life's processes.
+        /// Somebody on the agent's host looked at what became of its processes.
         Acknowledge = "acknowledge",
     }
 }

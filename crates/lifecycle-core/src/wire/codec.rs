@@ -1,5 +1,5 @@
-//! What bytes in Redis mean: MessagePack maps with named fields, and JSON for reading anything and for
-//! fleets that mix in clients of the plain protocol.
+//! How bytes in Redis are read and written. Values are MessagePack maps with named fields, or JSON for fleets that mix
+//! in clients of the plain protocol. Both are always read.
 //!
 //! The first byte tells them apart: JSON objects start with `{`, MessagePack maps never do (`0x7b` is a
 //! small integer there).
@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::wire::word_enum::word_enum;
 
-/// Values above this many bytes are not decoded: no beat or event of ours comes near it, and a reader
-/// must not be made to hold whatever somebody else wrote.
+/// Values above this many bytes are not decoded. Our own beats and events are far smaller, and a huge value that
+/// somebody else wrote must not be able to use up a reader's memory.
 pub const MAX_DECODED_LEN: usize = 64 * 1024;
 
 word_enum! {
@@ -43,7 +43,7 @@ impl Wire {
     }
 }
 
-/// Bytes that are neither format, or lack a field.
+/// Bytes that are neither format, lack a field, or are too long; the text says which.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);

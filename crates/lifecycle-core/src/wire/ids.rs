@@ -1,4 +1,4 @@
-//! Who is who: validated names and the incarnation that tells two lives of one name apart.
+//! Validated names, and the incarnation that tells two lives of one name apart.
 //!
 //! A name goes into Redis keys, environment variables and file names, so one grammar serves all of
 //! them: 1–128 of `[A-Za-z0-9._-]`, beginning with a letter or digit. Nothing in it can act as a glob,
@@ -80,7 +80,7 @@ fn check(kind: &'static str, name: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
-/// As [`check`], for names that are put together by dots.
+/// As `check`, and refuses a dot: these names are joined with others by dots.
 fn check_undotted(kind: &'static str, name: &str) -> Result<(), InvalidName> {
     check(kind, name)?;
     match name.find('.') {
@@ -106,7 +106,7 @@ macro_rules! name_type {
                 Ok(Self(name))
             }
 
-            /// The name as text.
+            /// The name as text, as it stands in keys.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -153,7 +153,7 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// One agent, over all its lives. Of an epic's agents the part before the first dot is the epic.
+    /// One agent, over all its lives. In the id of an epic's agent the part before the first dot is the epic.
     AgentId,
     "agent id",
     check
@@ -165,7 +165,7 @@ name_type!(
     check
 );
 name_type!(
-    /// One epic: the whole of what a plan does. Holds no dot.
+    /// One epic: all that one plan does. Holds no dot.
     EpicId,
     "epic id",
     check_undotted
@@ -189,15 +189,15 @@ name_type!(
     check_undotted
 );
 
-/// The agent of an epic that runs the epic itself.
+/// The name, within its epic, of the agent that runs the epic.
 const COORDINATOR: &str = "coordinator";
 
 impl EpicId {
-    /// The id of one of its agents in the whole store: `<epic>.<name>`. So agents of two epics never meet, whatever
-    /// their plans call them.
+    /// The id of one of its agents in the whole store: `<epic>.<name>`. The epic in front keeps agents of two epics
+    /// apart, even if their plans use the same names.
     ///
     /// # Errors
-    /// [`InvalidName::TooLong`] when both together are.
+    /// [`InvalidName::TooLong`] when epic, dot and name are over [`MAX_NAME_LEN`] together.
     pub fn agent(&self, name: &AgentName) -> Result<AgentId, InvalidName> {
         AgentId::new(format!("{self}.{name}"))
     }
@@ -205,22 +205,22 @@ impl EpicId {
     /// The id of one of its sprints in the whole store: `<epic>.<name>`.
     ///
     /// # Errors
-    /// [`InvalidName::TooLong`] when both together are.
+    /// [`InvalidName::TooLong`] when epic, dot and name are over [`MAX_NAME_LEN`] together.
     pub fn sprint(&self, name: &SprintName) -> Result<SprintId, InvalidName> {
         SprintId::new(format!("{self}.{name}"))
     }
 
-    /// The id under which it is coordinated.
+    /// The id of the epic's coordinator: `<epic>.coordinator`.
     ///
     /// # Errors
-    /// [`InvalidName::TooLong`] when the epic's own name leaves no room for it.
+    /// [`InvalidName::TooLong`] when the epic's own name leaves no room for `.coordinator`.
     pub fn coordinator(&self) -> Result<AgentId, InvalidName> {
         AgentId::new(format!("{self}.{COORDINATOR}"))
     }
 }
 
 impl AgentName {
-    /// Whether a plan may not use it, because it is the name of the epic's coordinator.
+    /// Whether a plan may not use this name for an agent, because the epic's coordinator has it.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         self.as_str() == COORDINATOR

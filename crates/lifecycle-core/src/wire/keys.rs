@@ -1,8 +1,7 @@
 //! The key schema: every Redis key of the product, named once.
 //!
-//! Nothing outside this module spells a key. Names are built from validated ids, so no id can reach into
-//! another's keys, and read back by [`KeySchema::parse`], which answers the question that `verify` asks of
-//! every key in a store: *whose is this?*
+//! No other module spells a key. Names are built from validated ids, so an id cannot reach into another id's keys.
+//! [`KeySchema::parse`] reads a name back and tells its owner; `verify` asks it of every key in a store.
 //!
 //! The layout is a property of the connection, not of the callers. [`Layout::Standalone`] uses the names as
 //! they are. [`Layout::Tagged`] puts a hash tag in front (`{lc:7}agent:state:coder-1`), so that an agent, its
@@ -53,8 +52,8 @@ impl KeyType {
     }
 }
 
-/// The channel of one agent, the only one it subscribes to: what others say to it is published there as well, so that
-/// no agent pays for the beats of the others.
+/// The channel of one agent, the only one it subscribes to. What is said to this agent is published there as well as on
+/// [`LIFECYCLE_CHANNEL`]. An agent that listened to the whole fleet would pay for the beats of all others.
 #[must_use]
 pub fn agent_channel(agent: &str) -> String {
     format!("{AGENT_CHANNEL_PREFIX}{agent}")
@@ -79,8 +78,8 @@ pub struct KeySchema {
     tag: String,
 }
 
-// Each macro takes every key of one owner with its type, so that what is known of all keys (whose they are, what they
-// hold, all of them for a given id) cannot miss one.
+// Each macro takes every key of one owner with its type. So the functions that have to know all keys (`parse`, `holds`,
+// `every`) cannot miss one that is added.
 macro_rules! global_keys {
     ($($(#[$doc:meta])* $name:ident = $key:literal: $type:ident;)*) => {
         $($(#[$doc])* #[must_use] pub fn $name(&self) -> String { self.name($key) })*
@@ -128,11 +127,12 @@ impl KeySchema {
         watermark = "sweep:watermark": Hash;
         /// Hash: why reaping is held. Written by sweepers and operators.
         hold = "sweep:hold": Hash;
-        /// String: random marker that tells a store that lost its memory from one that reaped you.
+        /// String: random marker of the store's memory. Another marker means that the store forgot; see
+        /// ARCHITECTURE.md, "A life".
         generation = "lifecycle:generation": String;
     }
 
-    // These take `&str`, because ids found in a store may be anybody's: they are only ever used as exact names.
+    // These take `&str`, because an id found in a store may break the grammar. It is only ever used as an exact name.
     owned_keys! {
         AGENT of agent: str;
         /// String with TTL `heartbeat.ttl`: the last beat. Owner: the agent.
@@ -151,12 +151,12 @@ impl KeySchema {
         command = "agent:command:": String;
         /// String with TTL `sweep.lock_ttl`: token of the sweeper that cleans the agent up.
         cleanup_lock = "cleanup:lock:": String;
-        /// String that expires with the heartbeat: when a sweeper first saw a plain agent's beat whose clocks do not agree.
-        /// Written by sweepers.
+        /// String that expires with the heartbeat: when a sweeper first saw this beat of a plain agent, if the beat's
+        /// two clocks do not agree. Written by sweepers.
         first_look = "sweep:look:": String;
     }
 
-    /// Hash: a task in flight. Owner: the agent.
+    /// Hash: a task in flight. Owner: the agent that holds it.
     #[must_use]
     pub fn task(&self, agent: &AgentId, task: &TaskId) -> String {
         format!("{}{task}", self.task_prefix(agent.as_str()))
@@ -188,7 +188,7 @@ impl KeySchema {
         epic_sprints = "epic:sprints:": Set;
     }
 
-    /// Every key of the product that these names lead to, with the type it has.
+    /// Every key of the product for the given ids, with the type it holds.
     #[must_use]
     pub fn every(
         &self,
@@ -247,15 +247,15 @@ impl KeySchema {
             .or_else(|| of(Self::EPIC).map(KeyOwner::Epic))
     }
 
-    /// Whether an agent may declare a further key as its own: any name that is not one of the product's.
+    /// Whether an agent may declare this key as one of its own: the name must not be one of the product's.
     #[must_use]
     pub fn may_own(&self, key: &str) -> bool {
         !key.is_empty() && self.parse(key).is_none()
     }
 
-    /// Whether `key` is one that an agent of the plain protocol left behind: `agent:task:<id>`,
-    /// `agent:task:<id>:…`, `agent:deps:<id>`, `agent:deps:<id>:…` or `agent:state:<id>`, or what a sweeper remembered of
-    /// it (`sweep:look:<id>`), compared exactly.
+    /// The plain agent whose key this is: `agent:task:<id>`, `agent:task:<id>:…`, `agent:deps:<id>`,
+    /// `agent:deps:<id>:…`, `agent:state:<id>`, or a sweeper's note of it, `sweep:look:<id>`. `None` for every other
+    /// key. Ids are compared exactly.
     #[must_use]
     pub fn plain_owner<'k>(&self, key: &'k str) -> Option<&'k str> {
         let plain = key.strip_prefix(self.tag.as_str())?;
@@ -267,15 +267,15 @@ impl KeySchema {
         }
     }
 
-    /// Whether an id taken from a store may be used at all where a key name is built from it. Ids written by
-    /// others are used in exact names only, so anything but the separator is harmless.
+    /// Whether key names may be built from an id that was found in a store. Such names are used exactly, never as
+    /// patterns, so every character but the separator `:` is harmless.
     #[must_use]
     pub fn is_exact(agent: &str) -> bool {
         !agent.is_empty() && !agent.contains(':')
     }
 }
 
-/// Whose key a name belongs to.
+/// The owner that a key's name tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyOwner<'k> {
     /// The whole fleet: indexes, counters, the sweepers' records.

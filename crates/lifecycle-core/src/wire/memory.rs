@@ -1,4 +1,4 @@
-//! Memory figures: of one agent, as it beats, and of the fleet.
+//! Memory figures: an agent's, as its beats carry them, and the fleet's.
 
 use std::collections::HashMap;
 
@@ -23,13 +23,14 @@ pub struct MemoryUsage {
     /// Processes in the tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
-    /// Proportional share of the tree: shared pages counted once. Only where resident memory gave cause for suspicion.
+    /// Proportional share of the tree, which counts shared pages once. Absent where resident memory gave no cause to
+    /// read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pss: Option<u64>,
-    /// What the agent's control group holds (cgroup v2).
+    /// What the agent's control group uses (`memory.current`, cgroup v2); absent where the kernel does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<u64>,
-    /// What the tree may use: the agent's own limit, or that of its control group.
+    /// What the tree may use: the agent's own limit, or else that of its control group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
 }
@@ -47,7 +48,7 @@ impl MemoryUsage {
         [heap_used, heap_total, rss, external, self.processes, self.pss, self.cgroup, self.limit]
     }
 
-    /// Puts the figures together, in the order of [`Self::FIELDS`].
+    /// The reverse of [`Self::figures`]: takes them in the order of [`Self::FIELDS`].
     #[must_use]
     pub fn from_figures(figures: [Option<u64>; 8]) -> Self {
         let [heap_used, heap_total, rss, external, processes, pss, cgroup, limit] = figures;
@@ -68,9 +69,9 @@ impl MemoryUsage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MemoryStats {
-    /// How many agents it is the sum of.
+    /// How many agents the totals cover.
     pub total_agents: u64,
-    /// Heap in use, of those that tell.
+    /// Heap in use, of the agents that report one.
     pub total_heap_used: u64,
     /// Resident memory of their process trees.
     #[serde(rename = "totalRSS")]
@@ -81,17 +82,17 @@ pub struct MemoryStats {
     pub timestamp: u64,
 }
 
-/// An agent that grew.
+/// One of the agents that grew most, as `memory_leak_detected` names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Grown {
-    /// Which.
+    /// The agent's id.
     pub agent_id: String,
-    /// By how many bytes.
+    /// By how many bytes of resident memory it grew.
     pub growth: i64,
 }
 
-/// A plain client may write anything where a number belongs; that costs the figure, not the beat.
+/// A plain client may write anything in place of a number. Such a figure is dropped, and the rest of the beat counts.
 pub(super) fn lenient_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     Ok(number(&Loose::deserialize(deserializer)?))
 }
@@ -115,7 +116,7 @@ enum Loose {
 fn number(value: &Loose) -> Option<u64> {
     match value {
         Loose::Natural(number) => Some(*number),
-        // Clients without whole numbers write 1764000000000.0. What does not fit is no figure.
+        // Clients without whole numbers write 1764000000000.0. A number out of this range is dropped.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Loose::Real(real) if (0.0..9e15).contains(real) => Some(*real as u64),
         _ => None,

@@ -18,26 +18,26 @@ pub const AGENT_COUNT: &str = "agent_count_total";
 pub const ORPHAN_CLEANUP: &str = "agent_orphan_cleanup_count";
 /// Gauge by `agent_id`, in bytes: resident memory as the agent last reported it.
 pub const AGENT_MEMORY: &str = "agent_memory_usage_bytes";
-/// Gauge in bytes: growth of resident memory over `memory.leak_window`, of the agents that were there all the while.
+/// Gauge in bytes: growth of resident memory over `memory.leak_window`, of the agents that were there for all of it.
 pub const MEMORY_GROWTH: &str = "memory_growth_bytes";
 /// Gauge by `threshold`: 1 while the growth is above `memory.leak_threshold`, else 0.
 pub const MEMORY_LEAK: &str = "memory_leak_detected";
 
-/// Gauge by `finding` (`leak`, `runaway`): agents whose memory grows and is not given back.
+/// Gauge by `finding` (`leak`, `runaway`): agents with an alert of the leak detector that is not over.
 pub const LEAKING_AGENTS: &str = "lifecycle_leaking_agents";
 /// Counter by `limit` (`soft`, `hard`): memory limits exceeded, as told on the bus.
 pub const MEMORY_LIMITS: &str = "lifecycle_memory_limits_exceeded_total";
 /// Gauge by `state`: agents by the state they report, `plain` for those on the plain protocol.
 pub const AGENTS_BY_STATE: &str = "lifecycle_agents";
-/// Gauge by `reason`: orphans that the last pass of this sweeper left standing (held, failed, or another sweeper's).
+/// Gauge by `reason`: orphans that the last pass of this sweeper did not remove (held, failed, or another sweeper's).
 pub const ORPHANS: &str = "lifecycle_orphans";
-/// Gauge from 0 to 1: the largest part of a lease that a living agent has let pass since its last beat.
+/// Gauge from 0 to 1: of all living agents, the largest part of its lease that has passed since its last beat.
 pub const LEASE_USED: &str = "lifecycle_lease_used_ratio";
 /// Counter: beats heard on the bus; none where `heartbeat.publish` is off.
 pub const BEATS: &str = "lifecycle_beats_total";
 /// Counter: writes refused because the writer's life was over, as the writers told the bus.
 pub const FENCED_WRITES: &str = "lifecycle_fenced_writes_total";
-/// Counter by `outcome` (`dead`, `killed`, `unknown`): what those on the host found of the processes of lost agents.
+/// Counter by `outcome` (`dead`, `killed`, `left`, `unknown`): what was found of the processes of lost agents.
 pub const PROCESS_PROOFS: &str = "lifecycle_process_proofs_total";
 /// Counter by `outcome` (`ok`, `held`, `failed`): passes of this sweeper.
 pub const SWEEP_PASSES: &str = "lifecycle_sweep_passes_total";
@@ -55,11 +55,11 @@ pub const REAP_OUTCOMES: &str = "lifecycle_reap_outcomes_total";
 pub const KEYS_DELETED: &str = "lifecycle_keys_deleted_total";
 /// Counter: tasks this sweeper handed back to their sprints.
 pub const TASKS_REQUEUED: &str = "lifecycle_tasks_requeued_total";
-/// Counter by `finding` (`unleased`: registered, and missing from one of two indexes; `unindexed`: registered, and found
-/// by its record alone): agents this sweeper watches again. A plain agent's first lease is no finding.
+/// Counter by `finding`: agents that this sweeper put back into an index. `unleased`: a registered agent was missing
+/// from one of the two indexes. `unindexed`: only its record was there. A plain agent's first lease is not counted.
 pub const RECONCILED: &str = "lifecycle_reconciled_agents_total";
-/// Gauge: keys without a living owner that the last reconcile found. What belongs to agents that are dead and wait for
-/// cleanup is not among them: see [`ORPHANS`].
+/// Gauge: keys without a living owner that the last reconcile found. Keys of agents that are dead and wait for cleanup
+/// are not counted: see [`ORPHANS`].
 pub const RESIDUE: &str = "lifecycle_residue_keys";
 /// Gauge in bytes: resident memory of all agents' process trees.
 pub const FLEET_RSS: &str = "lifecycle_fleet_rss_bytes";
@@ -69,7 +69,7 @@ pub const FLEET_HEAP_USED: &str = "lifecycle_fleet_heap_used_bytes";
 pub const FLEET_PROCESSES: &str = "lifecycle_fleet_processes";
 /// Counter by `event`: what was heard on the bus.
 pub const BUS_EVENTS: &str = "lifecycle_bus_events_total";
-/// Gauge in seconds: how long this sweeper's last message to itself took.
+/// Gauge in seconds: how long this sweeper's last message to itself over the bus took.
 pub const BUS_LAG: &str = "lifecycle_bus_lag_seconds";
 /// Counter by `reason` (`subscribed`, `reconnected`, `overrun`, `lagged`): times this sweeper may have missed an event and looked at the keys instead.
 pub const BUS_RESYNCS: &str = "lifecycle_bus_resyncs_total";
@@ -91,7 +91,7 @@ word_enum! {
         Gauge = "gauge",
         /// Observations in buckets.
         Histogram = "histogram",
-        /// A counter whose name, fixed by the original design, does not end as a counter's must: it is shown without a type.
+        /// A counter whose name, fixed by the original design, does not end in `_total`. It is shown without a type.
         Untyped = "untyped",
     }
 }
@@ -157,7 +157,7 @@ pub const ALL: &[(&str, Kind, &str)] = &[
     (
         PROCESS_PROOFS,
         Kind::Counter,
-        "What was found of the processes of lost agents, as told on the bus: dead, killed, or unknown when the agent was cleaned up. Read with max of rates.",
+        "What was found of the processes of lost agents, as told on the bus: dead, killed, left, or unknown when the agent was cleaned up. Read with max of rates.",
     ),
     (SWEEP_PASSES, Kind::Counter, "Passes of this sweeper, by outcome: ok, held, failed."),
     (SWEEP_DURATION, Kind::Histogram, "Duration of a pass in seconds."),

@@ -1,4 +1,4 @@
-//! An orphan, why it is one and what became of it: as a pass reports it, and as it stands in the audit log.
+//! An orphan: why it is one, and what became of it. Passes report it, and the audit log keeps it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::wire::task::Cost;
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
-    /// Why an agent is reaped.
+    /// Why an agent is reaped; the word stands in events, metrics and the audit log.
     Reason, "reason" {
         /// Its lease is over; its last beat is still there.
         StaleHeartbeat = "stale_heartbeat",
@@ -16,15 +16,15 @@ word_enum! {
         CoordinatorLost = "coordinator_lost",
         /// Its sprint is over and it did not leave.
         SprintCompleted = "sprint_completed",
-        /// Its process was seen to end.
+        /// Somebody saw its process end.
         ProcessExited = "process_exited",
-        /// Somebody asked for it.
+        /// An operator asked for it (`lifecyclectl reap`).
         Operator = "operator",
     }
 }
 
 impl Reason {
-    /// What a task costs that was in the hands of an agent that is reaped for this.
+    /// What the end of an agent that is reaped for this reason costs the task it had in hand.
     #[must_use]
     pub fn cost(self) -> Cost {
         match self {
@@ -42,11 +42,11 @@ impl Reason {
 pub struct Orphan {
     /// Its id.
     pub agent_id: String,
-    /// Why it is one.
+    /// Why it is an orphan.
     pub reason: Reason,
     /// When it was last heard of, in ms; null if never.
     pub last_seen: Option<u64>,
-    /// How long ago that was, in ms.
+    /// How long ago `last_seen` was, in ms; null if never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_time: Option<u64>,
     /// What became of it.
@@ -55,17 +55,17 @@ pub struct Orphan {
 }
 
 word_enum! {
-    /// What became of an orphan in a pass.
+    /// What became of an orphan in a pass; log lines, metrics and `sweeper sweep` use these words.
     OrphanOutcome, "outcome of an orphan" {
-        /// Seen only (a dry run).
+        /// It was found, and nothing was tried (a dry run).
         Detected = "detected",
-        /// Reaped by this pass.
+        /// This pass reaped it.
         Cleaned = "cleaned",
-        /// It spoke up in time.
+        /// It spoke up in time, and stays.
         Refuted = "refuted",
-        /// Reaping is held.
+        /// It stays because reaping is held.
         Held = "held",
-        /// Another sweeper has it, or had it.
+        /// Another sweeper is cleaning it up, or has done so.
         Elsewhere = "elsewhere",
         /// The store refused; the next pass tries again.
         Failed = "failed",
@@ -73,7 +73,7 @@ word_enum! {
 }
 
 impl OrphanOutcome {
-    /// The outcomes of a reap that was tried.
+    /// What can become of an orphan that a pass tried to reap.
     pub const DECIDED: [Self; 4] = [Self::Cleaned, Self::Refuted, Self::Elsewhere, Self::Failed];
 }
 
@@ -91,15 +91,15 @@ impl Default for OrphanOutcome {
 pub struct OrphanCleanupResult {
     /// Orphans seen.
     pub orphans_detected: u64,
-    /// Orphans this pass reaped.
+    /// Orphans that this pass reaped.
     pub orphans_cleaned: u64,
     /// Agents whose lease runs.
     pub healthy_agents: u64,
-    /// Orphans that spoke up in time.
+    /// Orphans that spoke up in time, and stay.
     pub refuted: u64,
     /// Orphans that stay because reaping is held.
     pub held: u64,
-    /// Orphans that another sweeper has or had.
+    /// Orphans that another sweeper is cleaning up or has cleaned up.
     pub elsewhere: u64,
     /// Orphans the store refused to remove; the next pass tries again.
     pub failed: u64,
@@ -110,14 +110,14 @@ pub struct OrphanCleanupResult {
     /// Why reaping is held, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
-    /// Whether nothing was touched.
+    /// Whether it was a dry run: nothing was written.
     pub dry_run: bool,
     /// The orphans, each with what became of it.
     pub orphans: Vec<Orphan>,
 }
 
 impl OrphanCleanupResult {
-    /// Counts one orphan in.
+    /// Adds one orphan, and counts it by its outcome.
     pub fn add(&mut self, orphan: Orphan) {
         self.orphans_detected += 1;
         match orphan.outcome {

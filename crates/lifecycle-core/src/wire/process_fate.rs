@@ -1,32 +1,32 @@
-//! What became of the processes of a life: what was proven, and no more.
+//! What became of the processes of a life, as far as it was proven.
 //!
-//! Whoever looks after a life's processes tells every one it finds to end, and looks again until none is left or one will
-//! not go. What it may then say follows from what it saw, and from what it could see at all: `killed` without proof that
-//! nothing is left would send an operator away from a process that still runs.
+//! An agent's supervisor or its coordinator tells the processes of an ended life to end, and looks again until none is
+//! left or one will not go. The fate follows from what was seen, and from whether everything could be seen. `killed`
+//! without proof that nothing is left would send an operator away from a process that still runs.
 
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
-    /// What was proven of the processes of a life that is over.
+    /// What was proven of the processes of a life that is over; the field `process` of events and of the audit log.
     ProcessFate, "process fate" {
-        /// All of them have ended, and nobody had to be told.
+        /// All of them ended, and none had to be told to.
         Dead = "dead",
         /// Some had to be told to end, and nothing is left.
         Killed = "killed",
-        /// Some would not go, and are still there.
+        /// Some did not end when told, and still run.
         Left = "left",
-        /// Nobody looked, or looking could not tell.
+        /// Nobody looked, or looking could not tell what is left.
         Unknown = "unknown",
     }
 }
 
-/// What was proven of a life's processes, with the ones it concerns.
+/// What was proven of a life's processes, and which processes it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fate {
-    /// What was proven.
+    /// What was proven; see [`Findings::fate`] for how.
     pub process: ProcessFate,
-    /// Pids, on the host that looked: with `left` the processes that would not go, with `unknown` those that may be of
-    /// this life and live. Else empty.
+    /// Pids on the host that looked. With `left`: the processes that would not go. With `unknown`: living processes
+    /// that may be of this life. Otherwise empty.
     pub pids: Vec<u32>,
 }
 
@@ -37,9 +37,9 @@ pub struct Findings {
     pub told: usize,
     /// Processes of this life that are still there: stuck in the kernel, or another user's.
     pub left: Vec<u32>,
-    /// Processes that are still there and may be of this life or of another.
+    /// Processes that are still there and may be of this life or of another one.
     pub doubtful: Vec<u32>,
-    /// Whether everything that the life left behind could be seen. Without it, having found nothing proves nothing.
+    /// Whether everything that the life left behind could be seen. If not, finding nothing proves nothing.
     pub is_complete: bool,
 }
 
@@ -49,7 +49,7 @@ impl Fate {
 }
 
 impl Findings {
-    /// What these findings prove. `forced`: whoever held the processes did not end by itself either.
+    /// What these findings prove. `forced`: the supervisor that held the processes was killed too.
     #[must_use]
     pub fn fate(&self, forced: bool) -> Fate {
         let (process, pids) = if !self.left.is_empty() {
@@ -64,8 +64,8 @@ impl Findings {
         Fate { process, pids: pids.clone() }
     }
 
-    /// What two looks after processes of the same life found together; the later one knows what is left. Both have to have
-    /// seen everything.
+    /// Joins two looks at the processes of one life. The later look tells what is left. The result is complete only if
+    /// both looks were.
     #[must_use]
     pub fn and(self, later: Self) -> Self {
         Self { told: self.told + later.told, is_complete: self.is_complete && later.is_complete, ..later }

@@ -1,4 +1,4 @@
-//! What an agent says of itself: its registration, its states, its beats, its orders.
+//! The records that agents write of themselves: registration, state, beats; and the orders they are given.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use crate::wire::memory::{MemoryUsage, lenient_memory, lenient_number};
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
-    /// Where an agent is in its life. A long model or tool call is a state (`waiting`), not silence.
+    /// Where an agent is in its life. An agent in a long model or tool call reports `waiting`, and goes on beating.
     AgentState, "agent state" {
         /// Registered, not yet at work.
         Starting = "starting",
-        /// Ready for work.
+        /// Ready for work, and has none.
         Running = "running",
         /// At work on a task.
         Busy = "busy",
-        /// In a long call to something else.
+        /// Waits in a long call to a model or a tool.
         Waiting = "waiting",
-        /// Finishing what it has; takes nothing new.
+        /// Finishes the tasks it has, and takes no new ones.
         Draining = "draining",
-        /// Done.
+        /// Has released itself.
         Stopped = "stopped",
     }
 }
 
 impl AgentState {
-    /// Whether an agent in this state may be given a task. Scripts have the same by the prelude.
+    /// Whether an agent in this state may be given a task. Scripts get the same list from their prelude.
     #[must_use]
     pub fn takes_work(self) -> bool {
         matches!(self, Self::Running | Self::Busy | Self::Waiting)
@@ -36,7 +36,7 @@ impl AgentState {
 }
 
 word_enum! {
-    /// What an agent is in the fleet.
+    /// What an agent does in the fleet.
     Role, "role" {
         /// Does tasks.
         Worker = "worker",
@@ -46,7 +46,7 @@ word_enum! {
 }
 
 word_enum! {
-    /// What an agent can be told to do. Delivered in the reply to a beat.
+    /// What an agent can be told to do. It learns of an order from the reply to a beat.
     Order, "order" {
         /// Finish current tasks, take no more, release, exit 0.
         Drain = "drain",
@@ -55,28 +55,30 @@ word_enum! {
     }
 }
 
-/// What an agent says when it registers: all of `agent:state:<id>` but what the server adds.
+/// What an agent tells when it registers: all of `agent:state:<id>` but what the server adds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registration {
-    /// The agent.
+    /// The agent's id.
     pub id: AgentId,
     /// What it is.
     pub role: Role,
-    /// What it is alike to: agents of one kind share a memory prior.
+    /// What the agent is alike to, such as `coder`. Agents of one kind share a memory history.
     pub kind: String,
-    /// The agent that spawned it.
+    /// The coordinator that spawned it; absent for an agent started by hand.
     pub parent: Option<AgentId>,
     /// The sprint it works for.
     pub sprint: Option<SprintId>,
-    /// The epic, for coordinators.
+    /// The epic that it runs; only for coordinators.
     pub epic: Option<EpicId>,
-    /// Name of its host.
+    /// Name of the host that its process runs on.
     pub host: String,
-    /// Its process.
+    /// Pid of its process.
     pub pid: u32,
-    /// When the process started, in the kernel's own unit: with the pid it names one process for ever.
+    /// When the process started, in the kernel's clock ticks since boot. Pid and start time together name one process
+    /// for ever.
     pub pid_start: Option<u64>,
-    /// Where that pid means something: the boot and the PID namespace. Two containers may share a host name.
+    /// The boot and the PID namespace in which the pid means something. The host's name is not enough: two containers
+    /// may share it.
     pub place: Option<String>,
     /// Length of its lease.
     pub lease: Duration,
@@ -87,40 +89,41 @@ pub struct Registration {
 pub struct AgentRecord {
     /// The life this record is of.
     pub incarnation: Incarnation,
-    /// What it is, `worker` when the record does not say.
+    /// What it does, `worker` when the record does not say.
     pub role: Role,
-    /// What it is alike to.
+    /// What it is alike to; empty when the record does not say.
     pub kind: String,
     /// The agent that spawned it.
     pub parent: Option<String>,
     /// The sprint it works for.
     pub sprint: Option<SprintId>,
-    /// The epic it coordinates.
+    /// The epic that it runs; only for coordinators.
     pub epic: Option<EpicId>,
     /// Name of its host.
     pub host: String,
     /// Its process.
     pub pid: Option<u32>,
-    /// When that process started.
+    /// When that process started, in clock ticks since boot.
     pub pid_start: Option<u64>,
-    /// Where that pid means something.
+    /// The boot and the PID namespace in which that pid means something.
     pub place: Option<String>,
-    /// Where it is in its life.
+    /// Where it is in its life; `starting` when the record does not say.
     pub state: AgentState,
     /// Length of its lease in ms.
     pub lease_ms: u64,
     /// When it registered, in ms of server time.
     pub registered_at: u64,
-    /// What it last did, in its own words.
+    /// What it last reported to be doing, in its own words.
     pub progress: Option<String>,
-    /// Why its life is over although its keys are still there: evidence of exit, or a cleanup under way.
+    /// The reason for which its life is over although its keys are still there: its exit was seen, or a cleanup is
+    /// under way.
     pub ended: Option<String>,
     /// The exit status that was seen, in words.
     pub exit: Option<String>,
 }
 
 impl AgentRecord {
-    /// Reads the hash; `None` when it is no registration of ours (missing, or written by others).
+    /// Reads the hash. `None` when it is missing or is no registration of ours.
     #[must_use]
     pub fn from_fields(fields: &HashMap<String, String>) -> Option<Self> {
         let text = |name: &str| fields.get(name).filter(|value| !value.is_empty());
@@ -146,29 +149,28 @@ impl AgentRecord {
     }
 }
 
-/// `agent:heartbeat:<id>`: one beat. Agents on the plain protocol write the same fields but no
-/// incarnation.
+/// `agent:heartbeat:<id>`: one beat. Agents on the plain protocol write the same fields without an incarnation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Heartbeat {
-    /// The agent.
+    /// The agent's id.
     pub agent_id: String,
-    /// Its life; absent from plain agents.
+    /// The life it is of; absent from beats of plain agents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// When, in ms of the agent's own clock. Only used for agents that have no lease.
     #[serde(deserialize_with = "lenient_number")]
     pub timestamp: Option<u64>,
-    /// Its process.
+    /// Pid of its process.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient_number")]
     pub pid: Option<u64>,
     /// Its memory.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient_memory")]
     pub memory_usage: Option<MemoryUsage>,
-    /// Where it is in its life.
+    /// Its state, as a word. Plain agents may write any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// What it last did, in its own words.
+    /// What it is doing, in its own words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
 }

@@ -1,15 +1,15 @@
-//! What passes leave in the store: `sweep:watermark` and `sweep:hold`.
+//! What passes write into the store: `sweep:watermark` and `sweep:hold`.
 
 use crate::wire::word_enum::word_enum;
 
-/// `sweep:watermark`.
+/// `sweep:watermark`: when sweepers made their last passes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Watermark {
     /// When the last pass ended, in ms of server time.
     pub at: u64,
     /// When the last pass that held nothing looked: leases that ended later are news.
     pub good: Option<u64>,
-    /// Who made it.
+    /// The sweeper that made the last pass.
     pub by: String,
     /// The last pass of every sweeper that has not left, in ms of server time; see [`crate::agent::liveness`].
     pub passes: Vec<(String, u64)>,
@@ -29,7 +29,7 @@ impl Watermark {
 }
 
 impl Watermark {
-    /// Notes a field of the record: `pass:<sweeper>` is its last pass.
+    /// Takes in a field of the record: `pass:<sweeper>` is that sweeper's last pass.
     pub fn note_pass(&mut self, field: &str, value: &str) {
         if let (Some(sweeper), Ok(at)) = (field.strip_prefix(PASS), value.parse()) {
             self.passes.push((sweeper.into(), at));
@@ -37,7 +37,7 @@ impl Watermark {
     }
 }
 
-/// What the fields of `sweep:watermark` begin with that hold the last pass of one sweeper.
+/// Prefix of the fields of `sweep:watermark` that hold the last pass of one sweeper.
 pub const PASS: &str = "pass:";
 
 /// `sweep:hold`: reaping is held, or was released by an operator.
@@ -45,9 +45,9 @@ pub const PASS: &str = "pass:";
 pub struct Hold {
     /// When it began, in ms of server time.
     pub since: u64,
-    /// What kind of hold it is; `None` if whoever wrote it did not say.
+    /// What kind of hold it is; `None` if its writer did not say.
     pub kind: Option<HoldKind>,
-    /// Why, in words.
+    /// Why reaping is held, in words for people.
     pub reason: String,
     /// How many agents the fleet had when it began.
     pub fleet: Option<u64>,
@@ -75,11 +75,11 @@ impl Hold {
 }
 
 word_enum! {
-    /// The kinds of holds.
+    /// Why reaping is held.
     HoldKind, "kind of hold" {
-        /// Too many at once.
+        /// A large part of the fleet fell silent together.
         MassSilence = "mass_silence",
-        /// Nobody knows that the store was up.
+        /// Nothing proves that the store was up while the agents were silent.
         Unwatched = "unwatched",
     }
 }

@@ -6,8 +6,8 @@
 //! late result of a run that was taken back changes nothing.
 //!
 //! What a run costs the task depends on how it ended ([`Cost`]). Work that ran and failed used up an *attempt*. An
-//! agent that did not survive is no fault of the work, so it costs a *crash*; these have a bound of their own, which
-//! stops a task that kills whoever runs it. An order to stop costs nothing.
+//! agent that did not survive is no fault of the work, so it costs a *crash*. Crashes have a bound of their own, which
+//! stops a task that kills every agent that runs it. An order to stop costs nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,25 +17,25 @@ use serde::{Deserialize, Serialize};
 use crate::wire::ids::{Incarnation, SprintId, TaskId};
 use crate::wire::word_enum::word_enum;
 
-/// Crashes of a task that does not say.
+/// Crashes that a task may cause if its plan does not say.
 pub const DEFAULT_MAX_CRASHES: u32 = 3;
 
 word_enum! {
     /// Where a task is.
     TaskState, "task state" {
-        /// Waits for what it needs, or for an agent.
+        /// Waits for tasks that it needs, or for an agent.
         Pending = "pending",
         /// In flight on an agent.
         Assigned = "assigned",
-        /// Done, once.
+        /// Done; a later result changes nothing.
         Completed = "completed",
-        /// Given up: its attempts are used up, or it cannot run.
+        /// Given up: its attempts or crashes are used up, or it cannot run.
         Failed = "failed",
     }
 }
 
 impl TaskState {
-    /// Whether nothing will change any more.
+    /// Whether the task is over, well or not.
     #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(self, Self::Completed | Self::Failed)
@@ -47,7 +47,7 @@ word_enum! {
     Cost, "cost" {
         /// It ran and failed.
         Attempt = "attempt",
-        /// Its agent, or its agent's host, did not survive.
+        /// Its agent, or the agent's host, did not survive.
         Crash = "crash",
         /// It was ended by an order, or never begun.
         Nothing = "nothing",
@@ -58,25 +58,25 @@ word_enum! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskRecord {
-    /// Where it is.
+    /// Whether it waits, runs or is over.
     pub state: TaskState,
     /// Attempts used; while assigned, the number of the one in flight.
     pub attempt: u32,
-    /// Attempts it may have.
+    /// Attempts it may have, from its plan.
     pub max_attempts: u32,
     /// How often it was handed out so far; while assigned, the number of the run in flight.
     #[serde(default)]
     pub run: u32,
-    /// Crashes so far.
+    /// Runs so far that ended with a crash.
     #[serde(default)]
     pub crashes: u32,
     /// Crashes after which it is given up.
     #[serde(default = "default_max_crashes")]
     pub max_crashes: u32,
-    /// Who holds it, or who settled it.
+    /// The agent that holds it or settled it; absent while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// That agent's life.
+    /// The life of that agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// How the last attempt ended, in words: `exit 0`, `signal 9`, `timed out`, `stale_heartbeat`.
@@ -107,9 +107,9 @@ fn default_max_crashes() -> u32 {
 }
 
 impl TaskRecord {
-    /// Whether this is an earlier record of the task than another one. A task only goes forward: from run to run, and
-    /// within a run from in flight over handed back to settled. So a store whose record is behind what was read from it
-    /// before has gone back in time.
+    /// Whether this record is older than another one of the same task. A task only goes forward: from run to run, and
+    /// within a run from assigned, over handed back, to settled. A store whose record is behind one that was read
+    /// earlier has gone back in time.
     #[must_use]
     pub fn is_behind(&self, other: &Self) -> bool {
         self.stage() < other.stage()
@@ -138,24 +138,24 @@ word_enum! {
 /// A task in flight, as its agent reads it from `agent:task:<id>:<task>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
-    /// The task.
+    /// The task's id.
     pub task: TaskId,
-    /// Its sprint.
+    /// The sprint it belongs to.
     pub sprint: SprintId,
     /// Which run of the task this is, from 1: one more each time it is handed out, however the last one ended.
     pub run: u32,
-    /// Which attempt this is, from 1: crashes and orders to stop cost none.
+    /// Which attempt this is, from 1. Runs that ended with a crash or an order do not count.
     pub attempt: u32,
     /// Attempts it may have.
     pub max_attempts: u32,
-    /// What to do, in the plan's words.
+    /// What to do, as the plan says.
     pub input: String,
-    /// How long the attempt may take.
+    /// How long the attempt may take; without an end if absent.
     pub timeout: Option<Duration>,
 }
 
 impl Assignment {
-    /// Reads the hash; `None` when it was not written by a coordinator of ours.
+    /// Reads the hash; `None` when no coordinator of ours wrote it.
     #[must_use]
     pub fn from_fields(fields: &HashMap<String, String>) -> Option<Self> {
         let number = |name: &str| fields.get(name).and_then(|value| value.parse::<u64>().ok());
@@ -175,37 +175,37 @@ impl Assignment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Requeued {
-    /// The task.
+    /// The task's id.
     pub task_id: String,
     /// Which run of it ended.
     pub run: u32,
     /// What that costs the task.
     pub cost: Cost,
-    /// Who had it.
+    /// The agent that had it.
     pub agent_id: String,
-    /// Why it came back.
+    /// Why it came back, such as `stale_heartbeat`.
     pub reason: String,
 }
 
-/// What an operator leaves in `sprint:inbox:<sprint>` for whoever coordinates the sprint. Saying it twice does nothing
-/// twice.
+/// What an operator asks of a sprint's coordinator, as left in `sprint:inbox:<sprint>`. Asking twice has no further
+/// effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum SprintMessage {
-    /// Once the agent has left, nobody takes its place.
+    /// Do not replace this agent once it has left.
     Retire {
-        /// The agent.
+        /// The agent's id.
         agent_id: String,
     },
-    /// The agent is wanted again, whatever was said or happened before.
+    /// Start this agent again, whatever was asked or happened before.
     Restart {
-        /// The agent.
+        /// The agent's id.
         agent_id: String,
     },
 }
 
 impl SprintMessage {
-    /// The agent it is about, and the word for what is wanted.
+    /// The agent's id, and a word for what is asked.
     #[must_use]
     pub fn about(&self) -> (&str, &'static str) {
         match self {

@@ -1,4 +1,4 @@
-//! Time as the store has it.
+//! Durations in the unit of the store's clock.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Enums that are one word on the wire, in keys, metrics and on the command line: each word is written once.
 
-/// An enum of words: written, read, listed and shown by them.
+/// Defines an enum whose values are words. It is parsed, written, listed and shown by these words.
 #[macro_export]
 macro_rules! word_enum {
     ($(#[$doc:meta])* $type:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {

@@ -1,4 +1,4 @@
-//! An agent's own operations: register, beat, own, depend. Each is fenced by its incarnation.
+//! An agent's writes about itself: register, beat, own keys, depend on something. Each is fenced by its incarnation.
 
 use crate::fenced::Fenced;
 use crate::fenced::Life;
@@ -22,18 +22,18 @@ use crate::error::StoreError;
 use crate::reply::Reply;
 use crate::store::{Store, arguments};
 
-/// Answer to a registration.
+/// The answer to a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Registered {
-    /// The life began.
+    /// The new life has begun.
     Ok(Life),
-    /// The id is alive.
+    /// A living agent has the id.
     Held {
-        /// Its life; `None` for an agent on the plain protocol.
+        /// That agent's life; `None` for an agent on the plain protocol.
         incarnation: Option<Incarnation>,
-        /// Where it runs.
+        /// The host that it runs on.
         host: String,
-        /// Its process there.
+        /// Its pid there.
         pid: String,
         /// How long its lease still runs, in ms.
         lease_left_ms: u64,
@@ -48,12 +48,12 @@ pub enum Registered {
     NoSprint,
 }
 
-/// Answer to a beat.
+/// The answer to a beat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BeatReply {
     /// Server time in ms.
     pub now: u64,
-    /// What the agent is ordered to do, and why.
+    /// The order that the agent has to follow, with its reason.
     pub order: Option<(Order, String)>,
 }
 
@@ -81,7 +81,8 @@ impl AgentStore {
     /// One beat: renews the lease and learns of orders.
     ///
     /// # Errors
-    /// [`StoreError`] when the store cannot answer; the beat may still arrive later, and is then fenced.
+    /// [`StoreError`] when the store does not answer. The beat may still be written later; it is fenced then like any
+    /// other.
     pub async fn beat(
         &self,
         lease_ms: u64,
@@ -107,7 +108,7 @@ impl AgentStore {
             if settings.heartbeat.publish { "1" } else { "0" }.into(),
         ];
         if let Some(memory) = beat.memory_usage {
-            // An absent figure is written too: one of an earlier beat must not stay.
+            // An absent figure is written too, because the one of an earlier beat must not stay.
             let written = |bytes: Option<u64>| bytes.map_or_else(|| "".into(), argument);
             let figures = MemoryUsage::FIELDS.into_iter().zip(memory.figures());
             args.extend(figures.flat_map(|(name, bytes)| [name.into(), written(bytes)]));
@@ -119,7 +120,8 @@ impl AgentStore {
     /// Declares further keys as the agent's own, so that they go when it goes. The keys need not exist yet.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] when a name is one of the product's own keys; else as the store says.
+    /// [`StoreError::Invalid`] when a name is one of the product's own keys: then nothing is declared. Any other
+    /// [`StoreError`] may leave some declared; declaring them again is harmless.
     pub async fn own_keys(&self, names: &[String]) -> Result<Fenced<()>, StoreError> {
         if let Some(name) = names.iter().find(|name| !self.store.keys().may_own(name)) {
             return Err(StoreError::Invalid(format!(
@@ -132,13 +134,13 @@ impl AgentStore {
     /// Records what the agent depends on, in `agent:deps:<id>`.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn depend_on(&self, names: &[String]) -> Result<Fenced<()>, StoreError> {
         self.declare(self.store.keys().deps(self.life.id.as_str()), names).await
     }
 
     async fn declare(&self, key: String, names: &[String]) -> Result<Fenced<()>, StoreError> {
-        // Lua's unpack() ends at some thousand values.
+        // Lua's unpack() fails for more than some thousand values.
         for chunk in names.chunks(1_000) {
             let args = chunk.iter().map(|name| Value::from(name.as_str())).collect();
             match fenced(&self.store.run_fenced(&self.life, Declare { names: key.clone() }, args).await?)? {
@@ -154,7 +156,7 @@ impl Store {
     /// Begins a life, or takes `again` up in a store that lost its memory.
     ///
     /// # Errors
-    /// [`StoreError`] when the store cannot answer; whether the life began is then not known.
+    /// [`StoreError`] when the store does not answer; then it is not known whether the life began.
     pub(crate) async fn register(
         &self,
         registration: &Registration,
@@ -170,7 +172,7 @@ impl Store {
             state: own.clone(),
             generation: keys.generation(),
             stats: keys.memory_stats(),
-            // Where there is none, the agent's own record stands in its place.
+            // A key that does not apply is filled with the agent's own record.
             parent_state: parent.map_or_else(|| own.clone(), |id| keys.state(id.as_str())),
             parent_children: parent.map_or_else(|| own.clone(), |id| keys.children(id.as_str())),
             sprint_state: sprint.map_or_else(|| own.clone(), |id| keys.sprint_state(id)),
@@ -191,7 +193,7 @@ impl Store {
     }
 }
 
-/// `drain`, or `terminate coordinator_lost`.
+/// Reads a stored order such as `drain`, or `terminate coordinator_lost`.
 pub(crate) fn parse_order(value: &str) -> Option<(Order, String)> {
     let (order, why) = value.split_once(' ').unwrap_or((value, ""));
     Some((Order::from_str(order).ok()?, why.to_string()))

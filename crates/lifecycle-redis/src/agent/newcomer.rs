@@ -1,4 +1,5 @@
-//! Whoever is about to be an agent: registering, and removing what is left of an earlier life of the id.
+//! The handle of a process that is about to be an agent: registers it, and removes what is left of an earlier life of
+//! the id.
 
 use lifecycle_core::sweep::observation::Suspect;
 use lifecycle_core::wire::orphan::Reason;
@@ -14,23 +15,23 @@ impl Newcomer<'_> {
     /// Begins a life, or takes `again` up in a store that lost its memory.
     ///
     /// # Errors
-    /// [`StoreError`] when the store cannot answer; whether the life began is then not known.
+    /// [`StoreError`] when the store does not answer; then it is not known whether the life began.
     pub async fn register(&self, state: AgentState, again: Option<&Life>) -> Result<Registered, StoreError> {
         self.store.register(self.registration, state, again).await
     }
 
-    /// The earlier life of the id, as it would be judged at `now`; `None` only where the store says nothing.
+    /// The earlier life of the id, as judged at `now`. `None` only if the store did not tell.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn earlier_life(&self, now: u64) -> Result<Option<Suspect>, StoreError> {
         Ok(self.store.suspects(&[(self.registration.id.to_string(), now)], now).await?.pop())
     }
 
-    /// Removes the earlier life, if it is still what it was judged to be; with `force` also if its lease runs.
+    /// Removes the earlier life, if the script still finds what was judged. With `force`, also if its lease runs.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn reap_earlier(
         &self,
         earlier: &Suspect,
@@ -46,10 +47,10 @@ impl Newcomer<'_> {
         self.store.reap(&reap).await
     }
 
-    /// Removes a life that a later one of the id has replaced, and that a store which lost its memory still has.
+    /// Removes an earlier life that this one has replaced, and that a store which lost its memory still has.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn reap_replaced(&self, earlier: &AgentRecord) -> Result<ReapOutcome, StoreError> {
         self.store.reap_replaced(self.registration.id.as_str(), earlier).await
     }

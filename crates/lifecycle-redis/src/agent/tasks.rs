@@ -17,12 +17,12 @@ use crate::reply::argument;
 use crate::reply::{Reply, fields};
 use crate::store::{Store, arguments};
 
-/// Whether an operation on a task in flight took place.
+/// Whether an operation on a task in flight was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskReply {
-    /// It did.
+    /// It was done.
     Ok,
-    /// The run was taken back. Its result does not count.
+    /// It was not: the run was taken back, and its result does not count.
     TakenBack,
     /// The store lost the sprint, and its coordinator has not put it back yet: try again.
     NoSprint,
@@ -42,10 +42,10 @@ struct FinishArguments<'a> {
 }
 
 impl AgentStore {
-    /// Begins a run of a task: from here on it counts.
+    /// Records that a run of a task begins. From then on it costs the task something if it ends badly.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn start_task(&self, task: &Assignment) -> Result<Fenced<TaskReply>, StoreError> {
         let (keys, args) = (self.store.keys(), vec![argument(task.run.into()), task.task.as_str().into()]);
         let names = TaskStart {
@@ -55,10 +55,11 @@ impl AgentStore {
         task_reply(&self.store.run_fenced(&self.life, names, args).await?)
     }
 
-    /// Puts a task in flight back into a store that lost its memory, unless that run is over by its record.
+    /// Puts a task in flight back into a store that lost its memory, unless the task's record says that the run is
+    /// over.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn restore_task(&self, task: &Assignment) -> Result<Fenced<TaskReply>, StoreError> {
         let (keys, id) = (self.store.keys(), self.life.id.as_str());
         let names = TaskRestore {
@@ -79,10 +80,10 @@ impl AgentStore {
         task_reply(&self.store.run_fenced(&self.life, names, args).await?)
     }
 
-    /// Ends an attempt. A failed one is handed back; the coordinator decides whether another follows.
+    /// Ends an attempt. A failed one is handed back, and the coordinator decides whether another one follows.
     ///
     /// # Errors
-    /// As the store says. It may be called again: an attempt ends once.
+    /// [`StoreError`] when the store does not answer or refuses. Calling it again is harmless: an attempt ends once.
     pub async fn finish_task(
         &self,
         task: &Assignment,
@@ -115,8 +116,8 @@ impl Store {
     /// Every task in flight on the agent, in the order of their names.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn assignments(&self, id: &AgentId) -> Result<Vec<Assignment>, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn assignments(&self, id: &AgentId) -> Result<Vec<Assignment>, StoreError> {
         let key = self.keys().keys(id.as_str());
         let owned: Vec<String> = self.of_key(&key, self.client.smembers(&key).await).await?;
         let prefix = self.keys().task_prefix(id.as_str());

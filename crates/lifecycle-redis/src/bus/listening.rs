@@ -1,4 +1,4 @@
-//! What our own messages over the bus tell: whether it works, and how long it takes.
+//! Tells from our own messages whether a subscription works, and how long a message takes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,20 +12,20 @@ pub struct Listening(Arc<Mutex<Echo>>);
 #[derive(Debug, Default)]
 struct Echo {
     is_proven: bool,
-    /// When the first message was sent that nothing has come back for.
+    /// When the oldest message was sent that has not come back.
     waiting: Option<Instant>,
     lag: Option<Duration>,
 }
 
 impl Listening {
-    /// Whether it works.
+    /// Whether the subscription works.
     #[must_use]
     pub fn is_proven(&self) -> bool {
         self.lock().is_proven
     }
 
-    /// How long our last message to ourselves took, or has been on its way by now. `None` before the first one. By this
-    /// process's own monotonic clock.
+    /// How long our last message to ourselves took, or how long it has been on its way. `None` before the first one. By
+    /// this process's own monotonic clock.
     #[must_use]
     pub fn lag(&self) -> Option<Duration> {
         self.lock().lag_at(Instant::now())

@@ -1,4 +1,4 @@
-//! What a coordinator reads of its agents, many at once.
+//! Reads many agents of a coordinator at once.
 
 use fred::interfaces::HashesInterface;
 use fred::types::Value;
@@ -15,7 +15,7 @@ impl CoordinatorStore {
     /// Whether each of these agents has this task in flight, in the same order.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn have_tasks(&self, tasks: &[(&AgentId, &TaskId)]) -> Result<Vec<bool>, StoreError> {
         let mut held = Vec::with_capacity(tasks.len());
         for chunk in tasks.chunks(PIPELINED) {
@@ -35,8 +35,8 @@ impl Store {
     /// The registrations of these agents, in the same order; `None` where there is none of ours.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn records(&self, ids: &[&AgentId]) -> Result<Vec<Option<AgentRecord>>, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn records(&self, ids: &[&AgentId]) -> Result<Vec<Option<AgentRecord>>, StoreError> {
         let mut records = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(PIPELINED) {
             let pipeline = self.client.pipeline();

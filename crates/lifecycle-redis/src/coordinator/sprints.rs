@@ -1,4 +1,4 @@
-//! A sprint's records: put there, read, and removed at its end.
+//! A sprint's records: started, read, and removed at the sprint's end.
 
 use crate::roles::CoordinatorStore;
 use crate::scripts::SprintComplete;
@@ -16,16 +16,16 @@ use crate::fenced::{Fenced, fenced};
 use crate::reply::fields;
 use crate::store::{Store, arguments};
 
-/// Answer to starting a sprint.
+/// The answer to starting a sprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SprintStarted {
-    /// Its records are there.
+    /// Its records are in the store.
     Ok,
-    /// Another coordinator runs a sprint of this name.
+    /// Another coordinator, with this id, runs a sprint of this name.
     Taken(String),
 }
 
-/// Answer to ending a sprint.
+/// The answer to ending a sprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SprintEnded {
     /// Nothing of it is left.
@@ -33,7 +33,7 @@ pub enum SprintEnded {
         /// Keys removed.
         keys_deleted: u64,
     },
-    /// Refused: this coordinator runs it now.
+    /// Refused: the coordinator with this id runs the sprint now.
     Taken(String),
     /// Refused: these agents are still registered for it.
     AgentsLeft(Vec<String>),
@@ -49,10 +49,11 @@ struct StartArguments<'a> {
 }
 
 impl CoordinatorStore {
-    /// Puts a sprint's records into the store, or back into one that lost its memory; what is there stays.
+    /// Puts a sprint's records into the store, or back into one that lost its memory. Records that are there stay as
+    /// they are.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses. Calling it again is harmless.
     pub async fn start_sprint(
         &self,
         epic: &EpicId,
@@ -89,11 +90,12 @@ impl CoordinatorStore {
         fenced(&reply)?.try_map(|| Ok(SprintStarted::Ok))
     }
 
-    /// Ends a sprint and removes all its records. With `leave_agents` those that are still registered for it stay, as
-    /// agents of no sprint.
+    /// Ends a sprint and removes all its records. With `leave_agents`, agents that are still registered for it stay,
+    /// and then belong to no sprint. Without, they prevent the end.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses. The sprint may have ended; calling it again is
+    /// harmless.
     pub async fn complete_sprint(
         &self,
         epic: &EpicId,
@@ -131,7 +133,7 @@ impl CoordinatorStore {
     /// Ids of the agents registered for the sprint.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn sprint_agents(&self, sprint: &SprintId) -> Result<Vec<String>, StoreError> {
         let key = self.store.keys().sprint_agents(sprint);
         self.store.of_key(&key, self.store.client.smembers(&key).await).await
@@ -142,8 +144,8 @@ impl Store {
     /// The sprint's own record; empty when it has not started, is over, or was lost.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn sprint_state(
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn sprint_state(
         &self,
         sprint: &SprintId,
     ) -> Result<std::collections::HashMap<String, String>, StoreError> {

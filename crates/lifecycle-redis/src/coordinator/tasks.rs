@@ -1,4 +1,4 @@
-//! The tasks of a sprint: handed out, taken back, settled, and put right where the store lost something.
+//! The tasks of a sprint: assigned, taken back, settled, and repaired where the store lost something.
 
 use crate::roles::CoordinatorStore;
 use crate::scripts::TaskAssign;
@@ -23,17 +23,17 @@ use crate::reply::Reply;
 use crate::reply::argument;
 use crate::store::arguments;
 
-/// Most entries taken from a requeue in one call.
+/// Most entries that one call takes from the requeue, and from the inbox.
 const TAKE: u64 = 500;
 
-/// Answer to giving a task to an agent.
+/// The answer to giving a task to an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assigned {
     /// The agent has it.
     Ok,
     /// That life of the agent is over.
     AgentGone,
-    /// The agent takes no work.
+    /// The agent takes no work now.
     AgentBusy,
     /// The task is not waiting any more.
     NotPending,
@@ -42,23 +42,23 @@ pub enum Assigned {
 /// The records of a sprint's tasks, by task id.
 #[derive(Debug, Clone, Default)]
 pub struct TaskRecords {
-    /// Those that say something.
+    /// The records that could be read.
     pub readable: BTreeMap<String, TaskRecord>,
-    /// The bytes of those that do not.
+    /// The bytes that are no record.
     pub unreadable: BTreeMap<String, Vec<u8>>,
 }
 
-/// What has come in for a sprint. What cannot be read is dropped.
+/// What has come in for a sprint. Entries that cannot be read are dropped.
 #[derive(Debug, Clone, Default)]
 pub struct Incoming {
     /// Runs that were handed back.
     pub returned: Vec<Requeued>,
-    /// What operators said.
+    /// What operators asked for.
     pub messages: Vec<SprintMessage>,
 }
 
 impl TaskRecords {
-    /// Whether there is anything in the place of this task's record.
+    /// Whether there is a record of this task, readable or not.
     #[must_use]
     pub fn knows(&self, task: &str) -> bool {
         self.readable.contains_key(task) || self.unreadable.contains_key(task)
@@ -84,7 +84,7 @@ impl CoordinatorStore {
     /// The records of a sprint's tasks.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn task_records(&self, sprint: &SprintId) -> Result<TaskRecords, StoreError> {
         let key = self.store.keys().sprint_tasks(sprint);
         let hash: Value = self.store.of_key(&key, self.store.client.hgetall(&key).await).await?;
@@ -107,7 +107,7 @@ impl CoordinatorStore {
     /// Gives a waiting task to one life of an agent.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses. The task may have been assigned; its record tells.
     pub async fn assign_task(
         &self,
         agent: &AgentId,
@@ -142,11 +142,11 @@ impl CoordinatorStore {
         }
     }
 
-    /// Takes what has come in for a sprint: runs that were handed back (each task waits again, or is given up once it has
-    /// used up its attempts or crashes), and what operators said.
+    /// Takes what has come in for a sprint. Each run that was handed back waits again, or is given up once its task has
+    /// used up its attempts or crashes. Messages of operators are only returned.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses. Messages may have been taken and lost.
     pub async fn take_incoming(&self, sprint: &SprintId) -> Result<Fenced<Incoming>, StoreError> {
         let keys = self.store.keys();
         let names = TaskTake {
@@ -160,10 +160,11 @@ impl CoordinatorStore {
         fenced(&reply)?.try_map(|| Ok(Incoming { returned: reply.list(), messages: reply.list() }))
     }
 
-    /// Takes a run back that nobody holds any more; it comes in like any other. `false` if it is not in flight.
+    /// Takes back a run that no agent holds any more; it then comes in like any other. `false` if the run is not in
+    /// flight.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn recall_task(
         &self,
         sprint: &SprintId,
@@ -182,7 +183,7 @@ impl CoordinatorStore {
     /// Gives up a task that waits. `false` if it does not wait any more.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn settle_task(
         &self,
         sprint: &SprintId,
@@ -194,10 +195,10 @@ impl CoordinatorStore {
         changed(&self.store.run_fenced(&self.life, names, args).await?)
     }
 
-    /// Writes a record anew where these bytes stand, which are none. `false` if something else stands there by now.
+    /// Replaces bytes that are no record by a new record. `false` if something else stands there by now.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn mend_task(
         &self,
         sprint: &SprintId,
@@ -211,11 +212,11 @@ impl CoordinatorStore {
         changed(&self.store.run_fenced(&self.life, names, args).await?)
     }
 
-    /// Puts a record forward again that the store has lost the end of: `seen` is there, `known` was there before. `false`
-    /// if it has changed since.
+    /// Restores a record of which the store has lost the end: `known` was read before, and `seen` is there now. `false`
+    /// if that has changed since.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn forward_task(
         &self,
         sprint: &SprintId,

@@ -1,4 +1,4 @@
-//! Reading the fleet: who is there, what they own, what was done to whom.
+//! Reads the fleet: its agents, what they own, and the audit log.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -23,13 +23,13 @@ pub struct AgentView {
     pub id: String,
     /// Whether it is a member of `agents:active`.
     pub active: bool,
-    /// End of its lease in ms of server time; `None` if it has none (yet).
+    /// End of its lease in ms of server time; `None` if it has none yet.
     pub lease_end: Option<u64>,
     /// Its registration; `None` for an agent on the plain protocol.
     pub record: Option<AgentRecord>,
     /// Its last beat, if it can be read.
     pub beat: Option<Heartbeat>,
-    /// Until when its heartbeat would vouch for it if it had no lease, in ms of server time; `None` if there is no
+    /// Until when its heartbeat would prove it alive if it had no lease, in ms of server time. `None` without a
     /// heartbeat.
     pub heartbeat_until: Option<u64>,
 }
@@ -51,7 +51,7 @@ impl AgentView {
     #[must_use]
     pub fn last_beat(&self) -> Option<u64> {
         match (&self.record, self.lease_end) {
-            // Evidence of exit moves the lease's end, so it tells nothing of beats any more.
+            // Evidence of exit moves the lease's end. After that the end tells nothing of beats.
             (Some(record), Some(end)) if record.ended.is_none() => Some(end.saturating_sub(record.lease_ms)),
             _ => self.beat.as_ref()?.timestamp,
         }
@@ -63,32 +63,32 @@ impl AgentView {
 pub struct LogEntry {
     /// Stream id; its first part is the server time in ms.
     pub id: String,
-    /// What was written.
+    /// The entry's fields, by name.
     pub fields: HashMap<String, String>,
 }
 
 impl OperatorStore {
-    /// What an agent declared that it depends on.
+    /// What an agent declared it depends on.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn dependencies(&self, id: &str) -> Result<Vec<String>, StoreError> {
         self.store.members(&self.store.keys().deps(id)).await
     }
 
-    /// The order an agent has not answered yet.
+    /// The order that an agent was given and has not followed yet, as stored.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn pending_order(&self, id: &str) -> Result<Option<String>, StoreError> {
         let found = value(&self.store.client.get::<Value, _>(self.store.keys().command(id)).await)?;
         Ok(found.filter(|order| !order.is_null()).map(|order| text(&order)))
     }
 
-    /// How many agents the hold in force is about.
+    /// How many agents are held, as the last pass recorded it; `None` if nothing is held.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn held_agents(&self) -> Result<Option<u64>, StoreError> {
         let found = value(&self.store.client.hget::<Value, _, _>(self.store.keys().hold(), "agents").await)?;
         Ok(found.as_ref().and_then(number))
@@ -99,8 +99,8 @@ impl Store {
     /// Every agent in either index, by id.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn fleet(&self) -> Result<Vec<AgentView>, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn fleet(&self) -> Result<Vec<AgentView>, StoreError> {
         let now = self.server_time().await?;
         let active: HashSet<String> = self.members(&self.keys().active()).await?.into_iter().collect();
         let leases = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, true).await;
@@ -114,7 +114,7 @@ impl Store {
             let pipeline = self.client.pipeline();
             for id in chunk {
                 let () = pipeline.hgetall(self.keys().state(id)).await?;
-                // No more than a beat can be: somebody may have put 10 MB there.
+                // Reads no more than a beat can be long: somebody may have put 10 MB there.
                 let () = pipeline.getrange(self.keys().heartbeat(id), 0, MAX_DECODED_LEN).await?;
             }
             let replies = all(pipeline.try_all::<Value>().await, chunk.len() * 2)?;
@@ -137,8 +137,8 @@ impl Store {
     /// One agent; `None` if it is in no index and has no record.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn view(&self, id: &str) -> Result<Option<AgentView>, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn view(&self, id: &str) -> Result<Option<AgentView>, StoreError> {
         let now = self.server_time().await?;
         let (active, leases) = (self.keys().active(), self.keys().leases());
         let lease: Value = self.of_key(&leases, self.client.zscore(&leases, id).await).await?;
@@ -161,7 +161,7 @@ impl Store {
         }))
     }
 
-    /// What the reply to a GETRANGE of a heartbeat key amounts to.
+    /// What the reply to a GETRANGE of a heartbeat key tells.
     async fn beat_found(
         &self,
         id: &str,
@@ -182,7 +182,7 @@ impl Store {
         Ok(PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) })
     }
 
-    /// By its timestamp alone. Where that is wrong, the lease that sweepers keep for it says more.
+    /// By the beat's timestamp alone. Where that is wrong, the lease that sweepers keep for the agent tells more.
     fn vouches_until(&self, beat: &PlainBeat, now: u64) -> Option<u64> {
         (*beat != PlainBeat::Missing).then(|| plain_lease(beat, None, now, self.plain_rule()).end)
     }
@@ -190,20 +190,20 @@ impl Store {
     /// The further keys an agent declared as its own, tasks in flight among them.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn owned_keys(&self, id: &str) -> Result<Vec<String>, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn owned_keys(&self, id: &str) -> Result<Vec<String>, StoreError> {
         self.members(&self.keys().keys(id)).await
     }
 
     /// The agents an agent spawned.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn children(&self, id: &str) -> Result<Vec<String>, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn children(&self, id: &str) -> Result<Vec<String>, StoreError> {
         self.members(&self.keys().children(id)).await
     }
 
-    /// The members of a set in order; none where the key holds another type. Bytes that are no text are replaced.
+    /// The members of a set, sorted; none where the key holds another type. Bytes that are no text are replaced.
     async fn members(&self, key: &str) -> Result<Vec<String>, StoreError> {
         let found = value(&self.client.smembers::<Value, _>(key).await)?;
         let mut members: Vec<String> =
@@ -215,8 +215,8 @@ impl Store {
     /// The latest entries of the audit log, newest first.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn log(&self, count: u64) -> Result<Vec<LogEntry>, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn log(&self, count: u64) -> Result<Vec<LogEntry>, StoreError> {
         let key = self.keys().log();
         let args: Vec<Value> =
             vec![key.as_str().into(), "+".into(), "-".into(), "COUNT".into(), count.to_string().into()];
@@ -229,10 +229,10 @@ impl Store {
         Ok(entries.collect())
     }
 
-    /// What the server says of itself in one section of `INFO`, by name.
+    /// What the server tells of itself in one section of `INFO`, by name.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn server_info(&self, section: &str) -> Result<HashMap<String, String>, StoreError> {
         let info: String = self.client.custom(fred::cmd!("INFO"), vec![section]).await?;
         let lines = info.lines().filter_map(|line| line.split_once(':'));

@@ -1,4 +1,4 @@
-//! Reading a store for what is left behind in it: the facts that [`lifecycle_core::sweep::residue`] judges.
+//! Reads from a store the facts by which [`lifecycle_core::sweep::residue`] finds what is left behind.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -16,17 +16,17 @@ use crate::reply::{number, text};
 use crate::roles::OperatorStore;
 use crate::store::Store;
 
-/// Commands sent at once.
+/// Commands in one pipeline.
 const CHUNK: usize = 500;
-/// Agents that are read at once.
+/// How many agents are read at once.
 const IN_FLIGHT: usize = 64;
 
 impl OperatorStore {
-    /// The names of the product's keys, and how many others there are. Takes one SCAN of the whole keyspace, which
+    /// The names of the product's keys, and how many other keys there are. Takes one SCAN of the whole keyspace, which
     /// does not block the store.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn product_keys(&self) -> Result<(Vec<String>, u64), StoreError> {
         let (mut ours, mut others) = (Vec::new(), 0);
         self.store
@@ -43,11 +43,11 @@ impl OperatorStore {
 }
 
 impl Store {
-    /// Reads all that says who lives, and of these keys (those of them that exist) all that says whose they are.
+    /// Reads who lives, and of those of `keys` that exist, all that tells whose they are.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn inventory(&self, keys: &[String]) -> Result<Inventory, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn inventory(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let (keys, mistyped) = self.typed(keys).await?;
         let fleet = self.fleet().await?;
         let now = self.server_time().await?;
@@ -60,12 +60,12 @@ impl Store {
         Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
     }
 
-    /// The same of a few keys, reading of the fleet only those agents that can be their owners. Says nothing of members
-    /// of sets: of sprints and children there may be as many as there are agents.
+    /// The same for a few keys, with only those agents of the fleet that can own them. Members of sets are not read: a
+    /// sprint or parent may list as many as there are agents.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let schema = self.keys();
         let (keys, mistyped) = self.typed(keys).await?;
         let epics = keys.iter().filter(|key| matches!(schema.parse(key), Some(KeyOwner::Epic(_))));
@@ -79,7 +79,7 @@ impl Store {
         Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
     }
 
-    /// Those of these agents that are in either index.
+    /// Those of `ids` that are in either index.
     async fn agents(&self, ids: BTreeSet<String>) -> Result<Vec<AgentView>, StoreError> {
         let views = stream::iter(&ids).map(|id| self.view(id)).buffered(IN_FLIGHT);
         let listed = views
@@ -91,7 +91,7 @@ impl Store {
         Ok(self.typed(keys).await?.0)
     }
 
-    /// Those of these keys that exist, and what those of them hold that hold another type than they should.
+    /// Those of `keys` that exist; and the types of those that hold another type than they should.
     async fn typed(&self, keys: &[String]) -> Result<(Vec<String>, HashMap<String, KeyType>), StoreError> {
         let (mut there, mut mistyped) = (Vec::with_capacity(keys.len()), HashMap::new());
         for chunk in keys.chunks(CHUNK) {
@@ -136,7 +136,7 @@ impl Store {
         let mut expiring = HashSet::new();
         for key in keys {
             let left: i64 = self.client.pttl(key.as_str()).await?;
-            // -2: it has gone by itself meanwhile.
+            // -2: the key expired meanwhile.
             if left != -1 {
                 expiring.insert(key.clone());
             }
@@ -164,7 +164,7 @@ impl Store {
         Ok(holders)
     }
 
-    /// The further keys, of those agents that have a list of them and do not live, that exist.
+    /// The declared keys that exist, of those agents that have a list of keys and do not live.
     async fn claimed_by_the_dead(
         &self,
         keys: &[String],
@@ -190,7 +190,7 @@ impl Store {
     }
 }
 
-/// Every agent that can be the owner of these keys.
+/// Every agent that may own one of these keys.
 fn owners(schema: &KeySchema, keys: &[String], sprints: &HashMap<String, SprintHolder>) -> BTreeSet<String> {
     let by_name = keys.iter().filter_map(|key| match schema.parse(key) {
         Some(KeyOwner::Agent(id)) => Some(id),
@@ -214,7 +214,7 @@ pub(crate) fn is_lock(schema: &KeySchema, key: &str) -> bool {
     matches!(schema.parse(key), Some(KeyOwner::Agent(id)) if key == schema.cleanup_lock(id))
 }
 
-/// Every sprint that a key belongs to, or that an epic names.
+/// Every sprint that one of the keys belongs to, or that an epic lists.
 fn sprint_names(
     schema: &KeySchema,
     keys: &[String],

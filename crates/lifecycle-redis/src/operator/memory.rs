@@ -1,4 +1,4 @@
-//! The memory of the whole fleet, and where it is going.
+//! Reads the memory of the whole fleet, and its trends.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,14 +13,14 @@ use crate::pipeline::{PIPELINED, all, value};
 use crate::roles::OperatorStore;
 use crate::sweeper::fleet_usage::{AgentUsage, IndexCursor};
 
-/// Names asked for in one command.
+/// Names that one command asks for.
 const PAGE: u32 = 1_000;
 
 impl OperatorStore {
-    /// The figures of everybody in either index, each once, by id. Reads page by page, without blocking the store.
+    /// The figures of every agent in either index, each once, by id. Reads page by page, without blocking the store.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn fleet_usage(&self) -> Result<Vec<AgentUsage>, StoreError> {
         let (mut fleet, mut met) = (Vec::new(), HashSet::new());
         let mut at = Some(IndexCursor::default());
@@ -37,7 +37,7 @@ impl OperatorStore {
     /// The trends of these agents, in the same order; `None` where no sweeper has written one.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn trends(&self, ids: &[&str]) -> Result<Vec<Option<Trend>>, StoreError> {
         let mut trends = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(PIPELINED) {
@@ -55,10 +55,10 @@ impl OperatorStore {
         Ok(trends)
     }
 
-    /// What the fleet's growth is measured against; `None` until a sweeper has watched it for a window.
+    /// The sample that the fleet's growth is measured against; `None` until a sweeper has watched for a window.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn memory_baseline(&self) -> Result<Option<MemoryStats>, StoreError> {
         let found = value(&self.store.client.get::<Value, _>(self.store.keys().memory_baseline()).await)?;
         Ok(found.as_ref().and_then(Value::as_bytes).and_then(|bytes| decode(bytes).ok()))

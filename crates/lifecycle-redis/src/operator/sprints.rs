@@ -1,4 +1,4 @@
-//! Word for whoever coordinates a sprint.
+//! Messages to the coordinator of a sprint.
 
 use crate::roles::OperatorStore;
 use crate::scripts::InboxPut;
@@ -11,10 +11,10 @@ use crate::error::StoreError;
 use crate::reply::Reply;
 
 impl OperatorStore {
-    /// Leaves word for whoever coordinates the sprint. `false` if there is no such sprint.
+    /// Leaves a message for the coordinator of the sprint. `false` if there is no such sprint.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn tell_sprint(&self, sprint: &SprintId, message: &SprintMessage) -> Result<bool, StoreError> {
         let (keys, format) = (self.store.keys(), self.store.wire.as_str());
         let names = InboxPut { sprint_state: keys.sprint_state(sprint), inbox: keys.sprint_inbox(sprint) };
@@ -27,7 +27,7 @@ impl OperatorStore {
     /// The sprints of an epic that are at work.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn sprints_of(&self, epic: &EpicId) -> Result<Vec<SprintId>, StoreError> {
         let ids: Vec<String> = self.store.client.smembers(self.store.keys().epic_sprints(epic)).await?;
         Ok(ids.into_iter().filter_map(|id| SprintId::new(id).ok()).collect())

@@ -1,10 +1,10 @@
--- Somebody on the agent's host looked at its processes: says so, and writes it down behind the cleanup it belongs to.
+-- Somebody on the agent's host looked at its processes. Publishes what was proven, and adds it to the audit log.
 --
 -- KEYS: 1 agents:log
 -- ARGV: 1 id  2 incarnation  3 process: dead, killed, left or unknown  4 who looked  5 format
 --       6 about how many entries the log keeps  7 pids of the processes that it concerns, with spaces between ('' for none)
 -- Returns: 1
--- Atomic. Flagged allow-oom: it goes with a cleanup.
+-- Atomic. Flagged allow-oom: it belongs to a cleanup, which must work in a full store.
 
 local fields = {'type', AUDIT.acknowledge, 'agentId', ARGV[1], 'incarnation', ARGV[2], 'process', ARGV[3], 'by', ARGV[4]}
 local event = {agentId = ARGV[1], incarnation = ARGV[2], process = ARGV[3]}
@@ -13,7 +13,7 @@ if ARGV[7] ~= '' then
   event.pids = {}
   for pid in string.gmatch(ARGV[7], '%d+') do event.pids[#event.pids + 1] = tonumber(pid) end
 end
--- Many pids are still far fewer than unpack() takes: they are one field.
+-- The pids are one field, because unpack() takes only so many values.
 unless_mistyped('XADD', KEY.log, 'MAXLEN', '~', ARGV[6], '*', unpack(fields))
 publish(ARGV[5], EVENT.cleanup_acknowledged, event)
 return 1

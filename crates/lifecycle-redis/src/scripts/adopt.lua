@@ -1,4 +1,4 @@
--- Gives a plain agent (a member of agents:active with no lease) the lease its heartbeat amounts to, or renews it.
+-- Gives a plain agent (a member of agents:active with no lease) the lease that its heartbeat stands for, or renews it.
 --
 -- KEYS: 1 agents:active  2 agents:leases  3 agent:state:<id>  4 sweep:look:<id>
 -- ARGV: 1 id  2 end of the lease in ms  3 end of the lease it was judged by, or ''  4 what to remember of its heartbeat, or

@@ -1,5 +1,4 @@
--- One beat: renews the lease and tells the agent what it is ordered to do. The hot path, so arguments are
--- positional.
+-- One beat: renews the lease and returns the order that the agent has. It is the hot path, so arguments are positional.
 --
 -- KEYS: 1–3 as in lib/fenced.lua  4 agents:leases  5 agent:heartbeat:<id>  6 agent:command:<id>  7 agent:memory:<id>
 -- ARGV: 1–2 as in lib/fenced.lua  3 id  4 lease ms  5 heartbeat ttl s  6 memory ttl s  7 heartbeat (opaque)
@@ -9,15 +8,15 @@
 -- Atomic. Never creates a registration, and creates no key at all unless the incarnation is the living one.
 
 local now = server_ms()
--- How long it has beaten without a gap, at least every half lease: proof for others that the store was up.
+-- How long it has beaten without a gap, at least every half lease. This proves to others that the store was up.
 local lease = tonumber(redis.call('ZSCORE', KEY.leases, ARGV[3]) or 0)
 local pause = now - (lease - ARGV[4])
 if pause < 0 or pause > ARGV[4] / 2 then redis.call('HSET', KEY.state, 'steadySince', now) end
--- The index first: where another type stands under its name, nothing but this fails.
+-- The index first: if another type stands under its name, this command fails and nothing was written.
 redis.call('ZADD', KEY.leases, now + ARGV[4], ARGV[3])
 redis.call('SET', KEY.heartbeat, ARGV[7], 'EX', ARGV[5])
 if #ARGV > 11 then
-  -- Another type under a name of ours must not keep a living agent from beating.
+  -- Another type under the name of the figures must not keep a living agent from beating.
   if redis.call('TYPE', KEY.memory)['ok'] ~= 'hash' then redis.call('UNLINK', KEY.memory) end
   redis.call('HSET', KEY.memory, 'timestamp', now, unpack(ARGV, 12))
   redis.call('EXPIRE', KEY.memory, ARGV[6])

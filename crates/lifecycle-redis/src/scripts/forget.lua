@@ -1,4 +1,4 @@
--- Forgets a plain agent that left: its lease, and what it did not take away with it.
+-- Forgets a plain agent that left: removes its lease and the keys that it left behind.
 --
 -- KEYS: 1 agents:active  2 agents:leases  3 agent:state:<id>  4 agent:heartbeat:<id>  5 agent:memory:<id>
 --       6 memory:stats  7… keys it left behind

@@ -1,5 +1,5 @@
--- Grants a sweeper a part of the limited rate at which reaping goes on once a hold has lasted long enough. All sweepers
--- draw on the same rate, in server time: what was granted within the last minute counts.
+-- Grants a sweeper a part of the limited rate at which reaping goes on after a long hold. All sweepers share the rate, in
+-- server time: what was granted to any of them within the last minute counts.
 --
 -- KEYS: 1 sweep:hold
 -- ARGV: 1 how many agents it would reap  2 how many may go in a minute  3 '1' to ask only
@@ -7,11 +7,11 @@
 -- Atomic. What is granted and not used is lost. Writes nothing unless there is a hold.
 
 local hold = fields_of(KEY.hold, 'since', 'granted')
--- Another sweeper found nobody silent any more, so the next pass judges anew.
+-- Another sweeper ended the hold because no agent was silent any more, so the next pass judges anew.
 if not hold[1] then return {0, 0} end
 local now, used, oldest, kept = server_ms(), 0, nil, {}
 for at, count in string.gmatch(hold[2] or '', '(%d+):(%d+)') do
-  -- A grant of the future was made before the clock was set back, and counts as one of now.
+  -- A grant in the future was made before the clock was set back. It counts as made now.
   at = math.min(tonumber(at), now)
   if now - at < 60000 then
     used, oldest = used + count, oldest or at

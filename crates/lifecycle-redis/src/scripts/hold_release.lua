@@ -1,4 +1,4 @@
--- An operator says to go on reaping.
+-- An operator allows reaping to go on although it is held.
 --
 -- KEYS: 1 sweep:hold
 -- ARGV: 1 for how many ms  2 format

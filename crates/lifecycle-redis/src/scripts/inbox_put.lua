@@ -1,9 +1,9 @@
--- Leaves word for whoever coordinates a sprint.
+-- Leaves a message for the coordinator of a sprint.
 --
 -- KEYS: 1 sprint:state:<sprint>  2 sprint:inbox:<sprint>
 -- ARGV: 1 sprint  2 the message  3 format  4 agent it is about  5 what is wanted, in a word
 -- Returns: {'ok'} {'no_sprint'}
--- Atomic. The message goes with the sprint. WRONGTYPE where the inbox holds something else.
+-- Atomic. The message is removed with the sprint. WRONGTYPE where the inbox holds another type.
 
 if redis.call('EXISTS', KEY.sprint_state) == 0 then return {'no_sprint'} end
 local wrong = wrong_type(KEY.inbox, 'list')

@@ -1,5 +1,5 @@
--- Takes the cleanup locks of a batch of agents, each for itself. A lock whose owner has not finished within `steal
--- after` is taken over: its owner died, and reaping twice does nothing twice.
+-- Takes the cleanup locks of a batch of agents, each independently. A lock whose owner has not finished within `steal
+-- after` is taken over: its owner died, and reaping twice has no further effect.
 --
 -- KEYS: 1… cleanup:lock:<id>
 -- ARGV: 1 token  2 ttl ms  3 steal after ms
@@ -9,7 +9,7 @@
 local function take(key)
   if redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
   local left = redis.call('PTTL', key)
-  -- More than the lifetime is left: the clock was set back since. It counts as taken now.
+  -- More than its lifetime is left, so the clock was set back since. The lock counts as taken now.
   if left > tonumber(ARGV[2]) then redis.call('PEXPIRE', key, ARGV[2]) end
   if left >= 0 and left > ARGV[2] - ARGV[3] then return 0 end
   redis.call('SET', key, ARGV[1], 'PX', ARGV[2])

@@ -1,4 +1,4 @@
--- One look at the indexes: whose lease is over, and what a plan must know besides.
+-- One reading of the indexes: the leases that are over, and what a plan needs besides.
 --
 -- KEYS: 1 agents:active  2 agents:leases  3 sweep:watermark  4 sweep:hold  5 lifecycle:generation
 -- ARGV: 1 most agents to return

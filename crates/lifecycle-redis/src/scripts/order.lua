@@ -1,9 +1,9 @@
--- Gives an agent an order. It is delivered in the reply to its next beat; the event makes that beat come now.
+-- Gives an agent an order. The agent learns of it in the reply to its next beat; the event makes that beat come at once.
 --
 -- KEYS: 1 agent:state:<id>  2 agent:command:<id>
 -- ARGV: 1 id  2 incarnation ('' for whichever is alive)  3 order  4 why  5 format
 -- Returns: {'ok', incarnation} {'gone'}
--- Atomic. A terminate order is not softened by a later drain.
+-- Atomic. A later drain does not soften a terminate order.
 
 local record = fields_of(KEY.state, 'incarnation', 'ended')
 if not record[1] or record[2] or (ARGV[2] ~= '' and record[1] ~= ARGV[2]) then return {'gone'} end

@@ -1,4 +1,4 @@
--- Compare-and-reap: removes an agent that is dead, if it still is.
+-- Compare-and-reap: removes an agent if it is still as dead as it was judged.
 --
 -- KEYS: as in lib/remove.lua
 -- ARGV: 1 MessagePack map {agentId, incarnation ('' for a plain agent), plain, force, reason, by, token, format,
@@ -30,7 +30,7 @@ if args.plain then
     else
       same = redis.call('GET', KEY.heartbeat) == ARGV[2]
     end
-    -- A client whose clock stands still writes the same bytes again, and moves the expiry.
+    -- A client whose clock stands still writes the same bytes again, but the write moves the expiry.
     if same and args.judgedExpiry then
       same = redis.call('PEXPIRETIME', KEY.heartbeat) == args.judgedExpiry
     end

@@ -12,15 +12,15 @@
 --                                                             that was rolled back can have one of a life to take up
 --          {'fenced'}                                         the life to take up was reaped or replaced
 --          {'no_parent'} {'no_sprint'}                        the owner of the membership is not there
--- Atomic; refuses before it writes. Another type under the name of an index or of the generation is refused too: without
--- them nobody can tell who lives. Under any other name it costs what would have been written there and nothing else.
+-- Atomic; refuses before it writes. Another type under the name of an index or of the generation is refused, because
+-- without them it cannot be told who lives. Under any other name it costs only what would have been written there.
 
--- Hands out the number of a life, or takes in the one of a life that is taken up. Returns it and the generation.
+-- Hands out the number of a new life, or takes in the number of a life that is taken up. Returns it and the generation.
 --
--- The numbers go up with time. A server that was started since the last registration may have lost the end of what it
--- was told, and lives with it: the numbers between the last one it remembers and now are a gap of which it knows nothing.
--- The gap is written down, with a new generation, because the registrations that follow would hide it. The same if somebody
--- brings a number that was never handed out, and in a store that has nothing at all.
+-- The numbers go up with time. A server that was started since the last registration may have lost the end of its data. The
+-- numbers between the last one it remembers and now are a gap, of which it knows nothing. The gap is written down with a
+-- new generation, because the registrations that follow would hide it. The same happens if a number is brought that was
+-- never handed out, and in an empty store.
 local function begin(args, generation)
   local function whole(number) return string.format('%.0f', number) end
   local stats = fields_of(KEY.stats, 'lastIncarnation', 'server', 'gaps')
@@ -41,7 +41,7 @@ local function begin(args, generation)
   end
   local incarnation = again and args.again.incarnation or whole(next_number)
   redis.pcall('HSET', KEY.stats, 'lastIncarnation', whole(math.max(tonumber(incarnation), last)))
-  -- Whoever may not ask the server for its name leaves what others found.
+  -- A user that may not ask the server for its name leaves what others found.
   if server ~= '' then redis.pcall('HSET', KEY.stats, 'server', server) end
   return incarnation, generation
 end
@@ -62,7 +62,7 @@ if args.again then
     local is_older = record[1] and tonumber(record[1]) and tonumber(record[1]) < tonumber(own)
     if record[1] and not is_older then return {'fenced'} end
     if not is_forgotten(own, args.again.generation) then return {'fenced'} end
-    -- Its tasks and keys are handed on and not inherited.
+    -- Tasks and keys of an earlier life are handed on, not inherited. So that life has to be reaped first.
     if record[1] then return {'expired', record[1]} end
   end
 elseif record[1] or lease or redis.call('SISMEMBER', KEY.active, args.agentId) == 1 then
@@ -75,9 +75,9 @@ elseif record[1] or lease or redis.call('SISMEMBER', KEY.active, args.agentId) =
   return {'expired', record[1] or ''}
 end
 
--- In a store that lost its memory the owners come back in any order: each restores its own memberships.
+-- In a store that lost its memory the owners come back in any order, and each restores its own memberships.
 local parent = args.hasParent and fields_of(KEY.parent_state, 'incarnation', 'ended') or {}
--- One that is being removed has told its children already.
+-- A parent that is being removed has told its children already, and would not tell this one.
 local parent_there = parent[1] and not parent[2]
 local sprint_there = args.hasSprint and redis.call('EXISTS', KEY.sprint_state) == 1
 if not args.again then
@@ -88,12 +88,12 @@ end
 local incarnation
 incarnation, generation = begin(args, generation)
 
--- The lease first: who stops here for want of a right leaves something that ends by itself, and no record without a lease.
+-- The lease first: a script that stops here for want of a right leaves a lease that ends, and no record without a lease.
 redis.call('ZADD', KEY.leases, now + args.leaseMs, args.agentId)
 redis.call('HSET', KEY.state, 'incarnation', incarnation, 'registeredAt', now, 'steadySince', now,
   'generation', generation)
 for name, value in pairs(args.fields) do redis.call('HSET', KEY.state, name, value) end
--- Another type under the name of the counters must not keep anybody from registering.
+-- Another type under the name of the counters must not keep an agent from registering.
 if not record[1] then redis.pcall('HINCRBY', KEY.stats, 'agents', 1) end
 redis.call('SADD', KEY.active, args.agentId)
 if parent_there then unless_mistyped('SADD', KEY.parent_children, args.agentId) end

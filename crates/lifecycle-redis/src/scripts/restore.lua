@@ -1,4 +1,4 @@
--- Puts a registered agent back on the indexes it is missing from. A life that runs gets a whole lease.
+-- Puts a registered agent back into the indexes that lack it. A life that runs gets a whole lease.
 --
 -- KEYS: 1 agents:active  2 agents:leases  3 agent:state:<id>
 -- ARGV: 1 id

@@ -1,10 +1,10 @@
--- Ends leases no later than their own length from now. Only a lease that was written before the server's clock was set
--- back can end later, and its agent would stay alive for as long as the clock was ahead.
+-- Ends leases no later than their own length from now. A lease can end later only if it was written before the server's
+-- clock was set back. Its agent would then count as alive for as long as the clock was ahead.
 --
 -- KEYS: 1 agents:leases  2… agent:state:<id>
 -- ARGV: 1 lease ms of agents that have no record  2… id, in the order of the keys
 -- Returns: {how many were shortened, longest length there is among them in ms}
--- Atomic. Lengthens no lease and creates none. One that is over by evidence, or whose cleanup has begun, is over now.
+-- Atomic. Lengthens no lease and creates none. A lease that is over by evidence, or whose cleanup has begun, is over now.
 
 local now, shortened, longest = server_ms(), 0, 0
 for i = NAMED + 1, #KEYS do

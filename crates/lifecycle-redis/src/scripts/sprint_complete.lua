@@ -1,4 +1,4 @@
--- Ends a sprint: nothing of it is left.
+-- Ends a sprint and removes all its records.
 --
 -- KEYS: 1–3 as in lib/fenced.lua (agent:state:<coordinator>)  4 agent:keys:<coordinator>  5 sprint:state:<sprint>
 --       6 sprint:tasks:<sprint>  7 sprint:agents:<sprint>  8 sprint:requeue:<sprint>  9 epic:sprints:<epic>
@@ -7,7 +7,7 @@
 --       registered for it
 -- Returns: {'ok', keys deleted} {'fenced'} {'unknown'} {'agents', id, …} (still registered for it: refused)
 --          {'taken', coordinator} (it is not the caller's: refused)
--- Atomic. The sprint's own keys go whatever they hold; another type under a key of others stays.
+-- Atomic. The sprint's own keys are removed whatever they hold; another type under a key of others stays.
 
 local holder = fields_of(KEY.sprint_state, 'coordinator', 'incarnation')
 if holder[1] and holder[2] ~= ARGV[1] then return {'taken', holder[1]} end

@@ -7,7 +7,7 @@
 --       4… task id, then its record
 -- Returns: {'ok'} {'fenced'} {'unknown'} {'taken', coordinator} (another coordinator runs a sprint of this name)
 -- Atomic. Records that are there already stay as they are. WRONGTYPE, with nothing written, where one of the keys holds
--- something else.
+-- another type.
 
 local args = cmsgpack.unpack(ARGV[3])
 local wrong = wrong_type(KEY.owned, 'set', KEY.sprint_state, 'hash', KEY.sprint_tasks, 'hash', KEY.sprint_agents, 'set', KEY.requeue, 'list', KEY.epic_sprints, 'set',

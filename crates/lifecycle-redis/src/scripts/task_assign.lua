@@ -6,7 +6,7 @@
 --         run, attempt, maxAttempts, input, timeoutMs, format}
 -- Returns: {'ok'} {'fenced'} {'unknown'} (the coordinator) {'gone'} (that life of the agent) {'busy'} (it takes no
 --          work) {'settled'} (the task is done, or in flight elsewhere, or was handed out meanwhile)
--- Atomic; refuses before it writes. WRONGTYPE where one of the keys holds something else.
+-- Atomic; refuses before it writes. WRONGTYPE where one of the keys holds another type.
 
 local args = cmsgpack.unpack(ARGV[3])
 local wrong = wrong_type(KEY.agent_owned, 'set', KEY.sprint_tasks, 'hash')
@@ -18,7 +18,7 @@ local task = task_record(KEY.sprint_tasks, args.taskId)
 if not task or task.state ~= TASK_STATE.pending or task.run + 1 ~= args.run then return {'settled'} end
 
 redis.call('SADD', KEY.agent_owned, KEY.task)
--- Whatever somebody else has put under this name of ours.
+-- Another type may stand under this name of ours.
 redis.call('UNLINK', KEY.task)
 redis.call('HSET', KEY.task, 'task', args.taskId, 'sprint', args.sprint, 'incarnation', args.agentIncarnation,
   'run', args.run, 'attempt', args.attempt, 'maxAttempts', args.maxAttempts, 'input', args.input, 'timeoutMs', args.timeoutMs,

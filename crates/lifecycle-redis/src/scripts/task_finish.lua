@@ -7,15 +7,15 @@
 -- Returns: {'ok'} {'fenced'} {'unknown'} {'gone'} (the run was taken back: its result does not count)
 --          {'no_sprint'} (the store lost the sprint, or the end of what it was told, or the record cannot be read, and
 --          the coordinator has not put it back yet: try again)
--- The record decides, not agent:task: a store that went back in time may have the one and not the other.
--- Atomic; refuses before it writes. WRONGTYPE where one of the keys holds something else.
+-- The record decides, not agent:task: a store that went back in time may have one and not the other.
+-- Atomic; refuses before it writes. WRONGTYPE where one of the keys holds another type.
 
 local args = cmsgpack.unpack(ARGV[3])
 if redis.call('EXISTS', KEY.sprint_state) == 0 then return {'no_sprint'} end
 local wrong = wrong_type(KEY.owned, 'set', KEY.sprint_tasks, 'hash', KEY.requeue, 'list')
 if wrong then return wrong end
 local task = task_record(KEY.sprint_tasks, args.taskId)
--- Runs are only counted up: a record that is behind ours is one of the past.
+-- Runs are only counted up, so a record behind ours is an old one.
 if not task or task.run < args.run then return {'no_sprint'} end
 
 if tonumber(fields_of(KEY.task, 'run')[1]) == args.run then

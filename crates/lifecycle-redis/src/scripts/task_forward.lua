@@ -1,5 +1,5 @@
--- The coordinator puts a task's record forward again that it had read before, in a store that went back in time (an
--- append-only file cut short, a replica that lagged, an old dump).
+-- The coordinator restores a task's record that it had read before, in a store that went back in time (an append-only file
+-- cut short, a replica that lagged, an old dump).
 --
 -- KEYS: 1–3 as in lib/fenced.lua (agent:state:<coordinator>)  4 sprint:tasks:<sprint>
 -- ARGV: 1–2 as in lib/fenced.lua  3 task  4 the record that is there, as it was read: state  5 its run

@@ -1,4 +1,4 @@
--- The coordinator writes a task's record anew that cannot be read.
+-- The coordinator replaces a task's record that cannot be read by a new one.
 --
 -- KEYS: 1–3 as in lib/fenced.lua (agent:state:<coordinator>)  4 sprint:tasks:<sprint>
 -- ARGV: 1–2 as in lib/fenced.lua  3 task  4 the bytes that were seen  5 the new record

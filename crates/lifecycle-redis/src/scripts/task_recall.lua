@@ -1,9 +1,9 @@
--- The coordinator takes back a run that nobody holds any more: it goes into the requeue like any other.
+-- The coordinator takes back a run that no agent holds any more: it goes into the requeue like any other.
 --
 -- KEYS: 1–3 as in lib/fenced.lua (agent:state:<coordinator>)  4 sprint:tasks:<sprint>  5 sprint:requeue:<sprint>
 -- ARGV: 1–2 as in lib/fenced.lua  3 task  4 run  5 what it costs  6 why  7 format
 -- Returns: {'ok'} {'fenced'} {'unknown'} {'gone'} (that run is not in flight)
--- Atomic. WRONGTYPE where one of the keys holds something else.
+-- Atomic. WRONGTYPE where one of the keys holds another type.
 
 local wrong = wrong_type(KEY.sprint_tasks, 'hash', KEY.requeue, 'list')
 if wrong then return wrong end

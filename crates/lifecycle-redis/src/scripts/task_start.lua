@@ -1,4 +1,4 @@
--- The agent begins a run of a task: from here on it counts.
+-- The agent begins a run of a task. From then on the run costs the task something if it ends badly.
 --
 -- KEYS: 1–3 as in lib/fenced.lua (agent:state:<agent>)  4 agent:task:<agent>:<task>  5 sprint:tasks:<sprint>
 -- ARGV: 1–2 as in lib/fenced.lua  3 run  4 task
@@ -6,7 +6,7 @@
 -- Atomic.
 
 if fields_of(KEY.task, 'run')[1] ~= ARGV[3] then return {'gone'} end
--- By its record that run may be over: a store that went back in time brings tasks in flight back that were done.
+-- By the task's record the run may be over: a store that went back in time brings finished tasks back in flight.
 local task = task_record(KEY.sprint_tasks, ARGV[4])
 local run = tonumber(ARGV[3])
 if task and (task.run > run or (task.run == run and task.state ~= TASK_STATE.assigned)) then return {'gone'} end

@@ -1,13 +1,12 @@
--- The coordinator takes what has come in for a sprint. Runs from the requeue: each task waits again, or is given up
--- once it has used up its attempts or its crashes (this is the one place that decides which). And what operators left
--- for it in the inbox.
+-- The coordinator takes what has come in for a sprint. Runs from the requeue: each task waits again, or is given up once
+-- its attempts or crashes are used up (no other place decides which). And the messages that operators left in the inbox.
 --
 -- KEYS: 1–3 as in lib/fenced.lua (agent:state:<coordinator>)  4 sprint:tasks:<sprint>  5 sprint:requeue:<sprint>
 --       6 sprint:inbox:<sprint>  7 sprint:state:<sprint>
 -- ARGV: 1–2 as in lib/fenced.lua  3 most of each  4 format
 -- Returns: {'ok', {entry, …}, {message, …}} (as they were queued) {'fenced'} {'unknown'}
--- Atomic. An entry for a run that is settled, or that nobody knows, is dropped. WRONGTYPE, with nothing taken, where one
--- of the keys holds something else.
+-- Atomic. An entry for a run that is settled or unknown is dropped. WRONGTYPE, with nothing taken, where one of the keys
+-- holds another type.
 
 local wrong = wrong_type(KEY.sprint_tasks, 'hash', KEY.requeue, 'list', KEY.inbox, 'list', KEY.sprint_state, 'hash')
 if wrong then return wrong end

@@ -1,4 +1,4 @@
--- Gives a cleanup lock back, if it is still ours.
+-- Gives a cleanup lock back, if the caller still holds it.
 --
 -- KEYS: 1 cleanup:lock:<id>
 -- ARGV: 1 token

@@ -5,13 +5,13 @@
 --       6 when the pass looked, in ms  7 after how many ms without a pass a sweeper is forgotten  8 how many agents the
 --       fleet has
 -- Returns: {now, 'held' or 'released' if that has just begun, else ''}
--- Atomic. Where another type stands under one of the names, that is not recorded, and the pass counts all the same.
+-- Atomic. Where another type stands under one of the names, that part is not recorded, and the pass counts all the same.
 
 local now = server_ms()
 local change = ''
 unless_mistyped('HSET', KEY.watermark, 'at', now, 'by', ARGV[1], 'generation', unless_mistyped('GET', KEY.generation) or '')
 unless_mistyped('HSET', KEY.watermark, PASS .. ARGV[1], now)
--- Sweepers that died, and one-shot ones, take nothing back.
+-- Sweepers that died, and one-shot ones, do not remove their entries.
 local fields = unless_mistyped('HGETALL', KEY.watermark) or {}
 for i = 1, #fields, 2 do
   local is_pass = string.sub(fields[i], 1, string.len(PASS)) == PASS
@@ -35,7 +35,7 @@ else
   unless_mistyped('HSET', KEY.hold, 'reason', ARGV[2], 'agents', ARGV[3], 'kind', ARGV[4])
 end
 
--- A time in the future was written before the server's clock was set back. It counts as now, and from here on it is.
+-- A time in the future was written before the server's clock was set back. It counts as now, and is corrected here.
 local times = fields_of(KEY.hold, 'since', 'releasedUntil', 'releasedFor')
 if times[1] and tonumber(times[1]) > now then redis.call('HSET', KEY.hold, 'since', now) end
 if times[2] and times[3] and tonumber(times[2]) > now + times[3] then

@@ -1,7 +1,7 @@
-//! What a sweeper reads of the fleet's memory, and what it leaves in the store about it.
+//! What a sweeper reads of the fleet's memory, and what it writes about it.
 //!
-//! Reading goes page by page over the indexes, so that the caller decides how much of a large fleet it looks at in
-//! one go, and asks for a few fields of each agent only.
+//! It reads page by page over the indexes, so that the caller decides how much of a large fleet it looks at in one go.
+//! Of each agent it asks for a few fields only.
 
 use crate::roles::SweeperStore;
 use crate::scripts::LatchLeak;
@@ -23,10 +23,10 @@ use crate::reply::argument;
 use crate::reply::{self, number, scores};
 use crate::store::Store;
 
-/// A figure above this cannot be one: 2^53, beyond which many clients' numbers are not exact either.
+/// The largest plausible figure: beyond 2^53 many clients' numbers are not exact, and no memory is that large.
 const PLAUSIBLE: u64 = 1 << 53;
 
-/// Where a reading of the indexes stands.
+/// How far a reading of the indexes has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IndexCursor {
     /// In `agents:leases`.
@@ -41,31 +41,31 @@ impl Default for IndexCursor {
     }
 }
 
-/// What one agent uses, and what is needed to judge it.
+/// The memory of one agent, and what is needed to judge it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentUsage {
     /// Its id, as found.
     pub id: String,
     /// Its life; `None` for an agent on the plain protocol.
     pub incarnation: Option<Incarnation>,
-    /// What it is alike to; empty where that is not known.
+    /// Its kind; empty where that is not known.
     pub kind: String,
     /// Where it is in its life; `None` for an agent on the plain protocol.
     pub state: Option<AgentState>,
     /// End of its lease in ms of server time, if it has one.
     pub lease_end: Option<u64>,
-    /// Length of its lease in ms; `None` where its end says nothing of beats: for plain agents, and after evidence of
-    /// exit.
+    /// Length of its lease in ms. `None` for plain agents and after evidence of exit, because there the lease's end
+    /// tells nothing of beats.
     pub lease_ms: Option<u64>,
     /// Its memory, and when it was written: in ms of server time for a registered agent, of its own clock for another.
     pub memory: Option<(MemoryUsage, u64)>,
 }
 
 impl SweeperStore {
-    /// Writes down what the fleet's growth is measured against, for other tools; it stays for two windows.
+    /// Writes down the sample that the fleet's growth is measured against, for other tools. It stays for two windows.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn keep_baseline(&self, baseline: &MemoryStats) -> Result<(), StoreError> {
         let lifetime = millis(self.store.settings().memory.leak_window).saturating_mul(2).max(1);
         let lifetime = Expiration::PX(i64::try_from(lifetime).unwrap_or(i64::MAX));
@@ -74,11 +74,11 @@ impl SweeperStore {
         Ok(self.store.client.set::<(), _, _>(key, bytes.as_slice(), Some(lifetime), None, false).await?)
     }
 
-    /// Takes part in the latch that all sweepers share. Publishes the alert if this is the first that anybody saw of
-    /// the episode, and returns whether it did. A leak that nobody saw for a whole window is another episode.
+    /// Takes part in the latch that all sweepers share. The alert is published if no sweeper has seen this episode
+    /// before; returns whether it was. A leak that no sweeper saw for a whole window counts as another episode.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn latch_leak(&self, turn: LeakTurn, alert: Option<&Event>) -> Result<bool, StoreError> {
         if turn == LeakTurn::Quiet {
             return Ok(false);
@@ -92,12 +92,12 @@ impl SweeperStore {
 }
 
 impl Store {
-    /// The next page of ids in the indexes, with the ends of their leases, and where to go on; `None` at the end.
-    /// Whoever is in both indexes is named twice, and SCAN itself may name somebody twice.
+    /// The next page of ids in the indexes with the ends of their leases, and the cursor to go on with (`None` at the
+    /// end). An agent in both indexes comes twice, and SCAN itself may repeat one.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn index_page(
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn index_page(
         &self,
         cursor: &IndexCursor,
         count: u32,
@@ -107,7 +107,7 @@ impl Store {
             IndexCursor::Active(at) => (fred::cmd!("SSCAN"), self.keys().active(), at),
         };
         let args: Vec<Value> = vec![key.into(), at.as_str().into(), "COUNT".into(), argument(count.into())];
-        // Another type under the name of an index costs this index, not the reading.
+        // Another type under the name of an index costs that index, not the whole reading.
         let reply = value(&self.client.custom::<Value, Value>(command, args).await)?;
         let mut parts = reply.map(Value::into_array).unwrap_or_default().into_iter();
         let next = parts.next().map_or_else(|| "0".to_string(), |next| reply::text(&next));
@@ -126,11 +126,11 @@ impl Store {
         })
     }
 
-    /// What each of these agents uses (id and end of lease), in the same order.
+    /// The memory of each of these agents (id and end of lease), in the same order.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn agent_usage(
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn agent_usage(
         &self,
         agents: &[(String, Option<u64>)],
     ) -> Result<Vec<AgentUsage>, StoreError> {
@@ -153,7 +153,7 @@ impl Store {
         Ok(usages)
     }
 
-    /// Plain agents tell of their memory with each heartbeat, too, and that is the fresher word.
+    /// A plain agent also reports its memory with each heartbeat, and those figures are fresher.
     async fn read_plain_beats(&self, usages: &mut [AgentUsage]) -> Result<(), StoreError> {
         let mut plain: Vec<&mut AgentUsage> =
             usages.iter_mut().filter(|agent| agent.incarnation.is_none()).collect();
@@ -179,7 +179,7 @@ impl Store {
 }
 
 const RECORD_FIELDS: [&str; 5] = ["incarnation", "kind", "state", "leaseMs", "ended"];
-/// When the figures were written.
+/// The field with the time at which the figures were written.
 const TIMESTAMP: &str = "timestamp";
 
 const MEMORY_FIELDS: [&str; 9] = {
@@ -187,7 +187,7 @@ const MEMORY_FIELDS: [&str; 9] = {
     [heap_used, heap_total, rss, external, processes, pss, cgroup, limit, TIMESTAMP]
 };
 
-/// The fields that are there, by name. None where the key holds another type.
+/// The fields that are there, by name; empty where the key holds another type.
 fn named<const N: usize>(names: &[&'static str; N], values: Option<Value>) -> HashMap<&'static str, Value> {
     let values = values.map(Value::into_array).unwrap_or_default();
     names.iter().copied().zip(values).filter(|(_, value)| !value.is_null()).collect()
@@ -216,7 +216,7 @@ fn read_usage(
     }
 }
 
-/// Without what cannot be true; `None` without resident memory, which every process has.
+/// Drops figures that cannot be true. `None` without resident memory, which every process has.
 fn plausible(usage: MemoryUsage) -> Option<MemoryUsage> {
     let fine = |figure: Option<u64>| figure.filter(|figure| *figure <= PLAUSIBLE);
     (1..=PLAUSIBLE).contains(&usage.rss).then(|| MemoryUsage::from_figures(usage.figures().map(fine)))

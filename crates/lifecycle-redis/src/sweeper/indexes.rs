@@ -1,4 +1,4 @@
-//! One look at the indexes.
+//! Reads the indexes of the fleet.
 
 use crate::roles::SweeperStore;
 use crate::scripts::Observe;
@@ -16,10 +16,10 @@ use crate::reply::{fields, number, scores};
 use crate::store::Store;
 
 impl SweeperStore {
-    /// Further leases that were over at `now`, oldest first, beyond the `known` oldest.
+    /// Leases that were over at `now`, oldest first, without the `known` oldest ones.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn expired(
         &self,
         now: u64,
@@ -27,7 +27,7 @@ impl SweeperStore {
         count: usize,
     ) -> Result<Vec<(String, u64)>, StoreError> {
         let range = |number| i64::try_from(number).unwrap_or(i64::MAX);
-        // As a number: fred takes text for a bound of names, which the server refuses among scores.
+        // The bound is a number: fred takes text for a bound of names, and the server refuses that among scores.
         let until = i64::try_from(now).unwrap_or(i64::MAX);
         let due: Value = self
             .store
@@ -45,10 +45,10 @@ impl SweeperStore {
 }
 
 impl Store {
-    /// One look at the indexes.
+    /// One reading of the indexes, with up to `batch` of the leases that are over.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn observe(&self, batch: u32) -> Result<IndexReading, StoreError> {
         let keys = self.keys();
         let names = Observe {
@@ -79,14 +79,14 @@ impl Store {
         })
     }
 
-    /// Leases that still run, up to `until`, the first to end first.
+    /// Leases that still run and end by `until`, the first to end first.
     pub(crate) async fn running(
         &self,
         now: u64,
         until: Option<u64>,
         limit: i64,
     ) -> Result<Vec<(String, u64)>, StoreError> {
-        // Ends are whole ms. The client takes numbers for scores; of text it makes lexical bounds.
+        // Ends are whole ms. The client makes scores of numbers, and lexical bounds of text.
         let bound = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let (first, last) = (bound(now + 1), until.map_or(i64::MAX, bound));
         let page = Some((0, limit));

@@ -1,4 +1,4 @@
-//! Leases that the store's clock left in the future.
+//! Leases that lie in the future because the store's clock was set back.
 
 use crate::roles::SweeperStore;
 use crate::scripts::Shorten;
@@ -16,19 +16,20 @@ use crate::reply::{number, scores};
 pub struct Shortened {
     /// How many leases it shortened.
     pub leases: u64,
-    /// The longest lease that there is among those it looked at, in ms.
+    /// The longest lease among those that it looked at, in ms.
     pub longest_ms: u64,
 }
 
-/// How many leases one script call shortens: well under 1 ms.
+/// How many leases one script call shortens; it takes well under 1 ms.
 const SHORTENED_AT_ONCE: usize = 200;
 
 impl SweeperStore {
-    /// Shortens leases that end later than their own length from now, of agents whose lease ends more than `beyond_ms` from
-    /// `now`: what was written before the store's clock was set back. Looks at up to `limit` of them, the last to end first.
+    /// Shortens leases that end later than their own length from `now`: they were written before the store's clock was
+    /// set back. Looks at up to `limit` leases that end more than `beyond_ms` from `now`, the last to end first.
     ///
     /// # Errors
-    /// As the store says. What was shortened until then is shortened.
+    /// [`StoreError`] when the store does not answer or refuses. Some may be shortened already; doing it again is
+    /// harmless.
     pub async fn shorten_leases(
         &self,
         now: u64,

@@ -1,4 +1,4 @@
-//! Cleanup locks: they save other sweepers work, and nothing depends on them.
+//! Cleanup locks. They save other sweepers work; no decision depends on them.
 
 use crate::roles::SweeperStore;
 use crate::scripts::Lock;
@@ -11,13 +11,13 @@ use crate::error::StoreError;
 use crate::reply::argument;
 use crate::reply::number;
 
-/// How many cleanup locks one script call takes: well under 1 ms.
+/// How many cleanup locks one script call takes; it takes well under 1 ms.
 const LOCKED_AT_ONCE: usize = 100;
 impl SweeperStore {
-    /// Takes the cleanup locks of these agents; one answer each.
+    /// Takes the cleanup locks of these agents. One answer for each: whether its lock was taken.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses. Locks that were taken end after `sweep.lock_ttl`.
     pub async fn lock(
         &self,
         ids: &[&str],
@@ -46,7 +46,7 @@ impl SweeperStore {
     /// Gives a cleanup lock back.
     ///
     /// # Errors
-    /// As the store says. The lock then ends by itself after `sweep.lock_ttl`.
+    /// [`StoreError`] when the store does not answer or refuses. The lock then ends by itself after `sweep.lock_ttl`.
     pub async fn unlock(&self, id: &str, token: &str) -> Result<(), StoreError> {
         self.store
             .run(Unlock { lock: self.store.keys().cleanup_lock(id) }, vec![token.into()])

@@ -1,6 +1,6 @@
-//! What passes leave for others: that they were made, and whether anybody is held.
+//! What passes record for others: that they were made, and whether agents are held.
 
-use crate::roles::SweeperStore;
+use crate::roles::{OperatorStore, SweeperStore};
 use crate::scripts::GrantRate;
 use crate::scripts::HoldRelease;
 use crate::scripts::Leave;
@@ -16,31 +16,31 @@ use crate::reply::argument;
 use crate::reply::number;
 use crate::store::Store;
 
-/// What the store granted of the limited rate.
+/// The part of the limited rate that the store granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Grant {
     /// How many agents may be reaped.
     pub agents: u64,
-    /// When there will be more; zero if nothing was refused, or the hold is over.
+    /// When more will be granted; zero if all was granted, or the hold is over.
     pub more_in: Duration,
 }
 
-/// What the end of a pass changed about the hold.
+/// How the end of a pass changed the hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldChange {
-    /// Nothing.
+    /// The hold did not change.
     Unchanged,
     /// Reaping is held from now on.
     Held,
-    /// It is not held any more.
+    /// Reaping is not held any more.
     Released,
 }
 
 impl SweeperStore {
-    /// Asks for a part of the limited rate at which reaping goes on after a hold; with `only_ask` none is taken.
+    /// Asks for a part of the limited rate at which reaping goes on after a hold. With `only_ask` nothing is taken.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses. A part may have been taken; unused, it is lost.
     pub async fn grant(&self, wanted: u64, a_minute: u64, only_ask: bool) -> Result<Grant, StoreError> {
         let args = vec![argument(wanted), argument(a_minute), if only_ask { "1" } else { "" }.into()];
         let reply = self.store.run(GrantRate { hold: self.store.keys().hold() }, args).await?.into_array();
@@ -48,11 +48,11 @@ impl SweeperStore {
         Ok(Grant { agents: part(0), more_in: Duration::from_millis(part(1)) })
     }
 
-    /// Records the end of a pass, and whether anybody was held. `looked_at` is when the pass looked, in ms of
-    /// server time: whatever ended since, it has not judged.
+    /// Records the end of a pass, and whether agents are held. `looked_at` is when the pass read the indexes, in ms of
+    /// server time: it has not judged leases that ended later.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn end_pass(
         &self,
         by: &str,
@@ -86,23 +86,24 @@ impl SweeperStore {
         })
     }
 
-    /// Takes back that this sweeper is at work.
+    /// Records that this sweeper has stopped.
     ///
     /// # Errors
-    /// As the store says. It is missed after a while all the same.
+    /// [`StoreError`] when the store does not answer or refuses. Then the sweeper is missed after a while, as if it had
+    /// died.
     pub async fn leave_sweep(&self, by: &str) -> Result<(), StoreError> {
         self.store.run(Leave { watermark: self.store.keys().watermark() }, vec![by.into()]).await.map(drop)
     }
 }
 
-impl Store {
-    /// An operator's word to go on reaping for `period`. Returns why it was held, `None` if it was not.
+impl OperatorStore {
+    /// Allows reaping to go on for `period` although it is held. Returns why it was held; `None` if it was not.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn release_hold(&self, period: Duration) -> Result<Option<String>, StoreError> {
-        let args = vec![argument(millis(period)), self.wire.as_str().into()];
-        let reply = self.run(HoldRelease { hold: self.keys().hold() }, args).await?.into_array();
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn release_hold(&self, period: Duration) -> Result<Option<String>, StoreError> {
+        let args = vec![argument(millis(period)), self.store.wire.as_str().into()];
+        let reply = self.store.run(HoldRelease { hold: self.keys().hold() }, args).await?.into_array();
         Ok(reply.get(1).and_then(Value::as_string))
     }
 }

@@ -1,10 +1,10 @@
-//! Agents that have no lease: those on the plain protocol, and registered ones whose index was lost.
+//! Agents that have no lease: those on the plain protocol, and registered ones that an index has lost.
 //!
-//! A plain agent does `SADD agents:active` and `SETEX agent:heartbeat:<id>`, and nothing else. Its heartbeat is
-//! turned into a lease, so that from then on it is found like any other; what it leaves behind is found by one
-//! SCAN and compared exactly, because it kept no list of its keys.
+//! A plain agent does `SADD agents:active` and `SETEX agent:heartbeat:<id>`, and nothing else. A sweeper makes a lease
+//! of its heartbeat, and from then on finds it like any other agent. A plain agent keeps no list of its keys, so what
+//! it leaves behind is found by one SCAN, and names are compared exactly.
 
-use crate::roles::SweeperStore;
+use crate::roles::{OperatorStore, SweeperStore};
 use crate::scripts::Adopt;
 use crate::scripts::Forget;
 use crate::scripts::Restore;
@@ -31,22 +31,22 @@ use crate::reply::argument;
 use crate::reply::{self, number};
 use crate::store::Store;
 
-/// Where the two indexes, `agents:active` and `agents:leases`, do not agree.
+/// Where the two indexes, `agents:active` and `agents:leases`, disagree.
 #[derive(Debug, Clone, Default)]
 pub struct Differences {
-    /// Listed without a lease (or, if registered, the other way round), judged by the heartbeat of this moment.
+    /// Agents that are listed without a lease (or, if registered, the other way round), judged by their heartbeat now.
     pub unleased: Vec<Suspect>,
     /// Plain agents that left and still have a lease.
     pub left: Vec<Suspect>,
-    /// Ids that cannot stand in a key name without meaning somebody else's; they can only be reported.
+    /// Ids from which no key name can be built without meaning another agent's key. They can only be reported.
     pub unusable: Vec<String>,
 }
 
 impl SweeperStore {
-    /// Compares the indexes with each other. Reads only.
+    /// Compares the two indexes. Reads only.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn compare_indexes(&self, now: u64) -> Result<Differences, StoreError> {
         let (active, leases) = (self.store.keys().active(), self.store.keys().leases());
         let members: Value = self.store.of_key(&active, self.store.client.smembers(&active).await).await?;
@@ -59,17 +59,17 @@ impl SweeperStore {
         let usable: Vec<(String, u64)> = usable.into_iter().map(|id| (id, now)).collect();
         let suspects = self.store.suspects(&usable, now).await?;
         let (left, others): (Vec<Suspect>, Vec<Suspect>) = suspects.into_iter().partition(Suspect::has_left);
-        // One that is leased, not listed and beats is about to list itself.
+        // An agent that has a lease, is not listed and beats is about to list itself.
         let unleased =
             others.into_iter().filter(|suspect| suspect.listed || suspect.plain.is_none()).collect();
         Ok(Differences { unleased, left, unusable })
     }
 
-    /// Takes a plain agent that left off the leases, and removes what it left behind (as found by
-    /// [`SweeperStore::left_behind`]). Returns how many keys; `None` if it is back.
+    /// Removes the lease of a plain agent that left, and the keys it left behind (as [`SweeperStore::left_behind`]
+    /// found them). Returns how many keys; `None` if the agent is back.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses. Doing it again is harmless.
     pub async fn forget(&self, id: &str, left_behind: &[String]) -> Result<Option<u64>, StoreError> {
         let keys = self.store.keys();
         let names = Forget {
@@ -80,16 +80,16 @@ impl SweeperStore {
             memory: keys.memory(id),
             stats: keys.memory_stats(),
         };
-        // Lists of others are theirs, whoever is on them.
+        // A set that lists the agent belongs to its own owner.
         let own = left_behind.iter().filter(|key| !is_list_of_agents(keys, key));
         Ok(number(&self.store.run_on(names, own.cloned(), vec![id.into()]).await?))
     }
 
-    /// Registered agents that have a record and no lease, wherever the index lost them. Reads the name of every
-    /// key of the store.
+    /// Registered agents that have a record and no lease, whichever index lost them. Reads the name of every key in the
+    /// store.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn unlisted(&self, now: u64) -> Result<Vec<Suspect>, StoreError> {
         let mut ids = Vec::new();
         self.store
@@ -120,11 +120,11 @@ impl SweeperStore {
         Ok(without)
     }
 
-    /// Gives leases to agents that have none: a plain one what its heartbeat amounts to, a registered one a whole
-    /// one. Returns how many took effect.
+    /// Gives leases to agents that have none: the lease of its heartbeat to a plain agent, a whole lease to a
+    /// registered one. Returns how many were given.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses. Some may be given already; doing it again is harmless.
     pub async fn adopt(&self, suspects: &[Suspect]) -> Result<u64, StoreError> {
         let adopted: Vec<bool> = futures_util::stream::iter(suspects)
             .map(|suspect| async move {
@@ -139,10 +139,11 @@ impl SweeperStore {
         Ok(adopted.into_iter().filter(|&took_effect| took_effect).count() as u64)
     }
 
-    /// Renews a plain agent's lease to what its heartbeat amounts to. `judged_end` is the lease it was found by.
+    /// Renews a plain agent's lease by its heartbeat. `judged_end` is the lease by which it was found. `false` if it
+    /// has changed.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn renew_plain(&self, suspect: &Suspect, judged_end: u64) -> Result<bool, StoreError> {
         match suspect.plain {
             Some(lease) => self.set_lease(&suspect.id, lease, Some(judged_end)).await,
@@ -179,14 +180,14 @@ impl SweeperStore {
     }
 }
 
-impl Store {
-    /// Takes an id that cannot stand in a key name off both indexes, and touches nothing else: the keys that seem to
-    /// be its own may be another's. Where bytes that are no text were replaced in it, every entry that reads like it
-    /// goes. Returns how many entries went; none for an id that is usable.
+impl OperatorStore {
+    /// Removes an id that cannot stand in a key name from both indexes, and touches nothing else: keys that seem to be
+    /// its own may be another agent's. If the id had bytes that are no text and were replaced, every entry that reads
+    /// the same is removed. Returns how many entries were; none for a usable id.
     ///
     /// # Errors
-    /// As the store says. Half of it may be done then; doing it again is harmless.
-    pub(crate) async fn unlist(&self, id: &str) -> Result<u64, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses. Half of it may be done; doing it again is harmless.
+    pub async fn unlist(&self, id: &str) -> Result<u64, StoreError> {
         if is_usable(id) {
             return Ok(0);
         }
@@ -194,26 +195,28 @@ impl Store {
         if names.is_empty() {
             return Ok(0);
         }
-        let listed: u64 = self.client.srem(self.keys().active(), names.clone()).await?;
-        let leased: u64 = self.client.zrem(self.keys().leases(), names).await?;
+        let listed: u64 = self.store.client.srem(self.keys().active(), names.clone()).await?;
+        let leased: u64 = self.store.client.zrem(self.keys().leases(), names).await?;
         Ok(listed + leased)
     }
 
-    /// The entries of both indexes, as they are, that read like this id.
+    /// The entries of both indexes, byte for byte, that read like this id.
     async fn reading_like(&self, id: &str) -> Result<Vec<Value>, StoreError> {
-        let members: Value = self.client.smembers(self.keys().active()).await?;
-        let leases: Value = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
+        let members: Value = self.store.client.smembers(self.keys().active()).await?;
+        let leases: Value = self.store.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
         let entries = members.into_array().into_iter().chain(leases.into_array());
         Ok(entries.filter(|entry| reply::text(entry) == id).collect())
     }
+}
 
-    /// What this fleet's settings say of plain beats.
+impl Store {
+    /// The settings by which plain beats are judged.
     pub(crate) fn plain_rule(&self) -> PlainRule {
         let settings = self.settings();
         PlainRule { threshold: settings.sweep.orphan_threshold, lifetime: settings.heartbeat.ttl }
     }
 
-    /// Completes a suspect on the plain protocol with what its heartbeat, of this length, amounts to.
+    /// Adds the lease that its heartbeat, of this length, stands for to a suspect on the plain protocol.
     pub(crate) async fn read_beat_of(
         &self,
         mut suspect: Suspect,
@@ -230,7 +233,7 @@ impl Store {
             lease = plain_lease(&beat, earlier, now, self.plain_rule());
         }
         suspect.last_seen = lease.last_seen;
-        // Without a heartbeat nothing is known but when that was found first.
+        // Without a heartbeat nothing is known but when its absence was found.
         if beat != PlainBeat::Missing {
             suspect.lease_end = lease.end.min(now);
         }
@@ -238,7 +241,7 @@ impl Store {
         Ok(suspect)
     }
 
-    /// What was remembered of the heartbeat at an earlier look.
+    /// The remembered first look at the heartbeat.
     async fn first_look(&self, id: &str) -> Result<Option<FirstLook>, StoreError> {
         let found = value(&self.client.get::<Value, _>(self.keys().first_look(id)).await)?;
         Ok(found.and_then(|look| look.as_string()).and_then(|look| look.parse().ok()))
@@ -249,8 +252,8 @@ impl Store {
         if length == 0 {
             return Ok((PlainBeat::Missing, JudgedBeat::Missing));
         }
-        // Before the beat is read: one that comes in between has a new timestamp and an old expiry, which is doubt and no
-        // proof of death.
+        // Read before the beat. A beat that arrives in between has a new timestamp and an old expiry: that is doubt,
+        // and no proof of death.
         let expires_at = number(&self.client.pexpire_time::<Value, _>(key.as_str()).await?);
         let raw = if length > MAX_DECODED_LEN as u64 {
             JudgedBeat::Length(length)
@@ -274,13 +277,13 @@ impl Store {
         Ok((PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) }, raw))
     }
 
-    /// What plain agents left behind, by agent: their keys (`agent:task:<id>…`, `agent:deps:<id>…`; `agent:state:<id>` is
-    /// among the keys that every removal names), and the lists of others on which an agent still stands whose record was
-    /// written over. One SCAN for all of them, compared exactly.
+    /// What plain agents left behind, by agent. First, their keys: `agent:task:<id>…` and `agent:deps:<id>…`; every
+    /// removal names `agent:state:<id>` anyway. Second, sets of others that still list an agent whose record was
+    /// overwritten. One SCAN for all of them; names are compared exactly.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
         let ids: HashSet<&str> = ids.iter().copied().collect();
         let mut found: HashMap<String, Vec<String>> = HashMap::new();
         let mut lists = BTreeSet::new();
@@ -299,7 +302,7 @@ impl Store {
         for (id, lists) in self.lists_of(&registered, &lists).await? {
             found.entry(id).or_default().extend(lists);
         }
-        // SCAN may show a key twice.
+        // SCAN may return a key twice.
         for keys in found.values_mut() {
             keys.sort_unstable();
             keys.dedup();
@@ -307,10 +310,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Calls `see` with every key of the store that could be ours, without blocking it.
-    ///
-    /// # Errors
-    /// As the store says.
+    /// Calls `see` with every key of the store that could be ours. Does not block the store.
     pub(crate) async fn scan_keys(&self, mut see: impl FnMut(&str)) -> Result<(), StoreError> {
         let mut at = Some(Str::from("0"));
         while let Some(cursor) = at {
@@ -321,7 +321,8 @@ impl Store {
         Ok(())
     }
 
-    /// The next page of keys that could be ours, and where to go on; `None` at the end. Begins at "0".
+    /// The next page of keys that could be ours, and the cursor to go on with (`None` at the end). The first cursor is
+    /// "0".
     pub(crate) async fn key_page(&self, cursor: Str) -> Result<(Vec<Key>, Option<Str>), StoreError> {
         let (next, page): (Str, Vec<Key>) =
             self.client.scan_page(cursor, "*", Some(1_000), None::<ScanType>).await?;

@@ -1,4 +1,4 @@
-//! Which keys may be left behind, in a store of any size: by name and lease alone, page by page.
+//! Which keys may be left behind. Decided by name and lease alone, page by page, so for stores of any size.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,18 +13,17 @@ use crate::operator::inventory::is_lock;
 use crate::reply::number;
 use crate::roles::SweeperStore;
 
-/// Most names that are returned: more than one look can look into.
+/// Most names that are returned: no caller can check more in one look.
 const MOST: usize = 100_000;
-/// Leases asked for in one command.
+/// Leases that one command asks for.
 const CHUNK: usize = 500;
 
 impl SweeperStore {
-    /// Names of the product's keys that no running lease of an agent vouches for: what may be left behind, and all that
-    /// belongs to sprints and epics. At most 100,000. Takes one SCAN of the whole keyspace and, for each page
-    /// of it, one look at the leases.
+    /// The product's keys that may be left behind: those of agents without a running lease, and all of sprints and
+    /// epics. At most 100,000. Takes one SCAN of the whole keyspace and, for each page of it, one look at the leases.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn possible_residue(&self) -> Result<Vec<String>, StoreError> {
         let now = self.store.server_time().await?;
         let mut possible = BTreeSet::new();
@@ -59,7 +58,7 @@ impl SweeperStore {
             );
         }
         let is_owned = |name: &String| match self.store.keys().parse(name) {
-            // A lock is to expire, whoever lives.
+            // A lock has to have an expiry even if its agent lives.
             Some(KeyOwner::Agent(id)) => running.contains(id) && !is_lock(self.store.keys(), name),
             Some(KeyOwner::Fleet) | None => true,
             Some(KeyOwner::Sprint(_) | KeyOwner::Epic(_)) => false,

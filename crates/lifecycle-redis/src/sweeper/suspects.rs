@@ -1,4 +1,4 @@
-//! Everything that is needed to judge an agent whose lease seems to be over.
+//! Reads all that is needed to judge agents whose lease seems to be over.
 
 use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
 use fred::types::Value;
@@ -16,8 +16,8 @@ impl Store {
     /// All that is needed to judge the agents with these ids (and ends of leases), in the same order.
     ///
     /// # Errors
-    /// As the store says.
-    pub(crate) async fn suspects(&self, due: &[(String, u64)], now: u64) -> Result<Vec<Suspect>, StoreError> {
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn suspects(&self, due: &[(String, u64)], now: u64) -> Result<Vec<Suspect>, StoreError> {
         let mut suspects = Vec::with_capacity(due.len());
         for chunk in due.chunks(PIPELINED) {
             let found = self.read_suspects(chunk).await?;
@@ -31,7 +31,7 @@ impl Store {
         Ok(suspects)
     }
 
-    /// Each with the length of its heartbeat, which is not read yet.
+    /// Each suspect with the length of its heartbeat, which is not read yet.
     async fn read_suspects(&self, due: &[(String, u64)]) -> Result<Vec<(Suspect, u64)>, StoreError> {
         let pipeline = self.client.pipeline();
         for (id, _) in due {
@@ -48,7 +48,7 @@ impl Store {
                 Some(state) => AgentRecord::from_fields(&fields(state)),
                 None => None,
             };
-            // A heartbeat of another type is there all the same.
+            // A heartbeat key of another type counts as a heartbeat that is there.
             let length = value(beat)?.map_or(1, |length| number(&length).unwrap_or(0));
             let order = value(order)?.and_then(|order| parse_order(&order.as_string()?));
             suspects.push((

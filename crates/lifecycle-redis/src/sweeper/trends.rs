@@ -1,4 +1,4 @@
-//! Where agents' memory is going, as a sweeper writes it down beside the figures.
+//! The trends of agents' memory, which sweepers write beside the figures.
 
 use crate::roles::SweeperStore;
 use crate::scripts::WriteTrend;
@@ -14,32 +14,33 @@ use crate::error::StoreError;
 use crate::reply::argument;
 use crate::reply::number;
 
-/// After how long without a sweeper that sees it a finding is another episode. Sweepers note what they see each minute.
+/// A finding that no sweeper saw for this long counts as another episode. Sweepers note what they see each minute.
 const QUIET: Duration = Duration::from_secs(300);
 
-/// What there is to say of an agent's memory.
+/// What a sweeper tells of one agent's memory.
 #[derive(Debug, Clone, Copy)]
 pub struct TrendNote<'a> {
-    /// The agent.
+    /// The agent's id.
     pub id: &'a str,
     /// Its life; `None` for a plain agent.
     pub incarnation: Option<Incarnation>,
-    /// Where its memory is going.
+    /// The trend of its memory.
     pub trend: &'a Trend,
-    /// A finding that begins, with its alert: that goes out unless somebody has told of this episode before.
+    /// A finding that begins, with its alert. The alert is published unless another sweeper told of this episode
+    /// before.
     pub began: Option<(Finding, &'a Event)>,
     /// Findings that ended.
     pub ended: &'a [Finding],
-    /// Findings that go on, one that begins among them.
+    /// Findings that go on; one that begins is among them.
     pub lasting: &'a [Finding],
 }
 
 impl SweeperStore {
-    /// Writes a trend down beside the memory figures of that life, if they are there. Returns whether the alert was
+    /// Writes a trend beside the memory figures of that life, if they are there. Returns whether the alert was
     /// published.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn tell_trend(&self, note: TrendNote<'_>) -> Result<bool, StoreError> {
         let alert =
             note.began.map(|(_, event)| self.store.wire.encode(event)).transpose()?.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the beats of others show: that the store was up, and who else has missed one.
+//! What other agents' beats show: that the store was up, and which agents have missed one.
 
 use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
 use fred::types::Value;
@@ -21,23 +21,24 @@ struct Beats {
     lease_ms: Option<u64>,
     steady_since: Option<u64>,
     plain: Option<Heartbeat>,
-    /// When its heartbeat expires.
+    /// When its heartbeat key expires.
     expires_at: Option<u64>,
 }
 
 impl SweeperStore {
-    /// How many agents have missed a beat although their lease still runs. Looks at up to `limit` of those whose lease
-    /// ends within `longest_ms`. A plain agent's lease is renewed only when it is over, so its heartbeat is read.
+    /// How many agents have missed a beat although their lease still runs. Looks at up to `limit` of the leases that
+    /// end within `longest_ms`. A plain agent's lease is renewed only when it is over, so its heartbeat is read
+    /// instead.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn overdue(&self, now: u64, longest_ms: u64, limit: i64) -> Result<u64, StoreError> {
         let late = self.store.running(now, Some(now + longest_ms), limit).await?;
         let lengths = self.with_lease_lengths(late, now).await?;
         Ok(lengths.iter().filter(|(end, lease)| is_overdue(end.saturating_sub(now), *lease)).count() as u64)
     }
 
-    /// Ends and lengths of these leases, as of the last beat.
+    /// Ends and lengths of these leases, as of each agent's last beat.
     async fn with_lease_lengths(
         &self,
         leases: Vec<(String, u64)>,
@@ -55,11 +56,12 @@ impl SweeperStore {
         Ok(ends.collect())
     }
 
-    /// What up to twice `limit` living agents' beats show: the witnesses of a plan. Those whose leases end first, because
-    /// their last beats are the oldest, and those whose leases end last, because they certainly live.
+    /// The witnesses of a plan: what up to twice `limit` living agents' beats show. Half of them are the leases that
+    /// end first, because their last beats are the oldest. The other half end last, because those agents certainly
+    /// live.
     ///
     /// # Errors
-    /// As the store says.
+    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn witnesses(&self, now: u64, limit: i64) -> Result<Vec<Witness>, StoreError> {
         let mut living = self.store.running(now, None, limit).await?;
         let (first, page) = (i64::try_from(now + 1).unwrap_or(i64::MAX), Some((0, limit)));
@@ -84,7 +86,7 @@ impl SweeperStore {
         Ok(witnesses.collect())
     }
 
-    /// What is known of these agents' beats, in the same order.
+    /// What is known of the beats of each of these agents, in the same order.
     async fn beats_of(&self, leases: &[(String, u64)]) -> Result<Vec<Beats>, StoreError> {
         if leases.is_empty() {
             return Ok(Vec::new());

@@ -1,10 +1,10 @@
-//! A trend as `agent:memory:<id>` has it: written by sweepers, read by whoever shows it.
+//! A trend as fields of `agent:memory:<id>`. Sweepers write them; `lifecyclectl memory` reads them.
 
 use std::collections::HashMap;
 
 use super::finding::{Finding, Trend};
 
-/// Digits of a slope or a confidence behind the point: more would be noise.
+/// Decimal places of a slope or a confidence; more would be noise.
 const DIGITS: usize = 3;
 
 impl Trend {
@@ -12,7 +12,7 @@ impl Trend {
     pub const FIELDS: [&'static str; 5] =
         ["slopeBytesPerHour", "confidence", "limitReachedMs", "finding", "floors"];
 
-    /// The values, in the order of [`Self::FIELDS`]; empty for what is not known.
+    /// The values, in the order of [`Self::FIELDS`]; empty where not known.
     #[must_use]
     pub fn values(&self) -> [String; 5] {
         let floors: Vec<String> = self.floors.iter().map(u64::to_string).collect();
@@ -25,7 +25,7 @@ impl Trend {
         ]
     }
 
-    /// Reads the fields; `None` when no sweeper of ours wrote them.
+    /// Reads the fields. `None` when no sweeper of ours wrote them.
     #[must_use]
     pub fn from_fields(fields: &HashMap<String, String>) -> Option<Self> {
         let [slope, confidence, limit_reached, finding, floors] =

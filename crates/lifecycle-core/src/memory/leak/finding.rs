@@ -1,11 +1,11 @@
-//! What is found of an agent's memory, and what people are shown of it.
+//! What the detector finds of an agent's memory: alerts with their evidence, and the trend that people see.
 
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
-    /// What is wrong.
+    /// What the detector alerts on.
     Finding, "finding" {
-        /// Memory is taken and not given back.
+        /// The agent takes memory and does not give it back.
         Leak = "leak",
         /// At the present pace the limit is reached within five minutes.
         Runaway = "runaway",
@@ -17,7 +17,7 @@ word_enum! {
 pub struct LeakVerdict {
     /// Time of the sample that decided, in ms.
     pub at_ms: u64,
-    /// What is wrong.
+    /// What was found.
     pub finding: Finding,
     /// The robust slope over the window.
     pub slope_bytes_per_hour: f64,
@@ -29,16 +29,16 @@ pub struct LeakVerdict {
     pub limit_reached_ms: Option<u64>,
 }
 
-/// Where an agent's memory is going, for people to see.
+/// The trend of an agent's memory, for people.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trend {
-    /// The robust slope at the scale that shows most; negative when memory falls.
+    /// The robust slope at the scale with the highest confidence; negative when memory falls.
     pub slope_bytes_per_hour: f64,
-    /// As in a verdict; at most a half while the growth is not steady.
+    /// 0 to 1, as in a verdict; at most a half while the growth is not steady.
     pub confidence: f64,
     /// When the limit is reached at this slope, in ms, if there is a limit and memory grows.
     pub limit_reached_ms: Option<u64>,
-    /// What was alerted on, in the episode that goes on.
+    /// The gravest finding whose episode goes on.
     pub finding: Option<Finding>,
     /// Floors of the last hour and a half, oldest first, at most 24.
     pub floors: Vec<u64>,

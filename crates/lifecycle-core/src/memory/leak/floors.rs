@@ -1,15 +1,15 @@
-//! Floors: the least memory of each stretch of time.
+//! Floors: the least memory within each stretch of time.
 //!
-//! What a program gives back again lifts its memory only for a while. The least of a stretch longer than that does not
-//! show it; what is never given back lifts every floor.
+//! Memory that a program gives back was taken for a while only. The least memory of a longer stretch does not show it.
+//! Memory that is never given back lifts every floor.
 
 use super::slope::MOST;
 
-/// Floors of the last [`MOST`] stretches in which there was a sample, of one length each.
+/// Floors of the last [`MOST`] stretches that had a sample. All stretches have one length.
 #[derive(Debug, Clone)]
 pub(super) struct Floors {
     length_ms: u64,
-    /// Numbers of the stretches, counted from the epoch; a gap in the samples is a gap in these.
+    /// Numbers of the stretches, counted from the epoch. Where there were no samples, numbers are missing.
     stretches: [u64; MOST],
     bytes: [u64; MOST],
     /// Where the oldest is, once the ring is full; how many there are.
@@ -35,7 +35,7 @@ impl Floors {
         usize::from(self.count)
     }
 
-    /// Takes a sample in; gives the stretch that it ends, if it begins another.
+    /// Takes in a sample. Gives the stretch that it ends, if it begins another one.
     pub(super) fn take(&mut self, at_ms: u64, bytes: u64) -> Option<Floor> {
         let stretch = at_ms / self.length_ms;
         match &mut self.open {

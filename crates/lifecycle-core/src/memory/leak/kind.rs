@@ -1,29 +1,30 @@
-//! What agents of one kind were seen to do: the prior for those of whom little is known yet.
+//! What was seen of all agents of one kind; it stands in for the history of an agent of which little is known yet.
 //!
-//! Each agent counts once per figure, with the largest of its own, so a busy one does not speak for all. What is kept is
-//! how many agents have their largest in which class of sizes: the same few bytes for ten agents and for ten thousand.
+//! Each agent counts once per figure, with its largest value, so a busy agent does not outweigh the others. A histogram
+//! over classes of sizes tells how many agents have their largest value in which class. It takes the same few bytes for
+//! ten agents and for ten thousand.
 
 use super::scales::SCALES;
 
-/// Sizes are told apart by eighths of an octave, from 1 MiB to 1 TiB.
+/// Sizes are classified by eighths of an octave, from 1 MiB to 1 TiB.
 const BINS: usize = 160;
 const FIRST_OCTAVE: f64 = 20.0;
 const PER_OCTAVE: f64 = 8.0;
-/// With more agents than this, those known so far weigh half.
+/// With more agents than this, the earlier ones count half from then on.
 const MOST_AGENTS: u32 = 4_096;
 
 /// Beside the rises at each scale: the highest levels.
 pub(super) const LEVELS: usize = SCALES.len();
 
-/// The past of all agents of one kind, in constant memory.
+/// The history of all agents of one kind, in constant memory.
 #[derive(Debug, Clone)]
 pub struct KindHistory {
     largest: [[u16; BINS]; LEVELS + 1],
-    /// Per scale: the time that rises which are over account for, of all agents.
+    /// Per scale: how much time of all agents lies in rises that are over.
     accounted_ms: [u64; SCALES.len()],
 }
 
-/// Where an agent's largest figure is counted.
+/// The class in which an agent's largest value is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bin(u8);
 
@@ -34,7 +35,7 @@ impl Default for KindHistory {
 }
 
 impl KindHistory {
-    /// An agent's largest figure is now `bytes`, and was counted in `was` before.
+    /// An agent's largest value of a figure is now `bytes`. It was counted in `was` before.
     pub(super) fn learn(&mut self, figure: usize, was: Option<Bin>, bytes: u64) -> Bin {
         let bin = Bin::of(bytes);
         let counts = &mut self.largest[figure];
@@ -56,7 +57,7 @@ impl KindHistory {
         self.accounted_ms[scale]
     }
 
-    /// What nine of ten agents never exceeded, in bytes, rounded up; 0 when nothing is known.
+    /// The size that nine of ten agents never exceeded, in bytes, rounded up; 0 when nothing is known.
     pub(super) fn usual(&self, figure: usize) -> f64 {
         let counts = &self.largest[figure];
         let mut above = total(counts) / 10;

@@ -1,9 +1,9 @@
-//! Rises: growth that was not taken back.
+//! Rises: growth that was not given back.
 //!
-//! A series of floors is cut into rises. A rise begins at its lowest point and is open as long as it keeps most of what it
-//! gained and gains more now and then. It is *over* when half of it was given back (a collection, the end of a task, the exit
-//! of a child), or when it gained nothing for long (a warm-up, a full cache, a step). What a rise that is over gained is this
-//! program's way of life. The rise of a leak is never over, so nobody learns to take a leak for a way of life.
+//! A series of floors is cut into rises. A rise begins at its lowest point. It is open as long as it keeps most of what
+//! it gained and gains more now and then. It is *over* when half of it was given back (a collection, the end of a task,
+//! the exit of a child), or when it gained nothing for long (a warm-up, a full cache, a step). The size of a rise that
+//! is over is usual for this program. The rise of a leak is never over, so leaking is never learnt as usual.
 
 /// The latest rise of a series. Times are in ms of observed time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Rise {
         Self { low: bytes, low_at: at_ms, high: bytes, high_at: at_ms }
     }
 
-    /// What it gained so far, in bytes.
+    /// How much it has gained so far, in bytes.
     pub(super) fn gained(&self) -> u64 {
         self.high - self.low
     }
@@ -29,12 +29,12 @@ impl Rise {
         self.high_at.saturating_sub(self.low_at)
     }
 
-    /// Goes on with the next floor. When that ends the rise, gives what it had gained, and begins another one.
+    /// Takes in the next floor. If that ends the rise, returns what it had gained, and begins another one.
     ///
     /// A rise settles when it gained nothing for half as long as it had been gaining, and at least for `settle_ms`.
     pub(super) fn next(&mut self, at_ms: u64, bytes: u64, settle_ms: u64) -> Option<u64> {
         let gained = self.gained();
-        // A hair more is no gain.
+        // A gain of less than 2 % is none.
         if bytes > self.high.saturating_add(gained / 50) {
             self.high = bytes;
             self.high_at = at_ms;

@@ -1,32 +1,33 @@
-//! The fast lane: memory that reaches its limit within minutes, judged on the samples themselves.
+//! Runaways: memory that reaches its limit within minutes. They are judged from the samples themselves.
 //!
-//! There is no time to wait for floors. What replaces them: the level is one that this agent, and its kind, never had
-//! before; much of the limit is used already; and a slope is believed only a few times as far ahead as it was seen.
+//! There is no time to wait for floors. Three other conditions replace them. The level is one that neither this agent
+//! nor its kind had before. Much of the limit is used already. And a slope is extrapolated only to a few times the
+//! length over which it was seen.
 
 use super::kind::{Bin, KindHistory, LEVELS};
 use super::scales::MINUTE_MS;
 use super::slope::{Line, MOST, line};
 use super::steady_growth::largest_jump;
 
-/// Windows in samples.
+/// Lengths of the windows, in samples.
 const WINDOWS: [usize; 5] = [3, 4, 7, 13, MOST];
-/// The shortest one only if this much of the limit is used.
+/// The shortest window counts only if this share of the limit is used.
 const NEARLY_ALL: f64 = 0.85;
-/// Oldest sample of a window.
+/// How old the first sample of a window may be.
 const OLDEST_MS: u64 = 6 * MINUTE_MS;
 const LEAST_TAU: f64 = 0.6;
 const LARGEST_JUMP: f64 = 0.6;
-/// The limit must be this near.
+/// A limit that is reached later than this is no runaway yet.
 const AHEAD_MS: f64 = 5.0 * MINUTE_MS as f64;
-/// How many times as far ahead as it was seen a slope is believed.
+/// A slope is extrapolated to this many times the length over which it was seen.
 const BELIEVED: f64 = 4.0;
-/// Share of the limit that must be used; the second is added while the agent is young.
+/// Share of the limit that must be used. The second is added in full for a new agent, and less with its experience.
 const USED: f64 = 0.75;
 const USED_YOUNG: f64 = 0.1;
 /// A level is new when it exceeds those known by this factor.
 const NEW: f64 = 1.05;
-/// Own experience of this many hours halves what youth adds, and quarters what the kind's levels weigh: where programs of
-/// different sizes go by one kind, one's usual level is beyond another's limit.
+/// This many hours of own experience halve what youth adds, and quarter the weight of the kind's levels. Programs of
+/// different sizes may go by one kind, and then the usual level of one is beyond the limit of another.
 const YOUNG_H: f64 = 1.0;
 
 /// The latest samples and the highest level of the past.
@@ -34,14 +35,14 @@ const YOUNG_H: f64 = 1.0;
 pub(super) struct Recent {
     samples: [(u64, u64); MOST],
     count: u8,
-    /// The highest sample since the last lesson.
+    /// The highest sample since the last rise that was over.
     peak: u64,
-    /// The highest level there was, that of an open rise aside.
+    /// The highest level of all rises that are over.
     highest: u64,
     bin: Option<Bin>,
 }
 
-/// A limit about to be reached.
+/// A limit that is about to be reached.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rush {
     pub(super) bytes_per_ms: f64,
@@ -66,7 +67,7 @@ impl Recent {
         self.peak = self.peak.max(bytes);
     }
 
-    /// A rise is over, so the levels it reached are this program's way of life.
+    /// A rise is over, so the levels that it reached are usual for this program.
     pub(super) fn learn(&mut self, kind: &mut KindHistory) {
         if self.peak > self.highest {
             self.highest = self.peak;
@@ -80,7 +81,7 @@ impl Recent {
         self.peak = 0;
     }
 
-    /// Whether the limit is about to be reached, for an agent of this much experience.
+    /// Whether the limit is about to be reached, for an agent with this much experience in hours.
     pub(super) fn rush(&self, kind: &KindHistory, limit: u64, experience_h: f64) -> Option<Rush> {
         let samples = &self.samples[..usize::from(self.count)];
         let (at_ms, rss) = *samples.last()?;

@@ -1,4 +1,4 @@
-//! One agent's past at one scale, and how much growth would be nothing special for it.
+//! The history of one agent at one scale, and how much growth is not remarkable for it.
 
 use super::kind::{Bin, KindHistory};
 use super::rise::Rise;
@@ -6,37 +6,38 @@ use super::scales::{HOUR_MS, MIB};
 
 /// A rise settles after this many floors without a gain.
 const SETTLE: u64 = 4;
-/// Rises up to this multiple of the largest that was over are nothing special: records are broken now and then.
+/// A rise up to this multiple of the largest one that was over is not remarkable: records are broken now and then.
 const OWN: f64 = 2.5;
 /// The same for the largest rises of agents of the kind.
 const KIND: f64 = 1.5;
-/// What a program may grow of which nothing is known: a big model, a full cache, a browser.
+/// Growth that is allowed to a program of which nothing is known: a big model, a full cache, a browser.
 const UNKNOWN: f64 = 6_144.0 * MIB;
-/// That allowance falls with the square of the experience, to a quarter after this many hours.
+/// That allowance falls with the square of the experience: to a quarter after this many hours.
 const EXPERIENCE_H: f64 = 1.0;
-/// An hour's experience with others of the kind is worth this much of one's own, …
+/// An hour of experience with others of the kind is worth this much of an own hour, …
 const OTHERS: f64 = 0.1;
 /// … up to this many hours: agents of a kind start together, so all of them are warming up when one is.
 const OTHERS_H: f64 = 0.5;
-/// An hour of growth without an end counts for as much: few warm-ups and caches take that long.
+/// An hour of growth that does not end is worth this much of an hour of experience: few warm-ups and caches take that
+/// long.
 const PATIENCE: f64 = 0.2;
-/// Own experience of this many hours halves the weight of what is usual for the kind.
+/// This many hours of own experience halve the weight of what is usual for the kind.
 const KIND_H: f64 = 1.0;
 
 /// Rises at one scale.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Series {
     pub(super) rise: Option<Rise>,
-    /// Largest gain of a rise that is over, in bytes.
+    /// The largest gain of a rise that is over, in bytes.
     largest: u64,
     bin: Option<Bin>,
-    /// Observed time that rises which are over account for.
+    /// How much observed time lies in rises that are over.
     accounted_ms: u64,
     accounted_until: u64,
 }
 
 impl Series {
-    /// Goes on with the next floor, at this observed time. Gives whether a rise is over.
+    /// Takes in the next floor, at this observed time. Returns whether a rise is over.
     pub(super) fn next(
         &mut self,
         kind: &mut KindHistory,
@@ -62,12 +63,12 @@ impl Series {
         true
     }
 
-    /// Hours of the past that are accounted for.
+    /// Hours of observed time that lie in rises that are over.
     pub(super) fn experience_h(&self) -> f64 {
         self.accounted_ms as f64 / HOUR_MS
     }
 
-    /// SteadyGrowth up to this, in bytes, is within what this agent or its kind did before, or may do for all that is known.
+    /// Growth up to this many bytes is within what this agent or its kind did before, or may do as far as is known.
     pub(super) fn allowance(&self, kind: &KindHistory, scale: usize) -> f64 {
         let own = self.experience_h();
         let others = kind.accounted_ms(scale).saturating_sub(self.accounted_ms) as f64 / HOUR_MS;
@@ -78,7 +79,7 @@ impl Series {
         (OWN * self.largest as f64).max(usual).max(unknown)
     }
 
-    /// The process is another one: its memory begins anew, what was learnt stays.
+    /// The agent has another process: its memory starts anew, and what was learnt stays.
     pub(super) fn restart(&mut self) {
         self.rise = None;
     }

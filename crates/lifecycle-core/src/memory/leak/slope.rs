@@ -1,14 +1,14 @@
-//! Slopes that a few wild points cannot bend.
+//! Robust slopes: a few wild points do not change them.
 //!
 //! The Theil–Sen slope is the median of the slopes through all pairs of points (Theil 1950, Sen 1968): up to 29 % of the points
 //! may lie anywhere. Kendall's τ counts the same pairs: +1 when every later point is higher, 0 when there is no order (the
 //! Mann–Kendall test of a trend: Mann 1945, Kendall 1975).
 
-/// Most points of a line; pairs are kept on the stack.
+/// Most points of a line. The slopes of all pairs are kept on the stack.
 pub(super) const MOST: usize = 24;
 const PAIRS: usize = MOST * (MOST - 1) / 2;
 
-/// A robust straight line through points.
+/// A robust straight line through a set of points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Line {
     /// Rise per unit of x.
@@ -19,14 +19,14 @@ pub(super) struct Line {
     pub(super) spread: f64,
 }
 
-/// The line through points in order of x, of which the last [`MOST`] count. None for fewer than three points.
+/// The line through points in order of x, of which the last [`MOST`] count. `None` for fewer than three points.
 pub(super) fn line(points: &[(f64, f64)]) -> Option<Line> {
     let points = points.get(points.len().saturating_sub(MOST)..).filter(|points| points.len() >= 3)?;
     let mut slopes = [0.0_f64; PAIRS];
     let mut count = 0;
     let mut order = 0_i32;
     for (index, (x1, y1)) in points.iter().enumerate() {
-        // Two points at one time say nothing of a slope.
+        // Two points at one time have no slope.
         for (x2, y2) in points[index + 1..].iter().filter(|(x2, _)| x2 > x1) {
             slopes[count] = (y2 - y1) / (x2 - x1);
             count += 1;
@@ -48,7 +48,7 @@ pub(super) fn line(points: &[(f64, f64)]) -> Option<Line> {
     Some(Line { slope, tau, spread: 1.4826 * median(rest) })
 }
 
-/// The upper median of what is there; 0 of nothing.
+/// The upper median of the values; 0 if there are none.
 pub(super) fn median(values: &mut [f64]) -> f64 {
     let middle = values.len() / 2;
     if values.is_empty() {

@@ -1,4 +1,4 @@
-//! Does a window of floors show growth that goes on, and not something else?
+//! Whether a window of floors shows growth that goes on, rather than a step, a warm-up or noise.
 
 use super::floors::Floors;
 use super::rise::Rise;
@@ -7,15 +7,16 @@ use super::slope::{MOST, line, median};
 
 /// Windows that are looked at, in floors: a short one to be quick, long ones to see through noise.
 const WINDOWS: [usize; 3] = [8, 12, MOST];
-/// Nearly each floor must be above those before it.
+/// Kendall's τ must be this high: nearly each floor is above those before it.
 const LEAST_TAU: f64 = 0.85;
 /// The growth must be this multiple of the spread around the line.
 const CLEARLY: f64 = 10.0;
 /// A jump between two floors that makes up more of the growth than this is a step.
 const LARGEST_JUMP: f64 = 0.35;
-/// The later part must grow this much as fast as the earlier one, and the window as the whole rise: else it settles.
+/// The later part must grow at least this much as fast as the earlier one, and the window as the whole rise. Otherwise
+/// it settles.
 const STILL: f64 = 0.7;
-/// Less growth than this is nobody's concern: a small amount, or a small share of what it had.
+/// Less growth than this is ignored: a small amount, plus a small share of the memory that the growth began with.
 const LEAST: f64 = 16.0 * MIB;
 const LEAST_SHARE: f64 = 0.03;
 
@@ -25,11 +26,11 @@ pub(super) struct SteadyGrowth {
     pub(super) bytes_per_hour: f64,
     pub(super) tau: f64,
     pub(super) window_ms: u64,
-    /// It is no step, does not settle, and stands out from the noise.
+    /// Whether it is no step, does not settle, and stands out from the noise.
     pub(super) steady: bool,
 }
 
-/// The shortest window of steady growth; if there is none and `any` is wanted, the longest window as it is.
+/// The shortest window that shows steady growth. If there is none and `any` is set, the longest window as it is.
 pub(super) fn steady_growth(floors: &Floors, rise: &Rise, any: bool) -> Option<SteadyGrowth> {
     let gained = rise.gained() as f64;
     let least = LEAST + LEAST_SHARE * rise.low as f64;
@@ -71,7 +72,7 @@ pub(super) fn largest_jump(points: &[(f64, f64)]) -> f64 {
     points.windows(2).map(|pair| pair[1].1 - pair[0].1).fold(0.0, f64::max)
 }
 
-/// From its middle third to its last one it grew about as much as from its first to its middle one.
+/// Whether it grew about as much from the middle third to the last one as from the first third to the middle one.
 fn goes_on(points: &[(f64, f64)]) -> bool {
     let third = points.len() / 3;
     let (first, rest) = points.split_at(third);

@@ -1,5 +1,5 @@
-//! The agents of a plan: one entry of the file becomes `count` of them, and no two share a name, whatever their
-//! sprint, because the epic and the name are the agent's id in the whole store.
+//! The agents of a plan. One entry of the file becomes `count` agents. No two share a name, not even across sprints,
+//! because epic and name are the agent's id in the whole store.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -15,12 +15,12 @@ use crate::agent::memory_budget::MemoryBudget;
 use crate::text::units::{parse_duration, parse_size};
 use crate::wire::ids::{AgentId, AgentName, EpicId};
 
-/// Who has which name so far, over all sprints.
+/// The names that agents have so far, over all sprints.
 #[derive(Default)]
 pub(super) struct Roster {
     /// The line of the entry each name comes from.
     taken: HashMap<AgentName, usize>,
-    /// Agents asked for.
+    /// How many agents were asked for so far, by all entries.
     asked: u64,
 }
 
@@ -80,7 +80,7 @@ impl Checker {
         Some(ids.into_iter().zip(names).map(one).collect())
     }
 
-    /// The ids that these names are in the store.
+    /// The ids of these names in the store.
     fn ids(
         &mut self,
         of: &str,
@@ -93,12 +93,12 @@ impl Checker {
             self.refuse(place, what);
             return None;
         }
-        // All but the last could fit: the numbers of a count grow longer.
+        // Ids grow longer with their number, so the last one alone can be too long.
         let ids = names.iter().map(|name| epic.agent(name)).collect();
         self.scoped(of, place, ids)
     }
 
-    /// The names of one entry: its own for one agent, numbered from 1 for several.
+    /// The names of one entry: its own name for one agent, numbered from 1 for several.
     fn expand(
         &mut self,
         of: &str,

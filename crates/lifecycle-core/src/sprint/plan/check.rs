@@ -1,7 +1,8 @@
-//! From tables as they are written to a plan that can be run: names, ranges and what must not be missing.
+//! Checks the tables as they are written, and makes a plan that can be run: names, ranges, and parts that must be
+//! there.
 //!
-//! Nothing stops at the first problem. A part with a problem becomes `None` and the check goes on, so that one
-//! reading of a file shows all there is to mend.
+//! The check does not stop at the first problem. A part with a problem becomes `None` and the check goes on, so that
+//! one reading of a file shows all that has to be mended.
 
 use std::collections::HashSet;
 use std::str::FromStr;
@@ -17,7 +18,7 @@ use super::written::{self, Id, Spanned};
 use crate::wire::ids::{EpicId, SprintId, SprintName};
 use crate::wire::task::DEFAULT_MAX_CRASHES;
 
-/// Checks the tables of a plan written in `text`, whose shape has these problems.
+/// Checks the tables of a plan. They were read from `text`, and these problems were found in their shape.
 pub(super) fn plan(
     text: &str,
     written: written::Plan,
@@ -125,12 +126,12 @@ impl Checker {
     }
 }
 
-/// Whether a list is there and has nothing in it, or was left out.
+/// Whether a list is empty or was left out. `None` is something else than a list, which was noted already.
 fn lacks<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(Vec::is_empty)
 }
 
-/// The names referred to; `None` when one is invalid, which was reported where it was found to lead nowhere.
+/// The names that are referred to. `None` when one is invalid; it was reported as a reference that leads nowhere.
 fn each_once<T: FromStr>(names: &[Spanned<String>]) -> Option<Vec<T>> {
     let mut seen = HashSet::new();
     names
@@ -141,7 +142,7 @@ fn each_once<T: FromStr>(names: &[Spanned<String>]) -> Option<Vec<T>> {
         .collect()
 }
 
-/// The sprints referred to, by the ids they have in the store.
+/// The sprints that are referred to, by their ids in the store.
 fn sprints_of(epic: &EpicId, names: &[Spanned<String>]) -> Option<Vec<SprintId>> {
     each_once::<SprintName>(names)?.iter().map(|name| epic.sprint(name).ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! What every check of a plan needs: where to put a problem, and the checks of single values.
+//! The list of problems that every check adds to, and the checks of single values.
 
 use std::ops::Range;
 use std::str::FromStr;
@@ -15,12 +15,12 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    /// Begins with the problems that the shape of `text` has.
+    /// Begins with the problems that were found in the shape of `text`.
     pub(super) fn new(text: &str, problems: Vec<PlanProblem>) -> Self {
         Self { lines: Lines::of(text), problems }
     }
 
-    /// What came of it: the plan, if there is no problem.
+    /// The plan, if there is no problem; else all of them.
     pub(super) fn end(self, plan: Option<Plan>) -> Result<Plan, PlanErrors> {
         match plan {
             Some(plan) if self.problems.is_empty() => Ok(plan),
@@ -28,7 +28,7 @@ impl Checker {
         }
     }
 
-    /// Notes a problem of what stands at `place`.
+    /// Notes a problem of the value at `place`.
     pub(super) fn refuse(&mut self, place: &Range<usize>, what: String) {
         self.problems.push(PlanProblem { line: Some(self.line(place)), column: None, what });
     }
@@ -43,12 +43,12 @@ impl Checker {
         self.lines.line(place)
     }
 
-    /// A valid id; `of` is what it belongs to, as a beginning of the line.
+    /// A valid id. `of` names the table that it belongs to, at the beginning of the line.
     pub(super) fn id<T: FromStr<Err = InvalidName>>(&mut self, of: &str, id: &Spanned<String>) -> Option<T> {
         id.get_ref().parse().map_err(|invalid| self.refuse(&id.span(), format!("{of}{invalid}"))).ok()
     }
 
-    /// As [`Check::id`], for a table that may lack it.
+    /// As [`Checker::id`], for a table that may lack its id.
     pub(super) fn id_of<T: FromStr<Err = InvalidName>>(
         &mut self,
         of: &str,
@@ -65,7 +65,7 @@ impl Checker {
         }
     }
 
-    /// A number in its range.
+    /// A number, if it is in its range.
     pub(super) fn number(
         &mut self,
         of: &str,
@@ -82,7 +82,7 @@ impl Checker {
         number
     }
 
-    /// An id put together of the epic's and a name of the plan.
+    /// An id made of the epic's id and a name of the plan.
     pub(super) fn scoped<T>(
         &mut self,
         of: &str,
@@ -98,7 +98,7 @@ impl Checker {
         .ok()
     }
 
-    /// Refuses what the system could not hand to a program.
+    /// Refuses a NUL character: the system could not hand such a text to a program.
     pub(super) fn no_nul(&mut self, of: &str, what: &str, text: &Spanned<String>) {
         if text.get_ref().contains('\0') {
             let what = format!("{of}{what} has a NUL character, which no program can be given: remove it");

@@ -1,8 +1,8 @@
-//! A task put into the command of an agent.
+//! How a task is put into an agent's command.
 
 use crate::wire::ids::TaskId;
 
-/// Whether an argument says something else for each task.
+/// Whether an argument differs from task to task.
 #[must_use]
 pub fn depends_on_task(argument: &str) -> bool {
     argument.contains("{task}") || argument.contains("{input}")
@@ -11,7 +11,7 @@ pub fn depends_on_task(argument: &str) -> bool {
 /// Puts a task into one argument of a command: `{task}` becomes its id, `{input}` its input, everything else
 /// stays as it is, other braces included.
 ///
-/// What was put in is not looked at again, so an input that contains `{task}` arrives as it was written.
+/// Inserted text is not searched again: an input that contains `{task}` arrives as it was written.
 #[must_use]
 pub fn substitute(argument: &str, task: &TaskId, input: &str) -> String {
     let mut filled = String::with_capacity(argument.len());

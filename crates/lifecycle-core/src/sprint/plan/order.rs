@@ -1,12 +1,12 @@
-//! Putting things that wait for each other in order, and finding those that never could be.
+//! Sorts things that wait for each other, and finds those that wait in a circle.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 
-/// An order of `0..n`, and what stands in the way of one.
+/// An order of `0..n`, and the circles that prevent one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sorted {
-    /// Everything on no reported cycle, each behind all it waits for; else in the given order.
+    /// Everything that is on no reported circle, each behind all it waits for; otherwise in the given order.
     pub(super) order: Vec<usize>,
     /// Rings of things that wait for each other, each thing in one ring at most: `[a, b]` is a → b → a.
     pub(super) cycles: Vec<Vec<usize>>,
@@ -22,8 +22,9 @@ enum Mark {
 
 /// Sorts by what each waits for. Indexes beyond the end are ignored.
 ///
-/// Depth first with its own stack, because a chain may be longer than the thread's. When the path meets itself
-/// the ring is reported and taken out, so the work stays linear and a cycle hidden behind another still shows.
+/// The search goes depth first with its own stack, because a chain may be longer than the thread's stack. When the path
+/// meets itself the ring is reported and taken out. So the work stays linear, and a cycle behind another one still
+/// shows.
 pub(super) fn sort(waits: &[Vec<usize>]) -> Sorted {
     let mut sorted = Sorted { order: Vec::with_capacity(waits.len()), cycles: Vec::new() };
     let mut marks = vec![Mark::New; waits.len()];

@@ -1,4 +1,4 @@
-//! What is wrong with a plan, and how a line of it names the thing at fault.
+//! What is wrong with a plan, and how a message names the table at fault.
 
 use std::fmt;
 
@@ -39,9 +39,9 @@ impl std::error::Error for PlanErrors {}
 pub struct PlanProblem {
     /// The line of the file, from 1; absent for what concerns no place in it, such as a missing `[epic]`.
     pub line: Option<usize>,
-    /// The column, in characters from 1; known where the text has not the shape of a plan.
+    /// The column, in characters from 1; absent unless the text has not the shape of a plan.
     pub column: Option<usize>,
-    /// The sprint, agent or task at fault, what is wrong with it and what would be right.
+    /// Which sprint, agent or task is at fault, what is wrong with it, and what would be right.
     pub what: String,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for PlanProblem {
     }
 }
 
-/// How a line calls a table: by its id, else by its number.
+/// How a message names a table: by its id, else by its number.
 pub(super) fn label(thing: &str, id: Option<&str>, index: usize) -> String {
     match id {
         Some(id) => format!("{thing} {:?}", shown(id)),
@@ -63,7 +63,7 @@ pub(super) fn label(thing: &str, id: Option<&str>, index: usize) -> String {
     }
 }
 
-/// A name as far as a line has room for it.
+/// A name, shortened to the room that a line has for it.
 pub(super) fn shown(name: &str) -> String {
     name.chars().take(MAX_NAME_LEN).collect()
 }

@@ -1,4 +1,4 @@
-//! A plan that can be run as it is, and what bounds it.
+//! A plan that can be run as it is, and the limits on its parts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub const MAX_COUNT: u32 = 10_000;
 /// Most agents a whole plan may ask for.
 pub const MAX_AGENTS: u64 = 100_000;
 
-/// Attempts of a task that does not say.
+/// Attempts of a task if its plan does not say.
 pub const DEFAULT_ATTEMPTS: u32 = 3;
 
 /// Most attempts a task may have.
@@ -27,10 +27,10 @@ pub const MAX_MAX_CRASHES: u32 = 100;
 /// Longest input of a task, in bytes.
 pub const MAX_INPUT_LEN: usize = 64 * 1024;
 
-/// Longest time an agent may give one attempt; beyond it, leave `task_timeout` out.
+/// Longest `task_timeout`. For more, leave it out: then an attempt may run without an end.
 pub const MAX_TASK_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Environment names that begin so are set by the agent for its command.
+/// Environment variables that begin so are set by `agent run` for its command; a plan may not set them.
 pub const RESERVED_ENV_PREFIX: &str = "LIFECYCLE_";
 
 /// A whole plan that can be run as it is.
@@ -47,7 +47,7 @@ pub struct Plan {
 pub struct SprintPlan {
     /// Its id in the whole store: `<epic>.<name>`.
     pub id: SprintId,
-    /// What the plan calls it, unique in the plan.
+    /// Its name in the plan, unique there.
     pub name: SprintName,
     /// Sprints that must be complete before it starts, each once.
     pub after: Vec<SprintId>,
@@ -68,9 +68,9 @@ pub struct AgentPlan {
     pub kind: String,
     /// Program and arguments, for [`substitute`](crate::sprint::plan::substitute); at least the program.
     pub command: Vec<String>,
-    /// Environment the command is given on top of its agent's.
+    /// Environment variables that the command gets beside those of `agent run`.
     pub env: BTreeMap<String, String>,
-    /// How long one attempt at a task may take, up to [`MAX_TASK_TIMEOUT`]; no end when absent.
+    /// How long one attempt at a task may take, up to [`MAX_TASK_TIMEOUT`]; without an end if absent.
     pub task_timeout: Option<Duration>,
     /// Memory the command's processes may use together, over 0; no limit when absent.
     pub memory_limit: Option<ByteSize>,
@@ -87,15 +87,15 @@ pub struct TaskPlan {
     pub input: String,
     /// Tasks of the same sprint that must be complete before it is assigned, each once.
     pub needs: Vec<TaskId>,
-    /// How often it may run and fail, 1 to [`MAX_ATTEMPTS`]. A run that its agent did not survive is a crash and no
-    /// attempt, and one that was ended by an order is neither.
+    /// How often it may run and fail, 1 to [`MAX_ATTEMPTS`]. A run that its agent did not survive is a crash, not an
+    /// attempt. A run that an order ended is neither.
     pub attempts: u32,
-    /// How many of its agents may crash over it before it is given up, 1 to [`MAX_MAX_CRASHES`].
+    /// How many of its runs may end with a crash before it is given up, 1 to [`MAX_MAX_CRASHES`].
     pub max_crashes: u32,
 }
 
 impl TaskPlan {
-    /// The record of the task before anybody has begun it.
+    /// The record of the task before any agent has begun it.
     #[must_use]
     pub fn record(&self) -> TaskRecord {
         TaskRecord::pending(self.attempts, self.max_crashes)

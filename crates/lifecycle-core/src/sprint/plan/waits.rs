@@ -1,5 +1,5 @@
-//! Who waits for whom: sprints by `after`, tasks by `needs`. Every id is unique, every name leads to one of them
-//! and nothing waits for itself.
+//! Checks what sprints and tasks wait for (`after`, `needs`). Every id has to be unique, every name has to lead to one,
+//! and nothing may wait for itself, directly or through others.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::problems::{label, shown};
 use super::written::Spanned;
 use crate::text::spelling::nearest;
 
-/// A sprint or task, and whom it waits for.
+/// A sprint or task, with the names it waits for.
 pub(super) struct Waiter<'a> {
     pub(super) id: Option<&'a Spanned<String>>,
     pub(super) waits: &'a [Spanned<String>],
@@ -21,7 +21,7 @@ impl Waiter<'_> {
     }
 }
 
-/// The words for one kind of waiting.
+/// The words by which messages call one kind of waiting.
 pub(super) struct Waiting {
     thing: &'static str,
     key: &'static str,
@@ -32,7 +32,7 @@ pub(super) const SPRINTS: Waiting = Waiting { thing: "sprint", key: "after", hom
 pub(super) const TASKS: Waiting = Waiting { thing: "task", key: "needs", home: "its sprint" };
 
 impl Checker {
-    /// Checks the ids of one kind and what they say of each other; `of` begins each line.
+    /// Checks the ids of one kind and their references. `of` begins each message.
     pub(super) fn waits(&mut self, waiting: &Waiting, of: &str, waiters: &[Waiter<'_>]) {
         let known = self.unique(waiting, of, waiters);
         let mut edges = Vec::with_capacity(waiters.len());
@@ -58,7 +58,7 @@ impl Checker {
         }
     }
 
-    /// Where each id stands, the first of those that are the same; the others are refused.
+    /// The position of each id. Of several that are the same the first one counts, and the others are refused.
     fn unique<'a>(&mut self, waiting: &Waiting, of: &str, waiters: &[Waiter<'a>]) -> HashMap<&'a str, usize> {
         let mut known: HashMap<&str, usize> = HashMap::with_capacity(waiters.len());
         for (index, waiter) in waiters.iter().enumerate() {

@@ -1,8 +1,8 @@
 //! The tables of a plan as they are written, with the place of every value.
 //!
-//! Only a text that is no TOML stops the reading. A key that nobody knows and a value of the wrong type are noted, and
-//! what they leave out counts as absent, so that one reading of a file shows all there is to mend. Fields that must
-//! be present are optional here: the check names the sprint, agent or task that lacks one.
+//! Only a text that is no TOML stops the reading. Unknown keys and values of the wrong type are noted, and then count
+//! as absent, so that one reading of a file shows all that has to be mended. Required fields are optional here: the
+//! check names the sprint, agent or task that lacks one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use toml_edit::{ImDocument, Item, TableLike, Value};
 use super::problems::{PlanErrors, PlanProblem, label};
 use crate::text::spelling::nearest;
 
-/// A value, and where in the text it stands.
+/// A value with its place in the text.
 #[derive(Debug, Clone)]
 pub(super) struct Spanned<T> {
     value: T,
@@ -37,7 +37,7 @@ impl<T> Spanned<T> {
 #[derive(Debug, Clone)]
 pub(super) enum Id {
     Missing,
-    /// It is no text; that was noted.
+    /// Something that is no text, which was noted.
     Unfit,
     Text(Spanned<String>),
 }
@@ -56,7 +56,7 @@ impl Id {
     }
 }
 
-/// What a duration or a size can be written as.
+/// A duration or a size, as text or as a number.
 #[derive(Debug, Clone)]
 pub(super) enum Scalar {
     Text(String),
@@ -64,7 +64,7 @@ pub(super) enum Scalar {
     Other,
 }
 
-/// Lists are `None` where something else was written; that was noted.
+/// The whole plan. A list is `None` where something else was written, which was noted.
 pub(super) struct Plan {
     pub(super) epic: Id,
     pub(super) sprint: Option<Vec<Spanned<Sprint>>>,
@@ -109,7 +109,7 @@ const TEXTS: &str = "write a list of texts, such as [\"a\", \"b\"]";
 /// Reads the tables of a plan, and what is wrong with their shape.
 ///
 /// # Errors
-/// When the text is no TOML.
+/// When the text is no TOML: then the first mistake is all there is.
 pub(super) fn read(text: &str) -> Result<(Plan, Vec<PlanProblem>), PlanErrors> {
     let document = ImDocument::parse(text).map_err(|error| {
         let line = error.span().map(|span| Lines::of(text).line(&span));
@@ -122,7 +122,7 @@ pub(super) fn read(text: &str) -> Result<(Plan, Vec<PlanProblem>), PlanErrors> {
     Ok((plan, reader.problems))
 }
 
-/// Takes tables apart; `of` is what a table belongs to, as a beginning of the line.
+/// Takes tables apart. `of` names the table that a value belongs to, at the beginning of a message.
 struct Reader<'t> {
     text: &'t str,
     lines: Lines,
@@ -263,7 +263,7 @@ impl Reader<'_> {
         (texts.len() == list.len()).then_some(texts)
     }
 
-    /// The table at a key that is there.
+    /// The table at a key that exists.
     fn table<'a>(&mut self, table: &'a dyn TableLike, of: &str, key: &str) -> Option<&'a dyn TableLike> {
         let inner = table.get(key)?.as_table_like();
         inner.or_else(|| self.unfit(table, of, key, &format!("write a table, such as [{key}]")))
@@ -304,7 +304,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Notes a value of another kind than its key wants.
+    /// Notes a value that is of another type than its key wants.
     fn unfit<T>(&mut self, table: &dyn TableLike, of: &str, key: &str, mend: &str) -> Option<T> {
         let item = table.get(key)?;
         let found = match item {
@@ -325,7 +325,7 @@ impl Reader<'_> {
 
 type Placed<'a> = (&'a dyn TableLike, Range<usize>);
 
-/// Reads each of the tables, with its number.
+/// Reads each of the tables, and hands over its number.
 fn each<'a, T>(
     tables: Option<Vec<Placed<'a>>>,
     mut read: impl FnMut(usize, &'a dyn TableLike, Range<usize>) -> T,
@@ -334,7 +334,7 @@ fn each<'a, T>(
     Some(tables.map(|(index, (table, place))| read(index, table, place)).collect())
 }
 
-/// A key as it is where it can be, in quotes where it holds anything unusual.
+/// A key as it is, or in quotes if it holds an unusual character.
 fn shown_key(key: &str) -> String {
     let is_plain = key.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'));
     if is_plain && !key.is_empty() {
@@ -344,7 +344,7 @@ fn shown_key(key: &str) -> String {
     }
 }
 
-/// Where the value of a key stands. A table written with dotted keys has no place of its own, but its key has.
+/// The place of a key's value. A table that is written with dotted keys has no place of its own, so its key's is used.
 fn place(table: &dyn TableLike, key: &str) -> Option<Range<usize>> {
     table.get(key)?.span().or_else(|| table.key(key)?.span())
 }
@@ -372,7 +372,7 @@ fn described(value: &Value) -> String {
     }
 }
 
-/// Where each line of a text begins, so that a place can be told by its line.
+/// Where each line of a text begins; turns a place into a line number.
 pub(super) struct Lines(Vec<usize>);
 
 impl Lines {

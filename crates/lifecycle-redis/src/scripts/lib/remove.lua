@@ -1,12 +1,12 @@
--- Removes one agent from every index and unlinks exactly the keys it owns. Shared by release.lua and reap.lua,
--- which decide beforehand whether it may happen. Behind the named keys come owned keys,
--- and last as many sets that list the agent as `memberships` says.
+-- Removes one agent from every index and unlinks exactly the keys it owns. Used by release.lua and reap.lua, which decide
+-- beforehand whether it may happen. The named keys are followed by owned keys, and these by `memberships` many sets that
+-- list the agent.
 --
--- It stops half-way for no key but those of the agent itself. What could not be foreseen (a right that is missing, say) stops
--- it before the record goes, so that the next pass finds the agent where it was and goes on.
+-- Another type stops it half-way only under the agent's own keys. Anything unforeseen (a missing right, say) stops it
+-- before the record goes, so that the next pass finds the agent again and goes on.
 
--- Hands one task in flight back to its sprint, with what this run of it costs the task: nothing if it was not begun.
--- Without a sprint (its coordinator is gone) there is nobody to hand it to.
+-- Hands one task in flight back to its sprint, with what this run costs the task: nothing if the run was not begun. Without
+-- a sprint (its coordinator is gone) the task is not handed back.
 local function requeue(args, task_key)
   local task = fields_of(task_key, 'task', 'run', 'started', 'sprint', 'attempt')
   if not task[1] or not tonumber(task[2]) or not args.hasSprint then return false end
@@ -15,7 +15,8 @@ local function requeue(args, task_key)
     taskId = task[1], run = tonumber(task[2]), cost = task[3] and args.cost or COST.nothing, agentId = args.agentId,
     reason = args.reason,
   }))
-  -- Another type under the sprint's own name: the coordinator sees that, and takes the run back when its holder is gone.
+  -- Another type stands under the requeue's name. The coordinator sees that, and takes the run back when its holder is
+  -- gone.
   if not handed_back then return false end
   publish(args.format, EVENT.task_requeued, {
     agentId = args.agentId, incarnation = args.incarnation, sprint = task[4], taskId = task[1],
@@ -24,8 +25,8 @@ local function requeue(args, task_key)
   return true
 end
 
--- One step: at most the owned keys that were passed. Before anything else the life is marked as ended, so that nothing
--- can be added to it, and its lease is over, so that any sweeper goes on where this one stops.
+-- One step: removes at most the owned keys that were passed. First of all it marks the life as ended, so that nothing can
+-- be added to it, and ends its lease, so that any sweeper goes on where this one stops.
 -- Returns {'more', deleted, requeued} while there are further keys (or children that were not told yet).
 -- Returns {'removed', deleted, requeued} once nothing is left.
 local function remove(args)
@@ -86,7 +87,7 @@ local function remove(args)
     agentId = args.agentId, incarnation = incarnation, reason = args.reason, process = args.process,
     keysDeleted = deleted, tasksRequeued = requeued,
   })
-  -- Plain agents were never counted in. Whatever stands under the name of the counters must not keep a removal from its end.
+  -- Plain agents were never counted. Another type under the name of the counters must not keep a removal from its end.
   if not args.plain then redis.pcall('HINCRBY', KEY.stats, 'agents', -1) end
   redis.pcall('HINCRBY', KEY.stats, 'keysDeleted', deleted)
   unless_mistyped('SREM', KEY.active, args.agentId)

@@ -1,5 +1,5 @@
--- What every script shares: server time, the fleet's wire format, events.
--- CHANNEL, AGENT_CHANNEL, EVENT and ADDRESSED come from lifecycle-core, so no name is written here.
+-- Shared by every script: server time, the fleet's wire format, events. CHANNEL, AGENT_CHANNEL, EVENT and ADDRESSED come
+-- from lifecycle-core, so no name is written here.
 
 local function server_ms()
   local time = redis.call('TIME')
@@ -19,7 +19,7 @@ local function decode(bytes)
   return nil
 end
 
--- To everybody who observes, and to the agent it is addressed to.
+-- Publishes to all observers, and to the agent that the event is addressed to.
 local function publish(format, kind, fields)
   fields.v = EVENT_VERSION
   fields.type = kind
@@ -29,8 +29,8 @@ local function publish(format, kind, fields)
   if ADDRESSED[kind] and fields.agentId then redis.call('PUBLISH', AGENT_CHANNEL .. fields.agentId, event) end
 end
 
--- The reply of a command, or nil where its key holds another type: nothing that somebody puts under a name of ours may stop
--- a script half-way, for what a script wrote before an error stays written. Any other refusal ends the script.
+-- The reply of a command, or nil where its key holds another type. A foreign type under one of our names must not stop a
+-- script half-way, because what the script wrote before an error stays written. Any other refusal ends the script.
 local function unless_mistyped(...)
   local reply = redis.pcall(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
@@ -38,7 +38,7 @@ local function unless_mistyped(...)
   error(reply)
 end
 
--- Fields of a hash; all absent if the key holds something else, as other people's keys may.
+-- Fields of a hash. All are absent if the key holds another type, as keys of others may.
 local function fields_of(key, ...)
   return unless_mistyped('HMGET', key, ...) or {}
 end

@@ -173,6 +173,10 @@ table::section! {
         pub agent_program: Option<PathBuf> = None => "`agent` beside the coordinator, else on PATH",
         /// How often one agent may be restarted within `coordinator.restart_window`.
         pub restart_limit: u32 = 3,
+        /// How long an epic without a coordinator is kept, so that `coordinator run` or `coordinator resume` goes on with
+        /// it; 1 s or more.
+        #[serde(with = "humantime_serde")]
+        pub resume_for: Duration = Duration::from_secs(7 * 24 * 3600),
         /// The time within which restarts are counted.
         #[serde(with = "humantime_serde")]
         pub restart_window: Duration = Duration::from_secs(60),
@@ -252,6 +256,7 @@ impl Settings {
             ("redis.command_timeout", self.redis.command_timeout, Duration::from_millis(100)),
             ("memory.ttl", self.memory.ttl, Duration::from_secs(1)),
             ("heartbeat.ttl", beat.ttl, Duration::from_secs(1)),
+            ("coordinator.resume_for", self.coordinator.resume_for, Duration::from_secs(1)),
         ] {
             refuse(
                 value < least,

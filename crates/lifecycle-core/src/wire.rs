@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod codec;
+pub mod epic_record;
 pub mod event;
 pub mod ids;
 pub mod keys;

@@ -1,6 +1,7 @@
 //! The handle of one life of a coordinator: its sprints and their agents.
 
 mod agents;
+pub(crate) mod epics;
 pub(crate) mod sprints;
 pub(crate) mod tasks;
 

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
+use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::Value;
-use lifecycle_core::wire::ids::{EpicId, SprintId};
+use lifecycle_core::wire::ids::SprintId;
 use lifecycle_core::wire::keys::{KeyOwner, KeySchema, KeyType};
 
 use crate::error::StoreError;
@@ -14,45 +14,18 @@ use crate::reply::{number, text};
 use crate::store::Store;
 
 impl Store {
-    /// What an agent with an unreadable list of keys owns: its tasks, and the records of sprints that it coordinates.
-    /// Takes one SCAN of the whole keyspace.
+    /// The tasks of an agent with an unreadable list of keys. Takes one SCAN of the whole keyspace.
     pub(crate) async fn owned_by_name(&self, id: &str) -> Result<Vec<String>, StoreError> {
-        let (mut owned, mut sprints) = (HashSet::new(), BTreeSet::new());
+        let mut owned = HashSet::new();
         let schema = self.keys();
         let prefix = schema.task_prefix(id);
-        self.scan_keys(|key| match schema.parse(key) {
-            Some(KeyOwner::Agent(_)) if key.starts_with(&prefix) => {
+        self.scan_keys(|key| {
+            if key.starts_with(&prefix) {
                 owned.insert(key.to_string());
             }
-            Some(KeyOwner::Sprint(name)) => sprints.extend(SprintId::new(name)),
-            _ => {}
         })
         .await?;
-        for sprint in sprints {
-            owned.extend(self.coordinated(id, &sprint).await?);
-        }
         Ok(owned.into_iter().collect())
-    }
-
-    /// The records of this sprint and its epic, if this agent coordinates it.
-    async fn coordinated(&self, id: &str, sprint: &SprintId) -> Result<Vec<String>, StoreError> {
-        let schema = self.keys();
-        let state = schema.sprint_state(sprint);
-        let found = self.client.hmget::<Value, _, _>(state.as_str(), vec!["coordinator", "epic"]).await;
-        let found = value(&found)?.map(Value::into_array).unwrap_or_default();
-        let [coordinator, epic] = found.as_slice() else { return Ok(Vec::new()) };
-        if text(coordinator) != id {
-            return Ok(Vec::new());
-        }
-        let epic = EpicId::new(text(epic)).ok().map(|epic| schema.epic_sprints(&epic));
-        let owned = [
-            state,
-            schema.sprint_agents(sprint),
-            schema.sprint_tasks(sprint),
-            schema.sprint_requeue(sprint),
-            schema.sprint_inbox(sprint),
-        ];
-        Ok(owned.into_iter().chain(epic).collect())
     }
 
     /// Those of these agents whose record was overwritten with another type: they were registered, so other keys list

@@ -12,6 +12,7 @@ use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::sweep::observation::{JudgedBeat, Suspect};
 use lifecycle_core::wire::audit::AuditKind;
 use lifecycle_core::wire::event::{EventKind, Payload};
+use lifecycle_core::wire::ids::EpicId;
 use lifecycle_core::wire::keys::KeySchema;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
@@ -105,6 +106,9 @@ struct RemoveArguments<'a> {
     task_prefix: String,
     has_sprint: bool,
     has_parent: bool,
+    /// The epic that it coordinates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epic: Option<String>,
     children_told: bool,
     memberships: usize,
     log_length: u32,
@@ -221,6 +225,7 @@ impl Store {
             has_sprint: record.is_some_and(|record| record.sprint.is_some()),
             has_parent: record
                 .is_some_and(|record| record.parent.as_deref().is_some_and(KeySchema::is_exact)),
+            epic: coordinated(record).map(ToString::to_string),
             children_told: false,
             memberships: 0,
             log_length: LOG_LENGTH,
@@ -296,6 +301,11 @@ impl Store {
     }
 }
 
+/// The epic that this life coordinates.
+fn coordinated(record: Option<&AgentRecord>) -> Option<&EpicId> {
+    record.filter(|record| record.role == Role::Coordinator)?.epic.as_ref()
+}
+
 /// The keys that both scripts name. A membership key that does not apply is filled with the agent's own record.
 macro_rules! named_keys {
     ($script:ident, $keys:expr, $id:expr, $record:expr) => {{
@@ -321,6 +331,8 @@ macro_rules! named_keys {
             requeue: sprint.map_or_else(own, |sprint| keys.sprint_requeue(sprint)),
             sprint_agents: sprint.map_or_else(own, |sprint| keys.sprint_agents(sprint)),
             parent_children: parent.map_or_else(own, |parent| keys.children(parent)),
+            epic_state: coordinated(record).map_or_else(own, |epic| keys.epic_state(epic)),
+            waiting: keys.epics_waiting(),
         }
     }};
 }

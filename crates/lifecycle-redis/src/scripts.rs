@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use fred::types::scripts::Script as Source;
 use lifecycle_core::memory::fleet_growth::LeakTurn;
 use lifecycle_core::wire::audit::AuditKind;
+use lifecycle_core::wire::epic_record::EpicStatus;
 use lifecycle_core::wire::event::{EVENT_VERSION, EventKind};
 use lifecycle_core::wire::keys::{AGENT_CHANNEL_PREFIX, ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_core::wire::orphan::Reason;
@@ -21,6 +22,8 @@ const FENCE: &str = include_str!("scripts/lib/fence.lua");
 const FENCED: &str = include_str!("scripts/lib/fenced.lua");
 const TASK: &str = include_str!("scripts/lib/task.lua");
 const REMOVE: &str = include_str!("scripts/lib/remove.lua");
+const EPIC_WAIT: &str = include_str!("scripts/lib/epic_wait.lua");
+const EPIC: &str = include_str!("scripts/lib/epic.lua");
 
 // Cleanup must work in a store that is full. Redis refuses scripts there unless they carry this flag.
 macro_rules! flags {
@@ -97,10 +100,11 @@ scripts! {
     fenced {
         Beat = beat: allow_oom [] (leases, heartbeat, command, memory),
         Declare = declare: [] (names),
+        EpicTake = epic_take: [TASK] (epic_state, waiting),
+        EpicEnd = epic_end: allow_oom [EPIC] (epic_state, waiting, history, epic_sprints),
         SprintStart = sprint_start: [TASK]
-            (owned, sprint_state, sprint_tasks, sprint_agents, requeue, epic_sprints, children, active, inbox),
-        SprintComplete = sprint_complete: allow_oom []
-            (owned, sprint_state, sprint_tasks, sprint_agents, requeue, epic_sprints, inbox),
+            (epic_state, sprint_state, sprint_tasks, sprint_agents, requeue, epic_sprints, children, active, inbox),
+        SprintComplete = sprint_complete: allow_oom [] (epic_state, sprint_state, sprint_agents, requeue, inbox),
         TaskAssign = task_assign: [TASK] (agent_state, task, agent_owned, sprint_tasks),
         TaskStart = task_start: [TASK] (task, sprint_tasks),
         TaskRestore = task_restore: [TASK] (task, owned, sprint_tasks),
@@ -114,12 +118,14 @@ scripts! {
     other {
         Register = register: [FENCE]
             (active, leases, state, generation, stats, parent_state, parent_children, sprint_state, sprint_agents),
-        Release = release: allow_oom [REMOVE]
+        Release = release: allow_oom [EPIC_WAIT REMOVE]
             (active, leases, state, heartbeat, memory, deps, children, keys, command, lock, stats, log,
-             sprint_state, requeue, sprint_agents, parent_children),
-        ReapDead = reap: allow_oom [REMOVE]
+             sprint_state, requeue, sprint_agents, parent_children, epic_state, waiting),
+        ReapDead = reap: allow_oom [EPIC_WAIT REMOVE]
             (active, leases, state, heartbeat, memory, deps, children, keys, command, lock, stats, log,
-             sprint_state, requeue, sprint_agents, parent_children),
+             sprint_state, requeue, sprint_agents, parent_children, epic_state, waiting),
+        EpicExpire = epic_expire: allow_oom [EPIC] (epic_state, waiting, history, epic_sprints, log),
+        EpicWait = epic_wait: allow_oom [EPIC_WAIT] (epic_state, waiting, state),
         Evidence = evidence: allow_oom [] (leases, state),
         Acknowledge = acknowledge: allow_oom [] (log),
         GiveOrder = order: [] (state, command),
@@ -167,6 +173,7 @@ fn prelude() -> String {
     word_table(&mut text, "COST", Cost::ALL, Cost::as_str);
     word_table(&mut text, "ORDER", Order::ALL, Order::as_str);
     word_table(&mut text, "AUDIT", AuditKind::ALL, AuditKind::as_str);
+    word_table(&mut text, "EPIC_STATUS", EpicStatus::ALL, EpicStatus::as_str);
     word_table(&mut text, "LEAK", LeakTurn::ALL, LeakTurn::as_str);
     text.push_str("local TAKES_WORK = {");
     for state in AgentState::ALL.iter().filter(|state| state.takes_work()) {

@@ -183,9 +183,21 @@ impl Store {
         keys: K,
         args: Vec<Value>,
     ) -> Result<Reply, StoreError> {
+        self.run_fenced_on(life, keys, Vec::new(), args).await
+    }
+
+    /// The same with further keys behind the named ones.
+    pub(crate) async fn run_fenced_on<K: FencedKeys>(
+        &self,
+        life: &Life,
+        keys: K,
+        further: impl IntoIterator<Item = String>,
+        args: Vec<Value>,
+    ) -> Result<Reply, StoreError> {
         let mut names =
             vec![self.keys.state(life.id.as_str()), self.keys.generation(), self.keys.memory_stats()];
         names.extend(keys.named());
+        names.extend(further);
         let mut all = vec![life.incarnation.to_string().into(), life.generation.as_str().into()];
         all.extend(args);
         Reply::read(self.evaluate(K::source(&self.scripts), names, all).await?)

@@ -1,13 +1,13 @@
 //! Residue: keys whose owner does not live.
 //!
-//! Every key of the product names its owner ([`KeySchema::parse`]). Every owner leads to an agent: an agent's key to
-//! that agent, a sprint's key to its coordinator, an epic's key to its sprints. A store is clean if for each key that
-//! agent lives:
+//! Every key of the product names its owner ([`KeySchema::parse`]). A store is clean if each of these owners lives, or
+//! is kept for somebody:
 //!
 //! ```text
-//!   agent:…:<id>   ──▶ <id> in agents:active / agents:leases, its lease running
-//!   sprint:…:<s>   ──▶ sprint:state:<s> ──▶ its coordinator, in the same incarnation
-//!   epic:sprints:… ──▶ at least one sprint that lives
+//!   agent:…:<id>  ──▶ <id> in agents:active / agents:leases, its lease running
+//!   sprint:…:<s>  ──▶ sprint:state:<s> ──▶ its epic
+//!   epic:…:<e>    ──▶ epic:state:<e>: running ──▶ its coordinator, in the same incarnation
+//!                                     waiting ──▶ until when it is kept
 //! ```
 //!
 //! A key whose owner's lease is over and who was not cleaned up yet is reported as [`Why::Orphan`]: the next pass
@@ -22,7 +22,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::agent::liveness::{SignsOfLife, Standing};
-use crate::wire::ids::{Incarnation, SprintId};
+use crate::wire::epic_record::{EpicRecord, EpicStatus};
+use crate::wire::ids::{EpicId, SprintId};
 use crate::wire::keys::{KeyOwner, KeySchema, KeyType};
 use crate::wire::word_enum::word_enum;
 
@@ -46,15 +47,6 @@ word_enum! {
     }
 }
 
-/// The coordinator of a sprint, as `sprint:state:<sprint>` names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SprintHolder {
-    /// The coordinator's id.
-    pub coordinator: String,
-    /// That coordinator's life.
-    pub incarnation: Option<Incarnation>,
-}
-
 /// One reading of a whole store, as `verify` collects it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
@@ -66,8 +58,10 @@ pub struct Inventory {
     pub mistyped: HashMap<String, KeyType>,
     /// Every id in either index, with what is known of its life.
     pub agents: BTreeMap<String, SignsOfLife>,
-    /// The sprints that have a readable state.
-    pub sprints: HashMap<String, SprintHolder>,
+    /// The epics of those sprints that have a readable state.
+    pub sprints: HashMap<String, String>,
+    /// The epics that have a readable record.
+    pub epics: HashMap<String, EpicRecord>,
     /// The members of `agent:children`, `sprint:agents` and `epic:sprints` sets, by key.
     pub members: HashMap<String, Vec<String>>,
     /// Keys outside the schema that agents declared as their own (`agent:keys:<id>`) and that exist, by agent.
@@ -134,19 +128,19 @@ impl Inspector<'_> {
             KeyOwner::Agent(id) if key == self.keys.cleanup_lock(id) => {
                 self.wrong_type(key).or_else(|| self.lock(key))
             }
-            owner => self.owner(owner, key).or_else(|| self.wrong_type(key)),
+            owner => self.owner(owner).or_else(|| self.wrong_type(key)),
         };
         let (why, detail) = verdict?;
         Some(residue(key, None, owner, why, detail))
     }
 
     /// Complains if the key's owner does not live; `None` if it does.
-    fn owner(&self, owner: KeyOwner<'_>, key: &str) -> Complaint {
+    fn owner(&self, owner: KeyOwner<'_>) -> Complaint {
         match owner {
             KeyOwner::Fleet => None,
             KeyOwner::Agent(id) => self.agent(id),
             KeyOwner::Sprint(sprint) => self.sprint(sprint),
-            KeyOwner::Epic(_) => self.epic(key),
+            KeyOwner::Epic(epic) => self.epic(epic),
         }
     }
 
@@ -187,32 +181,44 @@ impl Inspector<'_> {
     }
 
     fn sprint(&self, sprint: &str) -> Complaint {
-        let Some(holder) = self.seen.sprints.get(sprint) else {
+        let Some(epic) = self.seen.sprints.get(sprint) else {
             if SprintId::new(sprint).is_ok_and(|id| self.is_mistyped(&self.keys.sprint_state(&id))) {
                 return None;
             }
-            return Some((Why::NoOwner, "the sprint has no state that names a coordinator".into()));
+            return Some((Why::NoOwner, "the sprint has no state that names an epic".into()));
         };
-        let coordinator = &holder.coordinator;
-        if let Some((why, detail)) = self.agent(coordinator) {
-            return Some((why, format!("its coordinator {coordinator}: {detail}")));
+        self.epic(epic).map(|(why, detail)| (why, format!("its epic {epic}: {detail}")))
+    }
+
+    fn epic(&self, epic: &str) -> Complaint {
+        let Some(record) = self.seen.epics.get(epic) else {
+            if EpicId::new(epic).is_ok_and(|id| self.is_mistyped(&self.keys.epic_state(&id))) {
+                return None;
+            }
+            return Some((Why::NoOwner, "there is no record of it".into()));
+        };
+        match record.status {
+            EpicStatus::Waiting => {
+                let is_over = record.kept_until.is_some_and(|until| until <= self.seen.now);
+                is_over.then(|| (Why::Orphan, "nobody went on with it in time; it waits for cleanup".into()))
+            }
+            EpicStatus::Running => self.coordinated(record),
+        }
+    }
+
+    /// Complains if the coordinator that has the epic does not live.
+    fn coordinated(&self, record: &EpicRecord) -> Complaint {
+        let coordinator = &record.coordinator;
+        if let Some((_, detail)) = self.agent(coordinator) {
+            return Some((Why::Orphan, format!("its coordinator {coordinator}: {detail}")));
         }
         if self.is_mistyped(&self.keys.state(coordinator)) {
             return None;
         }
         let lives = self.seen.agents.get(coordinator).and_then(|known| known.incarnation);
-        (lives != holder.incarnation).then(|| {
-            (Why::NoOwner, format!("its coordinator {coordinator} lives, but in another incarnation"))
+        (lives != record.incarnation).then(|| {
+            (Why::Orphan, format!("its coordinator {coordinator} lives, but in another incarnation"))
         })
-    }
-
-    fn epic(&self, key: &str) -> Complaint {
-        if self.is_mistyped(key) {
-            return None;
-        }
-        let sprints = self.seen.members.get(key).map(Vec::as_slice).unwrap_or_default();
-        let lives = sprints.iter().any(|sprint| self.sprint(sprint).is_none());
-        (!lives).then(|| (Why::NoOwner, "none of its sprints has a living coordinator".into()))
     }
 
     fn lock(&self, key: &str) -> Complaint {
@@ -232,10 +238,11 @@ impl Inspector<'_> {
 
     /// The members that lead to no agent. Where the owner of the whole set is gone, the set itself is reported instead.
     fn dangling(&self, key: &str, members: &[String]) -> Vec<Residue> {
-        let Some(owner) = self.keys.parse(key).filter(|owner| self.owner(*owner, key).is_none()) else {
+        let Some(owner) = self.keys.parse(key).filter(|owner| self.owner(*owner).is_none()) else {
             return Vec::new();
         };
         let detail = |member: &str| match owner {
+            // The epic lives, and its sprints with it.
             KeyOwner::Epic(_) => self.sprint(member).map(|(_, detail)| detail),
             _ if self.seen.agents.contains_key(member) => None,
             _ if self.is_mistyped(&self.keys.leases()) || self.is_mistyped(&self.keys.active()) => None,

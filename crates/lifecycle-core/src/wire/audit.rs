@@ -11,5 +11,7 @@ word_enum! {
         Release = "release",
         /// Somebody on the agent's host looked at what became of its processes.
         Acknowledge = "acknowledge",
+        /// A sweeper removed an epic that waited for longer than it is kept.
+        EpicExpired = "epic_expired",
     }
 }

@@ -187,6 +187,31 @@ events! {
         /// Keys removed.
         keys_deleted: Option<u64>,
     }
+    /// The coordinator of an epic is gone; its records wait for the next one.
+    EpicWaiting = "epic_waiting" {
+        /// The epic.
+        epic: Option<String>,
+        /// Why the coordinator is gone.
+        reason: Option<String>,
+    }
+    /// A coordinator goes on with an epic that waited.
+    EpicResumed = "epic_resumed" {
+        /// The epic.
+        epic: Option<String>,
+        /// How often the epic has been taken, this time included.
+        epoch: Option<u64>,
+    }
+    /// An epic is over, and nothing of it is left but its entry in the history.
+    EpicEnded = "epic_ended" {
+        /// The epic.
+        epic: Option<String>,
+        /// How it ended: `completed`, `failed` or `cancelled`.
+        outcome: Option<String>,
+        /// Why, where it was cancelled.
+        reason: Option<String>,
+        /// Keys removed.
+        keys_deleted: Option<u64>,
+    }
     /// A coordinator was reaped; its children are told to stop.
     CoordinatorLost = "coordinator_lost" {
         /// How many children it had.
@@ -359,8 +384,8 @@ mod tests {
             names.join(" "),
             "agent_registered heartbeat_sent agent_state_changed process_exited cleanup_started \
              cleanup_acknowledged cleanup_aborted cleanup_completed orphans_detected agent_shutdown agent_fenced \
-             task_assigned task_completed task_requeued sprint_started sprint_completed coordinator_lost sweep_held \
-             sweep_released memory_leak_detected memory_limit_exceeded"
+             task_assigned task_completed task_requeued sprint_started sprint_completed epic_waiting epic_resumed \
+             epic_ended coordinator_lost sweep_held sweep_released memory_leak_detected memory_limit_exceeded"
         );
     }
 

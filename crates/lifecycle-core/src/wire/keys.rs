@@ -123,6 +123,10 @@ impl KeySchema {
         memory_baseline = "memory:baseline": String;
         /// Hash: fleet counters. Written by registration and cleanup, and by sweepers while a leak lasts (`leakSeen`).
         memory_stats = "memory:stats": Hash;
+        /// Sorted set: epic → until when it is kept, in ms of server time. The epics that wait for a coordinator.
+        epics_waiting = "epics:waiting": SortedSet;
+        /// Stream, capped: one entry for each epic that ended. No TTL.
+        epics_history = "epics:history": Stream;
         /// Hash: the last pass. Written by sweepers.
         watermark = "sweep:watermark": Hash;
         /// Hash: why reaping is held. Written by sweepers and operators.
@@ -170,21 +174,29 @@ impl KeySchema {
 
     owned_keys! {
         SPRINT of sprint: SprintId;
-        /// Hash: the sprint. Owner: its coordinator.
+        /// Hash: the sprint. Owner: its epic, like all records of sprints.
         sprint_state = "sprint:state:": Hash;
-        /// Set: ids of the agents registered for the sprint. Owner: the coordinator.
+        /// Set: ids of the agents registered for the sprint.
         sprint_agents = "sprint:agents:": Set;
-        /// Hash: task id → record. Owner: the coordinator.
+        /// Hash: task id → record. Stays until the epic ends.
         sprint_tasks = "sprint:tasks:": Hash;
-        /// List: tasks handed back, oldest first. Owner: the coordinator.
+        /// List: tasks handed back, oldest first.
         sprint_requeue = "sprint:requeue:": List;
-        /// List: what operators left for the coordinator, oldest first. Owner: the coordinator.
+        /// List: what operators left for the coordinator, oldest first.
         sprint_inbox = "sprint:inbox:": List;
+    }
+
+    /// All keys of a sprint.
+    #[must_use]
+    pub fn of_sprint(&self, sprint: &SprintId) -> Vec<String> {
+        Self::SPRINT.iter().map(|(prefix, _)| self.name(&format!("{prefix}{sprint}"))).collect()
     }
 
     owned_keys! {
         EPIC of epic: EpicId;
-        /// Set: sprints of the epic that are at work. Owner: the coordinator.
+        /// Hash: the epic: its plan as it runs, status, epoch, coordinator. Owner: the epic itself, not a coordinator's life.
+        epic_state = "epic:state:": Hash;
+        /// Set: sprints of the epic that have started. Owner: the epic.
         epic_sprints = "epic:sprints:": Set;
     }
 
@@ -330,7 +342,10 @@ mod tests {
             keys.sprint_tasks(&sprint),
             keys.sprint_requeue(&sprint),
             keys.sprint_inbox(&sprint),
+            keys.epic_state(&epic),
             keys.epic_sprints(&epic),
+            keys.epics_waiting(),
+            keys.epics_history(),
             keys.memory_baseline(),
             keys.memory_stats(),
             keys.watermark(),
@@ -358,7 +373,10 @@ mod tests {
                 "sprint:tasks:api",
                 "sprint:requeue:api",
                 "sprint:inbox:api",
+                "epic:state:checkout",
                 "epic:sprints:checkout",
+                "epics:waiting",
+                "epics:history",
                 "memory:baseline",
                 "memory:stats",
                 "sweep:watermark",

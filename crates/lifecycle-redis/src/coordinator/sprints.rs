@@ -21,20 +21,17 @@ use crate::store::{Store, arguments};
 pub enum SprintStarted {
     /// Its records are in the store.
     Ok,
-    /// Another coordinator, with this id, runs a sprint of this name.
-    Taken(String),
+    /// Refused: this coordinator has not taken the epic, or the store lost that.
+    NoEpic,
 }
 
 /// The answer to ending a sprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SprintEnded {
-    /// Nothing of it is left.
-    Ok {
-        /// Keys removed.
-        keys_deleted: u64,
-    },
-    /// Refused: the coordinator with this id runs the sprint now.
-    Taken(String),
+    /// It is over. Its tasks' records stay until the epic ends.
+    Ok,
+    /// Refused: this coordinator has not taken the epic, or the store lost that.
+    NoEpic,
     /// Refused: these agents are still registered for it.
     AgentsLeft(Vec<String>),
 }
@@ -63,7 +60,7 @@ impl CoordinatorStore {
     ) -> Result<Fenced<SprintStarted>, StoreError> {
         let keys = self.store.keys();
         let names = SprintStart {
-            owned: keys.keys(self.life.id.as_str()),
+            epic_state: keys.epic_state(epic),
             sprint_state: keys.sprint_state(sprint),
             sprint_tasks: keys.sprint_tasks(sprint),
             sprint_agents: keys.sprint_agents(sprint),
@@ -83,14 +80,14 @@ impl CoordinatorStore {
         for (task, record) in tasks {
             args.extend([task.as_str().into(), Value::Bytes(self.store.wire.encode(record)?.into())]);
         }
-        let mut reply = self.store.run_fenced(&self.life, names, args).await?;
-        if reply.word() == "taken" {
-            return Ok(Fenced::Ok(SprintStarted::Taken(reply.text())));
+        let reply = self.store.run_fenced(&self.life, names, args).await?;
+        if reply.word() == "no_epic" {
+            return Ok(Fenced::Ok(SprintStarted::NoEpic));
         }
         fenced(&reply)?.try_map(|| Ok(SprintStarted::Ok))
     }
 
-    /// Ends a sprint and removes all its records. With `leave_agents`, agents that are still registered for it stay,
+    /// Ends a sprint. Its tasks' records stay until the epic ends. With `leave_agents`, agents that are still registered for it stay,
     /// and then belong to no sprint. Without, they prevent the end.
     ///
     /// # Errors
@@ -105,12 +102,10 @@ impl CoordinatorStore {
     ) -> Result<Fenced<SprintEnded>, StoreError> {
         let keys = self.store.keys();
         let names = SprintComplete {
-            owned: keys.keys(self.life.id.as_str()),
+            epic_state: keys.epic_state(epic),
             sprint_state: keys.sprint_state(sprint),
-            sprint_tasks: keys.sprint_tasks(sprint),
             sprint_agents: keys.sprint_agents(sprint),
             requeue: keys.sprint_requeue(sprint),
-            epic_sprints: keys.epic_sprints(epic),
             inbox: keys.sprint_inbox(sprint),
         };
         let args = vec![
@@ -121,13 +116,13 @@ impl CoordinatorStore {
             if leave_agents { "1" } else { "0" }.into(),
         ];
         let mut reply = self.store.run_fenced(&self.life, names, args).await?;
-        if reply.word() == "taken" {
-            return Ok(Fenced::Ok(SprintEnded::Taken(reply.text())));
+        if reply.word() == "no_epic" {
+            return Ok(Fenced::Ok(SprintEnded::NoEpic));
         }
         if reply.word() == "agents" {
             return Ok(Fenced::Ok(SprintEnded::AgentsLeft(reply.texts())));
         }
-        fenced(&reply)?.try_map(|| Ok(SprintEnded::Ok { keys_deleted: reply.number()? }))
+        fenced(&reply)?.try_map(|| Ok(SprintEnded::Ok))
     }
 
     /// Ids of the agents registered for the sprint.

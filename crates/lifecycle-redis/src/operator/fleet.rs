@@ -217,16 +217,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
     pub async fn log(&self, count: u64) -> Result<Vec<LogEntry>, StoreError> {
-        let key = self.keys().log();
-        let args: Vec<Value> =
-            vec![key.as_str().into(), "+".into(), "-".into(), "COUNT".into(), count.to_string().into()];
-        let reply = self.client.custom::<Value, Value>(fred::cmd!("XREVRANGE"), args).await;
-        let reply = self.of_key(&key, reply).await?;
-        let entries = reply.into_array().into_iter().filter_map(|entry| {
-            let mut parts = entry.into_array().into_iter();
-            Some(LogEntry { id: text(&parts.next()?), fields: fields(parts.next()?) })
-        });
-        Ok(entries.collect())
+        self.entries(&self.keys().log(), count).await
     }
 
     /// What the server tells of itself in one section of `INFO`, by name.

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
 use fred::types::Value;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use lifecycle_core::sweep::residue::{Inventory, SprintHolder};
-use lifecycle_core::wire::ids::SprintId;
+use lifecycle_core::sweep::residue::Inventory;
+use lifecycle_core::wire::epic_record::EpicRecord;
+use lifecycle_core::wire::ids::{EpicId, SprintId};
 use lifecycle_core::wire::keys::{KeyOwner, KeySchema, KeyType};
 
 use crate::error::StoreError;
@@ -54,10 +55,11 @@ impl Store {
         let schema = self.keys();
         let members = self.all_members(keys.iter().filter(|key| is_membership(schema, key))).await?;
         let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
-        let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
+        let sprints = self.epics_of(sprint_names(schema, &keys, &members)).await?;
+        let epics = self.epic_records(&keys, &sprints).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
         let agents = fleet.into_iter().map(|view| (view.id.clone(), view.signs_of_life())).collect();
-        Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
+        Ok(Inventory { now, keys, mistyped, agents, sprints, epics, members, claimed, expiring_locks })
     }
 
     /// The same for a few keys, with only those agents of the fleet that can own them. Members of sets are not read: a
@@ -68,15 +70,16 @@ impl Store {
     pub async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let schema = self.keys();
         let (keys, mistyped) = self.typed(keys).await?;
-        let epics = keys.iter().filter(|key| matches!(schema.parse(key), Some(KeyOwner::Epic(_))));
-        let members = self.all_members(epics).await?;
-        let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
-        let fleet = self.agents(owners(schema, &keys, &sprints)).await?;
+        let lists = keys.iter().filter(|key| matches!(schema.parse(key), Some(KeyOwner::Epic(_))) && is_membership(schema, key));
+        let members = self.all_members(lists).await?;
+        let sprints = self.epics_of(sprint_names(schema, &keys, &members)).await?;
+        let epics = self.epic_records(&keys, &sprints).await?;
+        let fleet = self.agents(owners(schema, &keys, &epics)).await?;
         let now = self.server_time().await?;
         let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
         let agents = fleet.into_iter().map(|view| (view.id.clone(), view.signs_of_life())).collect();
-        Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
+        Ok(Inventory { now, keys, mistyped, agents, sprints, epics, members, claimed, expiring_locks })
     }
 
     /// Those of `ids` that are in either index.
@@ -144,24 +147,36 @@ impl Store {
         Ok(expiring)
     }
 
-    async fn holders(
-        &self,
-        sprints: BTreeSet<SprintId>,
-    ) -> Result<HashMap<String, SprintHolder>, StoreError> {
-        let mut holders = HashMap::new();
+    /// The epic of each of these sprints that has a readable state.
+    async fn epics_of(&self, sprints: BTreeSet<SprintId>) -> Result<HashMap<String, String>, StoreError> {
+        let mut epics = HashMap::new();
         for sprint in sprints {
-            let fields = vec!["coordinator", "incarnation"];
-            let found = self.client.hmget::<Value, _, _>(self.keys().sprint_state(&sprint), fields).await;
-            let found = value(&found)?.map(Value::into_array).unwrap_or_default();
-            if let [coordinator, incarnation] = found.as_slice()
-                && !coordinator.is_null()
-            {
-                let incarnation = number(incarnation).map(lifecycle_core::wire::ids::Incarnation);
-                holders
-                    .insert(sprint.to_string(), SprintHolder { coordinator: text(coordinator), incarnation });
+            let found = self.client.hget::<Value, _, _>(self.keys().sprint_state(&sprint), "epic").await;
+            if let Some(epic) = value(&found)?.filter(|epic| !epic.is_null()) {
+                epics.insert(sprint.to_string(), text(&epic));
             }
         }
-        Ok(holders)
+        Ok(epics)
+    }
+
+    /// The records of the epics that these keys and sprints belong to.
+    async fn epic_records(
+        &self,
+        keys: &[String],
+        sprints: &HashMap<String, String>,
+    ) -> Result<HashMap<String, EpicRecord>, StoreError> {
+        let by_name = keys.iter().filter_map(|key| match self.keys().parse(key) {
+            Some(KeyOwner::Epic(epic)) => Some(epic),
+            _ => None,
+        });
+        let names: BTreeSet<&str> = by_name.chain(sprints.values().map(String::as_str)).collect();
+        let mut records = HashMap::new();
+        for epic in names.into_iter().filter_map(|name| EpicId::new(name).ok()) {
+            if let Some(record) = self.epic(&epic).await? {
+                records.insert(epic.to_string(), record);
+            }
+        }
+        Ok(records)
     }
 
     /// The declared keys that exist, of those agents that have a list of keys and do not live.
@@ -191,12 +206,12 @@ impl Store {
 }
 
 /// Every agent that may own one of these keys.
-fn owners(schema: &KeySchema, keys: &[String], sprints: &HashMap<String, SprintHolder>) -> BTreeSet<String> {
+fn owners(schema: &KeySchema, keys: &[String], epics: &HashMap<String, EpicRecord>) -> BTreeSet<String> {
     let by_name = keys.iter().filter_map(|key| match schema.parse(key) {
         Some(KeyOwner::Agent(id)) => Some(id),
         _ => None,
     });
-    let coordinators = sprints.values().map(|holder| holder.coordinator.as_str());
+    let coordinators = epics.values().map(|record| record.coordinator.as_str());
     by_name.chain(coordinators).map(str::to_string).collect()
 }
 
@@ -205,7 +220,7 @@ fn is_membership(schema: &KeySchema, key: &str) -> bool {
     match schema.parse(key) {
         Some(KeyOwner::Agent(id)) => key == schema.children(id),
         Some(KeyOwner::Sprint(name)) => SprintId::new(name).is_ok_and(|id| key == schema.sprint_agents(&id)),
-        Some(KeyOwner::Epic(_)) => true,
+        Some(KeyOwner::Epic(name)) => EpicId::new(name).is_ok_and(|id| key == schema.epic_sprints(&id)),
         Some(KeyOwner::Fleet) | None => false,
     }
 }

@@ -23,13 +23,4 @@ impl OperatorStore {
         let args = vec![sprint.as_str().into(), encoded, format.into(), about.into(), word.into()];
         Ok(Reply::read(self.store.run(names, args).await?)?.word() == "ok")
     }
-
-    /// The sprints of an epic that are at work.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn sprints_of(&self, epic: &EpicId) -> Result<Vec<SprintId>, StoreError> {
-        let ids: Vec<String> = self.store.client.smembers(self.store.keys().epic_sprints(epic)).await?;
-        Ok(ids.into_iter().filter_map(|id| SprintId::new(id).ok()).collect())
-    }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::wire::ids::Incarnation;
 
 const NOW: u64 = 1_764_000_000_000;
 
@@ -93,21 +94,53 @@ fn a_lease_without_membership_is_named_though_its_agent_lives() {
     assert_eq!(found(&store(&[("a", unlisted)], &["agent:state:a"])), one("agents:leases a", Why::NotActive));
 }
 
-#[test]
-fn a_sprint_lives_with_its_coordinator_in_the_same_incarnation() {
-    let mut seen =
-        store(&[("boss", living(7))], &["sprint:state:api", "sprint:tasks:api", "epic:sprints:shop"]);
-    let held_by = |incarnation| SprintHolder { coordinator: "boss".into(), incarnation };
-    seen.members.insert("epic:sprints:shop".into(), vec!["api".into()]);
-    seen.sprints.insert("api".into(), held_by(Some(Incarnation(7))));
-    assert_eq!(found(&seen), []);
-    for other in [Some(Incarnation(6)), None] {
-        seen.sprints.insert("api".into(), held_by(other));
-        assert_eq!(found(&seen).len(), 3, "{other:?}");
-        assert!(found(&seen).iter().all(|(_, why)| *why == Why::NoOwner));
+fn epic(status: EpicStatus) -> EpicRecord {
+    EpicRecord {
+        status,
+        epoch: 1,
+        coordinator: "boss".into(),
+        incarnation: Some(Incarnation(7)),
+        plan: String::new(),
+        started_at: 0,
+        waiting_since: None,
+        kept_until: Some(NOW + 1),
     }
+}
+
+/// A sprint of an epic, and its keys.
+fn sprint_of(record: EpicRecord, agents: &[(&str, SignsOfLife)]) -> Inventory {
+    let keys = ["sprint:state:api", "sprint:tasks:api", "epic:sprints:shop", "epic:state:shop"];
+    let mut seen = store(agents, &keys);
+    seen.members.insert("epic:sprints:shop".into(), vec!["api".into()]);
+    seen.sprints.insert("api".into(), "shop".into());
+    seen.epics.insert("shop".into(), record);
+    seen
+}
+
+#[test]
+fn a_running_epic_lives_with_its_coordinator_in_the_same_incarnation_and_its_sprints_with_it() {
+    assert_eq!(found(&sprint_of(epic(EpicStatus::Running), &[("boss", living(7))])), []);
+    for coordinator in [vec![], vec![("boss", living(6))], vec![("boss", living(8))]] {
+        let found = found(&sprint_of(epic(EpicStatus::Running), &coordinator));
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(found.iter().all(|(_, why)| *why == Why::Orphan));
+    }
+}
+
+#[test]
+fn a_waiting_epic_is_kept_until_its_time_is_over() {
+    assert_eq!(found(&sprint_of(epic(EpicStatus::Waiting), &[])), []);
+    let late = EpicRecord { kept_until: Some(NOW), ..epic(EpicStatus::Waiting) };
+    assert!(found(&sprint_of(late, &[])).iter().all(|(_, why)| *why == Why::Orphan));
+}
+
+#[test]
+fn without_a_record_of_its_epic_a_sprint_has_no_owner() {
+    let mut seen = sprint_of(epic(EpicStatus::Waiting), &[]);
+    seen.epics.clear();
+    assert_eq!(found(&seen).iter().filter(|(_, why)| *why == Why::NoOwner).count(), 4);
     seen.sprints.clear();
-    assert_eq!(found(&seen).len(), 3);
+    assert_eq!(found(&seen).len(), 4);
 }
 
 #[test]
@@ -122,9 +155,7 @@ fn members_that_are_nobody_are_named_and_orphans_only_once() {
 
 #[test]
 fn an_epic_names_the_sprint_that_is_gone_while_another_lives() {
-    let mut seen = store(&[("boss", living(7))], &["epic:sprints:shop"]);
-    seen.sprints
-        .insert("api".into(), SprintHolder { coordinator: "boss".into(), incarnation: Some(Incarnation(7)) });
+    let mut seen = sprint_of(epic(EpicStatus::Waiting), &[]);
     seen.members.insert("epic:sprints:shop".into(), vec!["api".into(), "web".into()]);
     assert_eq!(found(&seen), one("epic:sprints:shop web", Why::Dangling));
 }

@@ -10,7 +10,8 @@
 local function requeue(args, task_key)
   local task = fields_of(task_key, 'task', 'run', 'started', 'sprint', 'attempt')
   if not task[1] or not tonumber(task[2]) or not args.hasSprint then return false end
-  if redis.call('EXISTS', KEY.sprint_state) == 0 then return false end
+  local sprint = fields_of(KEY.sprint_state, 'epic', 'outcome')
+  if not sprint[1] or sprint[2] then return false end
   local handed_back = unless_mistyped('RPUSH', KEY.requeue, encode(args.format, {
     taskId = task[1], run = tonumber(task[2]), cost = task[3] and args.cost or COST.nothing, agentId = args.agentId,
     reason = args.reason,
@@ -68,6 +69,13 @@ local function remove(args)
     end
   end
 
+  -- The records of its epic are the epic's, and wait for the next coordinator.
+  if args.epic then
+    local epic = fields_of(KEY.epic_state, 'incarnation', 'status')
+    if epic[1] == args.incarnation and epic[2] == EPIC_STATUS.running then
+      let_wait(KEY.epic_state, KEY.waiting, args.epic, args.format, args.reason)
+    end
+  end
   if args.hasSprint then unless_mistyped('SREM', KEY.sprint_agents, args.agentId) end
   if args.hasParent then unless_mistyped('SREM', KEY.parent_children, args.agentId) end
   for i = first_set, #KEYS do unless_mistyped('SREM', KEYS[i], args.agentId) end

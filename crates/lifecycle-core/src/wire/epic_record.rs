@@ -1,0 +1,73 @@
+//! An epic's own record, `epic:state:<epic>`: what outlives its coordinators.
+//!
+//! ```text
+//!   running ──its coordinator goes──▶ waiting ──the next one takes it──▶ running (epoch + 1)
+//!   running ──all sprints are over──▶ gone, with an entry in epics:history
+//!   waiting ──kept for long enough──▶ the same, as cancelled
+//! ```
+
+use std::collections::HashMap;
+
+use crate::wire::ids::Incarnation;
+use crate::wire::word_enum::word_enum;
+
+word_enum! {
+    /// Whether an epic has a coordinator.
+    EpicStatus, "epic status" {
+        /// A coordinator works on it.
+        Running = "running",
+        /// It waits for a coordinator.
+        Waiting = "waiting",
+    }
+}
+
+word_enum! {
+    /// How an epic ended.
+    EpicOutcome, "epic outcome" {
+        /// Every task is completed.
+        Completed = "completed",
+        /// Every task is settled, some as failed.
+        Failed = "failed",
+        /// It was given up before every task was settled.
+        Cancelled = "cancelled",
+    }
+}
+
+/// The record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpicRecord {
+    /// Whether a coordinator works on it.
+    pub status: EpicStatus,
+    /// How often it has been taken, from 1.
+    pub epoch: u64,
+    /// The coordinator that has it, or had it last.
+    pub coordinator: String,
+    /// That coordinator's life.
+    pub incarnation: Option<Incarnation>,
+    /// The text of the plan as it runs.
+    pub plan: String,
+    /// When it was first taken, in ms of server time.
+    pub started_at: u64,
+    /// Since when it waits, in ms of server time.
+    pub waiting_since: Option<u64>,
+    /// Until when a waiting epic is kept, in ms of server time.
+    pub kept_until: Option<u64>,
+}
+
+impl EpicRecord {
+    /// Reads the hash; `None` when no coordinator of ours wrote it.
+    #[must_use]
+    pub fn from_fields(fields: &HashMap<String, String>) -> Option<Self> {
+        let number = |name: &str| fields.get(name).and_then(|value| value.parse::<u64>().ok());
+        Some(Self {
+            status: fields.get("status")?.parse().ok()?,
+            epoch: number("epoch")?,
+            coordinator: fields.get("coordinator")?.clone(),
+            incarnation: number("incarnation").map(Incarnation),
+            plan: fields.get("plan").cloned().unwrap_or_default(),
+            started_at: number("startedAt").unwrap_or_default(),
+            waiting_since: number("waitingSince"),
+            kept_until: number("keptUntil"),
+        })
+    }
+}

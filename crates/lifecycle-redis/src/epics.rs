@@ -1,0 +1,165 @@
+//! Epics as everybody reads them, and those that wait for a coordinator.
+
+use std::collections::HashMap;
+
+use fred::interfaces::{ClientLike, HashesInterface, SetsInterface, SortedSetsInterface};
+use fred::types::Value;
+use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord, EpicStatus};
+use lifecycle_core::wire::ids::{EpicId, SprintId};
+
+use crate::error::StoreError;
+use crate::operator::fleet::LogEntry;
+use crate::pipeline::value;
+use crate::removal::LOG_LENGTH;
+use crate::reply::{Reply, argument, fields, scores, text};
+use crate::roles::{OperatorStore, SweeperStore};
+use crate::scripts::{EpicExpire, EpicWait};
+use crate::store::Store;
+
+/// About how many entries `epics:history` keeps.
+pub(crate) const HISTORY_LENGTH: u32 = 1_000;
+
+/// Why a sweeper removes an epic.
+const EXPIRED: &str = "nobody went on with it in time";
+
+impl Store {
+    /// The epic's own record; `None` where there is none of ours.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn epic(&self, epic: &EpicId) -> Result<Option<EpicRecord>, StoreError> {
+        let found = value(&self.client.hgetall::<Value, _>(self.keys().epic_state(epic)).await)?;
+        Ok(found.and_then(|found| EpicRecord::from_fields(&fields(found))))
+    }
+
+    /// The sprints of an epic that have started.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn sprints_of(&self, epic: &EpicId) -> Result<Vec<SprintId>, StoreError> {
+        let found = value(&self.client.smembers::<Value, _>(self.keys().epic_sprints(epic)).await)?;
+        let ids = found.map(Value::into_array).unwrap_or_default();
+        let mut ids: Vec<SprintId> = ids.iter().filter_map(|id| SprintId::new(text(id)).ok()).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The epics that wait, with until when each is kept, in ms of server time.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn waiting_epics(&self) -> Result<Vec<(EpicId, u64)>, StoreError> {
+        let all = self.client.zrange(self.keys().epics_waiting(), 0, -1, None, false, None, true).await;
+        let all = value(&all)?.map(scores).unwrap_or_default();
+        Ok(all.into_iter().filter_map(|(id, until)| Some((EpicId::new(id).ok()?, until))).collect())
+    }
+}
+
+impl OperatorStore {
+    /// The latest epics that ended, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn epics_history(&self, count: u64) -> Result<Vec<LogEntry>, StoreError> {
+        self.store.entries(&self.store.keys().epics_history(), count).await
+    }
+
+    /// Every epic that has a record: those that wait, and those of the living coordinators.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn epics(&self) -> Result<Vec<(EpicId, EpicRecord)>, StoreError> {
+        let mut ids: Vec<EpicId> = self.store.waiting_epics().await?.into_iter().map(|(id, _)| id).collect();
+        let coordinated = self.store.fleet().await?.into_iter();
+        ids.extend(coordinated.filter_map(|view| view.record?.epic));
+        ids.sort_unstable();
+        ids.dedup();
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(record) = self.store.epic(&id).await? {
+                found.push((id, record));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl SweeperStore {
+    /// Removes the epics that have waited for longer than they are kept. Returns them, with how many keys each had.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses. Epics that were removed until then stay removed.
+    pub async fn expire_epics(&self, now: u64, by: &str) -> Result<Vec<(EpicId, u64)>, StoreError> {
+        let mut expired = Vec::new();
+        for (epic, until) in self.store.waiting_epics().await? {
+            if until <= now
+                && let Some(keys) = self.expire(&epic, by).await?
+            {
+                expired.push((epic, keys));
+            }
+        }
+        Ok(expired)
+    }
+
+    async fn expire(&self, epic: &EpicId, by: &str) -> Result<Option<u64>, StoreError> {
+        let keys = self.store.keys();
+        let sprints = self.store.sprints_of(epic).await?;
+        let names = EpicExpire {
+            epic_state: keys.epic_state(epic),
+            waiting: keys.epics_waiting(),
+            history: keys.epics_history(),
+            epic_sprints: keys.epic_sprints(epic),
+            log: keys.log(),
+        };
+        let args = vec![
+            epic.as_str().into(),
+            EpicOutcome::Cancelled.as_str().into(),
+            EXPIRED.into(),
+            self.store.wire.as_str().into(),
+            argument(HISTORY_LENGTH.into()),
+            argument(LOG_LENGTH.into()),
+            by.into(),
+        ];
+        let further = sprints.iter().flat_map(|sprint| keys.of_sprint(sprint));
+        let mut reply = Reply::read(self.store.run_on(names, further, args).await?)?;
+        Ok(if reply.word() == "ok" { Some(reply.number()?) } else { None })
+    }
+
+    /// Lets an epic wait that runs by its record, and whose coordinator is not there. `false` if it is there after all.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn let_epic_wait(&self, epic: &EpicId, record: &EpicRecord) -> Result<bool, StoreError> {
+        let (keys, Some(life)) = (self.store.keys(), record.incarnation) else { return Ok(false) };
+        if record.status != EpicStatus::Running {
+            return Ok(false);
+        }
+        let names = EpicWait {
+            epic_state: keys.epic_state(epic),
+            waiting: keys.epics_waiting(),
+            state: keys.state(&record.coordinator),
+        };
+        let args = vec![
+            epic.as_str().into(),
+            life.to_string().into(),
+            self.store.wire.as_str().into(),
+            "coordinator_lost".into(),
+        ];
+        Ok(Reply::read(self.store.run(names, args).await?)?.word() == "ok")
+    }
+}
+
+impl Store {
+    /// The latest entries of a stream, newest first.
+    pub(crate) async fn entries(&self, key: &str, count: u64) -> Result<Vec<LogEntry>, StoreError> {
+        let args: Vec<Value> = vec![key.into(), "+".into(), "-".into(), "COUNT".into(), count.to_string().into()];
+        let reply = self.client.custom::<Value, Value>(fred::cmd!("XREVRANGE"), args).await;
+        let reply = self.of_key(key, reply).await?;
+        let entries = reply.into_array().into_iter().filter_map(|entry| {
+            let mut parts = entry.into_array().into_iter();
+            let (id, said): (Value, HashMap<String, String>) = (parts.next()?, fields(parts.next()?));
+            Some(LogEntry { id: text(&id), fields: said })
+        });
+        Ok(entries.collect())
+    }
+}

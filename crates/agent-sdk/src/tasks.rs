@@ -49,7 +49,7 @@ impl Agent {
                 return None;
             }
             if !shared.beat.is_suspended() {
-                match self.store().assignments().await {
+                match self.store().assignments(self.id()).await {
                     Ok(tasks) => {
                         let next = tasks.into_iter().find(|task| shared.tasks.is_new(task));
                         if next.is_some() {

@@ -8,7 +8,6 @@ use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::Order;
-use lifecycle_core::wire::task::Assignment;
 
 use crate::error::StoreError;
 use crate::removal::Removed;

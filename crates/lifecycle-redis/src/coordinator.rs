@@ -5,11 +5,9 @@ pub(crate) mod epics;
 pub(crate) mod sprints;
 pub(crate) mod tasks;
 
-use std::collections::HashMap;
-
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::wire::event::Payload;
-use lifecycle_core::wire::ids::{AgentId, Incarnation, SprintId};
+use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::{AgentRecord, Order};

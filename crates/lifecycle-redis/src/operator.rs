@@ -5,19 +5,14 @@ pub(crate) mod inventory;
 mod memory;
 mod sprints;
 
-use std::collections::HashMap;
-
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::sweep::observation::Suspect;
-use lifecycle_core::sweep::residue::Inventory;
 use lifecycle_core::wire::event::Payload;
-use lifecycle_core::wire::ids::{AgentId, Incarnation, SprintId};
+use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::record::Order;
-use lifecycle_core::wire::task::Assignment;
 
 use crate::error::StoreError;
-use crate::operator::fleet::{AgentView, LogEntry};
 use crate::removal::{Reap, ReapOutcome};
 use crate::roles::OperatorStore;
 
@@ -69,5 +64,4 @@ impl OperatorStore {
         let reap = Reap { left_behind: &left_behind, force, ..Reap::of(suspect, Reason::Operator, by) };
         self.store.reap(&reap).await
     }
-
 }

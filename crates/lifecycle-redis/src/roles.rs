@@ -1,6 +1,6 @@
 //! A handle for each role. It offers what the role may do to the store, and nothing else.
 //!
-//! [`Store`] itself only connects, listens and reads. A writer asks for the handle of its role:
+//! [`Store`] itself only connects, listens and reads, which harms nobody. A writer asks for the handle of its role:
 //!
 //! ```text
 //!   store.newcomer(&me)       register, after removing what is left of an earlier life of it

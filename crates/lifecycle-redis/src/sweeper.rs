@@ -11,16 +11,11 @@ mod suspects;
 pub(crate) mod trends;
 mod witnesses;
 
-use std::collections::HashMap;
-
-use lifecycle_core::sweep::observation::Suspect;
-use lifecycle_core::sweep::residue::Inventory;
 use lifecycle_core::wire::event::Event;
 
 use crate::error::StoreError;
 use crate::removal::{Reap, ReapOutcome};
 use crate::roles::SweeperStore;
-use crate::sweeper::fleet_usage::{AgentUsage, IndexCursor};
 
 impl SweeperStore {
     /// Compare-and-reap: removes an agent if the script still finds what was judged. Running it twice has no further
@@ -40,5 +35,4 @@ impl SweeperStore {
     pub async fn publish(&self, event: &Event) -> Result<(), StoreError> {
         self.store.publish(event).await
     }
-
 }

@@ -130,10 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn agent_usage(
-        &self,
-        agents: &[(String, Option<u64>)],
-    ) -> Result<Vec<AgentUsage>, StoreError> {
+    pub async fn agent_usage(&self, agents: &[(String, Option<u64>)]) -> Result<Vec<AgentUsage>, StoreError> {
         let mut usages = Vec::with_capacity(agents.len());
         for chunk in agents.chunks(PIPELINED) {
             let pipeline = self.client.pipeline();

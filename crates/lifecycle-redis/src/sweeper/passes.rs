@@ -14,7 +14,6 @@ use lifecycle_core::wire::time::millis;
 use crate::error::StoreError;
 use crate::reply::argument;
 use crate::reply::number;
-use crate::store::Store;
 
 /// The part of the limited rate that the store granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

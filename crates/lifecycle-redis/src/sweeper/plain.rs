@@ -203,7 +203,8 @@ impl OperatorStore {
     /// The entries of both indexes, byte for byte, that read like this id.
     async fn reading_like(&self, id: &str) -> Result<Vec<Value>, StoreError> {
         let members: Value = self.store.client.smembers(self.keys().active()).await?;
-        let leases: Value = self.store.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
+        let leases: Value =
+            self.store.client.zrange(self.keys().leases(), 0, -1, None, false, None, false).await?;
         let entries = members.into_array().into_iter().chain(leases.into_array());
         Ok(entries.filter(|entry| reply::text(entry) == id).collect())
     }

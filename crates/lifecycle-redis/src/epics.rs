@@ -152,7 +152,8 @@ impl SweeperStore {
 impl Store {
     /// The latest entries of a stream, newest first.
     pub(crate) async fn entries(&self, key: &str, count: u64) -> Result<Vec<LogEntry>, StoreError> {
-        let args: Vec<Value> = vec![key.into(), "+".into(), "-".into(), "COUNT".into(), count.to_string().into()];
+        let args: Vec<Value> =
+            vec![key.into(), "+".into(), "-".into(), "COUNT".into(), count.to_string().into()];
         let reply = self.client.custom::<Value, Value>(fred::cmd!("XREVRANGE"), args).await;
         let reply = self.of_key(key, reply).await?;
         let entries = reply.into_array().into_iter().filter_map(|entry| {

@@ -115,7 +115,7 @@ impl CoordinatorStore {
             self.store.wire.as_str().into(),
             if leave_agents { "1" } else { "0" }.into(),
         ];
-        let mut reply = self.store.run_fenced(&self.life, names, args).await?;
+        let reply = self.store.run_fenced(&self.life, names, args).await?;
         if reply.word() == "no_epic" {
             return Ok(Fenced::Ok(SprintEnded::NoEpic));
         }

@@ -13,7 +13,7 @@ use lifecycle_core::wire::keys::{KeyOwner, KeySchema, KeyType};
 use crate::error::StoreError;
 use crate::operator::fleet::AgentView;
 use crate::pipeline::{all, value};
-use crate::reply::{number, text};
+use crate::reply::text;
 use crate::roles::OperatorStore;
 use crate::store::Store;
 
@@ -70,7 +70,9 @@ impl Store {
     pub async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let schema = self.keys();
         let (keys, mistyped) = self.typed(keys).await?;
-        let lists = keys.iter().filter(|key| matches!(schema.parse(key), Some(KeyOwner::Epic(_))) && is_membership(schema, key));
+        let lists = keys
+            .iter()
+            .filter(|key| matches!(schema.parse(key), Some(KeyOwner::Epic(_))) && is_membership(schema, key));
         let members = self.all_members(lists).await?;
         let sprints = self.epics_of(sprint_names(schema, &keys, &members)).await?;
         let epics = self.epic_records(&keys, &sprints).await?;

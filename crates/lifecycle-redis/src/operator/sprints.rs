@@ -2,9 +2,8 @@
 
 use crate::roles::OperatorStore;
 use crate::scripts::InboxPut;
-use fred::interfaces::SetsInterface;
 use fred::types::Value;
-use lifecycle_core::wire::ids::{EpicId, SprintId};
+use lifecycle_core::wire::ids::SprintId;
 use lifecycle_core::wire::task::SprintMessage;
 
 use crate::error::StoreError;

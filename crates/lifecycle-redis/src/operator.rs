@@ -15,6 +15,7 @@ use lifecycle_core::wire::ids::{AgentId, Incarnation, SprintId};
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::record::Order;
 use lifecycle_core::wire::task::Assignment;
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::operator::fleet::{AgentView, LogEntry};
@@ -107,7 +108,11 @@ impl OperatorStore {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn suspect(&self, due: (String, u64), now: u64) -> Result<Option<Suspect>, StoreError> {
+    pub async fn suspect(
+        &self,
+        due: (String, ServerTime),
+        now: ServerTime,
+    ) -> Result<Option<Suspect>, StoreError> {
         Ok(self.store.suspects(&[due], now).await?.pop())
     }
 

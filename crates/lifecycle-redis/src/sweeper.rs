@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use lifecycle_core::sweep::observation::Suspect;
 use lifecycle_core::sweep::residue::Inventory;
 use lifecycle_core::wire::event::Event;
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::removal::{Reap, ReapOutcome};
@@ -27,7 +28,11 @@ impl SweeperStore {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn suspects(&self, due: &[(String, u64)], now: u64) -> Result<Vec<Suspect>, StoreError> {
+    pub async fn suspects(
+        &self,
+        due: &[(String, ServerTime)],
+        now: ServerTime,
+    ) -> Result<Vec<Suspect>, StoreError> {
         self.store.suspects(due, now).await
     }
 
@@ -65,7 +70,7 @@ impl SweeperStore {
         &self,
         cursor: &IndexCursor,
         count: u32,
-    ) -> Result<(Vec<(String, Option<u64>)>, Option<IndexCursor>), StoreError> {
+    ) -> Result<(Vec<(String, Option<ServerTime>)>, Option<IndexCursor>), StoreError> {
         self.store.index_page(cursor, count).await
     }
 
@@ -73,7 +78,10 @@ impl SweeperStore {
     ///
     /// # Errors
     /// As the store says.
-    pub async fn agent_usage(&self, agents: &[(String, Option<u64>)]) -> Result<Vec<AgentUsage>, StoreError> {
+    pub async fn agent_usage(
+        &self,
+        agents: &[(String, Option<ServerTime>)],
+    ) -> Result<Vec<AgentUsage>, StoreError> {
         self.store.agent_usage(agents).await
     }
 

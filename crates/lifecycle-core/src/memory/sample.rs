@@ -1,6 +1,7 @@
 //! What a judge of memory is given.
 
 use crate::wire::ids::Incarnation;
+use crate::wire::time::ServerTime;
 
 /// Memory of one agent at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +12,8 @@ pub struct MemorySample {
     pub incarnation: Option<Incarnation>,
     /// What it is alike to; empty where that is not known.
     pub kind: String,
-    /// When, in ms of server time.
-    pub at: u64,
+    /// When.
+    pub at: ServerTime,
     /// What it may use, in bytes, where that is known.
     pub limit: Option<u64>,
     /// Resident bytes.
@@ -24,8 +25,8 @@ pub struct MemorySample {
 /// One look at an agent's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RssSample {
-    /// When, in ms since the epoch.
-    pub at_ms: u64,
+    /// When. In a trace its own clock stands for the store's.
+    pub at: ServerTime,
     /// Resident memory of its process tree.
     pub rss_bytes: u64,
     /// What it must not exceed, if there is such a limit.

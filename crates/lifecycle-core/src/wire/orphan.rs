@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::wire::task::Cost;
+use crate::wire::time::ServerTime;
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
@@ -44,8 +45,8 @@ pub struct Orphan {
     pub agent_id: String,
     /// Why it is one.
     pub reason: Reason,
-    /// When it was last heard of, in ms; null if never.
-    pub last_seen: Option<u64>,
+    /// When it was last heard of; null if never.
+    pub last_seen: Option<ServerTime>,
     /// How long ago that was, in ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_time: Option<u64>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fred::types::Value;
 use lifecycle_core::sweep::brake::Holding;
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 
 use crate::error::StoreError;
 use crate::reply::argument;
@@ -48,15 +48,15 @@ impl SweeperStore {
         Ok(Grant { agents: part(0), more_in: Duration::from_millis(part(1)) })
     }
 
-    /// Records the end of a pass, and whether anybody was held. `looked_at` is when the pass looked, in ms of
-    /// server time: whatever ended since, it has not judged.
+    /// Records the end of a pass, and whether anybody was held. `looked_at` is when the pass looked: whatever ended since, it
+    /// has not judged.
     ///
     /// # Errors
     /// As the store says.
     pub async fn end_pass(
         &self,
         by: &str,
-        looked_at: u64,
+        looked_at: ServerTime,
         hold: Option<(&Holding, u64)>,
     ) -> Result<HoldChange, StoreError> {
         let keys = self.store.keys();
@@ -74,7 +74,7 @@ impl SweeperStore {
             argument(held),
             name.into(),
             self.store.wire.as_str().into(),
-            argument(looked_at),
+            argument(looked_at.as_ms()),
             argument(forgotten),
             argument(fleet),
         ];

@@ -13,6 +13,7 @@ use lifecycle_core::sweep::store_watch::Contact;
 use lifecycle_core::wire::event::{Event, EventKind};
 use lifecycle_core::wire::orphan::{OrphanOutcome, Reason};
 use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{Reap, ReapOutcome, StoreError};
 
 use crate::pass::report::{Tally, named};
@@ -40,8 +41,8 @@ impl Orphan<'_> {
     }
 
     /// The event of this kind about it.
-    fn event(&self, kind: EventKind, now: u64) -> Event {
-        let mut event = Event::new(kind, now);
+    fn event(&self, kind: EventKind, now: ServerTime) -> Event {
+        let mut event = Event::new(kind, now.as_ms());
         event.agent_id = Some(self.id().to_string());
         event.incarnation = self.suspect.incarnation();
         event.reason = Some(self.reason.to_string());
@@ -77,7 +78,7 @@ impl Sweeper {
         tally: &mut Tally,
     ) -> Result<(), StoreError> {
         self.health.turned();
-        let token = format!("{}:{}:{:016x}", self.id, tally.now(), rand::random::<u64>());
+        let token = format!("{}:{}:{:016x}", self.id, tally.now().as_ms(), rand::random::<u64>());
         let locked = self.announce(batch, &token, tally).await?;
         if let Some(contact) = last_call
             && !self.last_call(&locked, contact).await?

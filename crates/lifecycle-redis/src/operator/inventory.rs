@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lifecycle_core::sweep::residue::{Inventory, SprintHolder};
 use lifecycle_core::wire::ids::SprintId;
 use lifecycle_core::wire::keys::{KeyOwner, KeySchema, KeyType};
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::operator::fleet::AgentView;
@@ -169,7 +170,7 @@ impl Store {
         &self,
         keys: &[String],
         fleet: &[AgentView],
-        now: u64,
+        now: ServerTime,
     ) -> Result<HashMap<String, Vec<String>>, StoreError> {
         let living: HashSet<&str> = fleet
             .iter()

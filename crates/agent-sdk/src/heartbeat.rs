@@ -10,7 +10,7 @@ use lifecycle_core::agent::shutdown::{StopCause, Urgency};
 use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::record::Heartbeat;
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{HostTime, millis};
 use lifecycle_redis::{BeatReply, Fenced, Registered, StoreError};
 use tokio::time::{Instant, sleep};
 
@@ -103,7 +103,7 @@ async fn beat(shared: &Shared, memory: MemoryUsage) -> Result<Fenced<BeatReply>,
     let beat = Heartbeat {
         agent_id: life.id.to_string(),
         incarnation: Some(life.incarnation),
-        timestamp: wall_clock_ms(),
+        timestamp: wall_clock(),
         pid: Some(std::process::id().into()),
         memory_usage: Some(memory),
         state: Some(said.state.to_string()),
@@ -113,8 +113,9 @@ async fn beat(shared: &Shared, memory: MemoryUsage) -> Result<Fenced<BeatReply>,
 }
 
 /// For readers of the plain protocol; no decision of ours uses a host's clock.
-fn wall_clock_ms() -> Option<u64> {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok().map(millis)
+fn wall_clock() -> Option<HostTime> {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(HostTime::from_host_ms(millis(since_epoch)))
 }
 
 /// Tells the store of the tasks in hand; after a failure, with the next beat again.

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use lifecycle_core::memory::leak::{Detector, KindHistory, LeakVerdict};
 use lifecycle_core::memory::sample::RssSample;
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::labelled_days::{AgentDay, HOST, Reading, TICK_MS};
 
@@ -44,7 +45,7 @@ impl DetectionRule {
     pub(crate) fn alerts(self, days: &[AgentDay], every: usize) -> Vec<Vec<u64>> {
         if self == Self::Product {
             let verdicts = product_verdicts(days, every);
-            return verdicts.iter().map(|of| of.iter().map(|verdict| verdict.at_ms).collect()).collect();
+            return verdicts.iter().map(|of| of.iter().map(|verdict| verdict.at.as_ms()).collect()).collect();
         }
         days.iter().map(|day| self.alerts_of(&day.readings, day.limit, every)).collect()
     }
@@ -108,8 +109,8 @@ pub(crate) fn product_verdicts(days: &[AgentDay], every: usize) -> Vec<Vec<LeakV
             match day.readings.get(tick) {
                 Some(Reading::Rss(rss)) if tick.is_multiple_of(every) => {
                     let kind = kinds.entry(&day.kind).or_default();
-                    let at_ms = tick as u64 * TICK_MS;
-                    let sample = RssSample { at_ms, rss_bytes: *rss, limit_bytes: day.limit };
+                    let at = ServerTime::from_store_ms(tick as u64 * TICK_MS);
+                    let sample = RssSample { at, rss_bytes: *rss, limit_bytes: day.limit };
                     verdicts.extend(detector.observe(kind, sample));
                 }
                 Some(Reading::Restart) => detector.restarted(),

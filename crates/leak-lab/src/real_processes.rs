@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use lifecycle_core::memory::leak::{Detector, KindHistory, LeakVerdict};
 use lifecycle_core::memory::sample::RssSample;
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_tests::descendants;
 
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
@@ -71,7 +72,7 @@ impl RecordedProcess {
             Recording::Judged { first: Some(verdict), .. } => format!(
                 "{} after {:.1} h at {:.0} MB/h{}",
                 verdict.finding.as_str(),
-                verdict.at_ms as f64 / 3.6e6,
+                verdict.at.as_ms() as f64 / 3.6e6,
                 verdict.slope_bytes_per_hour / 1e6,
                 self.judgement()
             ),
@@ -130,7 +131,7 @@ impl RunningProcess {
     fn sample(&mut self, at_ms: u64) {
         let rss_bytes = tree_rss(self.child.id());
         if rss_bytes > 0 {
-            let sample = RssSample { at_ms, rss_bytes, limit_bytes: None };
+            let sample = RssSample { at: ServerTime::from_store_ms(at_ms), rss_bytes, limit_bytes: None };
             self.verdicts.extend(self.detector.observe(&mut self.kind, sample));
         }
     }
@@ -143,7 +144,9 @@ impl RunningProcess {
         let first = self.verdicts.first().copied();
         let recording = match ended {
             Some(status) => Recording::Missing(format!("it ended before its time, {status}")),
-            None => Recording::Judged { first, early: first.is_some_and(|verdict| verdict.at_ms < onset_ms) },
+            None => {
+                Recording::Judged { first, early: first.is_some_and(|verdict| verdict.at.as_ms() < onset_ms) }
+            }
         };
         RecordedProcess { name: self.name, leaks: self.leaks, recording }
     }

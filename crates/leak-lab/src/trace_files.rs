@@ -70,7 +70,7 @@ mod tests {
             .flat_map(|(day, verdicts)| {
                 verdicts
                     .into_iter()
-                    .map(|verdict| (verdict.at_ms, day.id.clone(), verdict.finding.as_str().to_owned()))
+                    .map(|verdict| (verdict.at.as_ms(), day.id.clone(), verdict.finding.as_str().to_owned()))
             })
             .collect();
         said.sort();

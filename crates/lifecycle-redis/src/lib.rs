@@ -55,7 +55,7 @@ pub use refusal::Refusal;
 pub use removal::{Reap, ReapOutcome, Removed};
 pub use roles::{AgentStore, CoordinatorStore, HostStore, Newcomer, OperatorStore, SweeperStore};
 pub use store::{Store, Troubles};
-pub use sweeper::fleet_usage::{AgentUsage, IndexCursor};
+pub use sweeper::fleet_usage::{AgentUsage, IndexCursor, Stamp};
 pub use sweeper::leases::Shortened;
 pub use sweeper::passes::{Grant, HoldChange};
 pub use sweeper::plain::{Differences, is_usable};

@@ -11,6 +11,7 @@ use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::record::Order;
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::removal::{Reap, ReapOutcome};
@@ -44,7 +45,11 @@ impl OperatorStore {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn suspect(&self, due: (String, u64), now: u64) -> Result<Option<Suspect>, StoreError> {
+    pub async fn suspect(
+        &self,
+        due: (String, ServerTime),
+        now: ServerTime,
+    ) -> Result<Option<Suspect>, StoreError> {
         Ok(self.store.suspects(&[due], now).await?.pop())
     }
 

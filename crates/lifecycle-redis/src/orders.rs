@@ -10,6 +10,7 @@ use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
 use lifecycle_core::wire::process_fate::Fate;
 use lifecycle_core::wire::record::Order;
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::removal::LOG_LENGTH;
@@ -89,7 +90,7 @@ impl Store {
         payload: Payload,
     ) -> Result<(), StoreError> {
         let now = self.server_time().await?;
-        self.publish(&Event::new(payload, now).about(id, life)).await
+        self.publish(&Event::new(payload, now.as_ms()).about(id, life)).await
     }
 
     /// Publishes an event as it is: to all observers, and to the agent it is addressed to.
@@ -110,16 +111,16 @@ impl Store {
         Ok(())
     }
 
-    /// Server time in ms.
+    /// What the store's clock says.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn server_time(&self) -> Result<u64, StoreError> {
+    pub async fn server_time(&self) -> Result<ServerTime, StoreError> {
         let value: fred::types::Value =
             self.client.custom(fred::cmd!("TIME"), Vec::<fred::types::Value>::new()).await?;
         let mut parts = value.into_array().into_iter().filter_map(|part| number(&part));
         match (parts.next(), parts.next()) {
-            (Some(seconds), Some(micros)) => Ok(seconds * 1_000 + micros / 1_000),
+            (Some(seconds), Some(micros)) => Ok(ServerTime::from_store_ms(seconds * 1_000 + micros / 1_000)),
             _ => Err(StoreError::Unexpected("TIME did not reply with two numbers".into())),
         }
     }

@@ -18,6 +18,7 @@ use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::{AgentRecord, Order, Role};
 use lifecycle_core::wire::task::Cost;
+use lifecycle_core::wire::time::ServerTime;
 use serde::Serialize;
 
 use crate::error::{StoreError, is_wrong_type};
@@ -121,7 +122,7 @@ struct RemoveArguments<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     judged: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    judged_expiry: Option<u64>,
+    judged_expiry: Option<ServerTime>,
 }
 
 impl Store {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use fred::types::Value;
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 
@@ -29,6 +30,10 @@ impl Reply {
 
     pub(crate) fn number(&mut self) -> Result<u64, StoreError> {
         self.rest.next().as_ref().and_then(number).ok_or_else(|| unexpected("no number"))
+    }
+
+    pub(crate) fn time(&mut self) -> Result<ServerTime, StoreError> {
+        self.number().map(ServerTime::from_store_ms)
     }
 
     /// A list of encoded values; those that cannot be read are left out.
@@ -70,6 +75,11 @@ pub(crate) fn number(value: &Value) -> Option<u64> {
     }
 }
 
+/// A moment by the store's clock, in whole ms: what a script wrote, the end of a lease, or when a key expires.
+pub(crate) fn time(value: &Value) -> Option<ServerTime> {
+    number(value).map(ServerTime::from_store_ms)
+}
+
 /// Reads a list of names and values in turn.
 pub(crate) fn fields(value: Value) -> HashMap<String, String> {
     if let Value::Map(map) = value {
@@ -84,11 +94,11 @@ pub(crate) fn fields(value: Value) -> HashMap<String, String> {
 }
 
 /// Reads a list of ids and scores in turn.
-pub(crate) fn scores(value: Value) -> Vec<(String, u64)> {
+pub(crate) fn scores(value: Value) -> Vec<(String, ServerTime)> {
     let mut flat = value.into_array().into_iter();
     let mut scores = Vec::new();
     while let (Some(id), Some(score)) = (flat.next(), flat.next()) {
-        scores.push((text(&id), number(&score).unwrap_or(0)));
+        scores.push((text(&id), time(&score).unwrap_or_default()));
     }
     scores
 }

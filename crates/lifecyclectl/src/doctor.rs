@@ -147,7 +147,7 @@ fn sweeper(store: &OperatorStore, seen: &IndexReading) -> Check {
     let last = seen
         .watermark
         .as_ref()
-        .map(|mark| format!("last pass {} ago, by {}", age(seen.now.saturating_sub(mark.at)), mark.by));
+        .map(|mark| format!("last pass {} ago, by {}", age(seen.now.ms_since(mark.at)), mark.by));
     Check { name: "sweeper", ok, detail: absent.or(last).unwrap_or_default() }
 }
 

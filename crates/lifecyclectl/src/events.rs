@@ -145,7 +145,7 @@ fn fields(event: &Event) -> anyhow::Result<Map<String, Value>> {
 pub(crate) fn entry(entry: &LogEntry) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("id".into(), entry.id.clone().into());
-    fields.insert("timestamp".into(), wording::written_at(entry).into());
+    fields.insert("timestamp".into(), wording::written_at(entry).as_ms().into());
     for (name, value) in &entry.fields {
         let number =
             matches!(name.as_str(), "keysDeleted" | "tasksRequeued").then(|| value.parse::<u64>().ok());

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, age, printable};
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::OperatorStore;
 use serde::Serialize;
 
@@ -32,12 +33,12 @@ enum Action {
 struct HoldReport {
     held: bool,
     released: bool,
-    since: Option<u64>,
+    since: Option<ServerTime>,
     agents: Option<u64>,
     reason: Option<String>,
-    released_until: Option<u64>,
+    released_until: Option<ServerTime>,
     #[serde(skip)]
-    now: u64,
+    now: ServerTime,
 }
 
 pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
@@ -75,11 +76,11 @@ impl HoldReport {
         };
         let reason = printable(reason);
         if let (false, Some(until)) = (self.held, self.released_until) {
-            let left = age(until.saturating_sub(self.now));
+            let left = age(self.now.ms_until(until));
             return format!("reaping goes on, released for another {left}; it was held because {reason}\n");
         }
         let agents = self.agents.map(|agents| format!(" for {}", output::count(agents, "agent")));
-        let since = age(self.now.saturating_sub(since));
+        let since = age(self.now.ms_since(since));
         format!("reaping is held{} since {since}: {reason}\n", agents.unwrap_or_default())
     }
 }

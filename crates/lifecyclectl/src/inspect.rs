@@ -7,6 +7,7 @@ use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, age, printable};
 use lifecycle_core::wire::ids::AgentId;
 use lifecycle_core::wire::task::Assignment;
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{AgentView, OperatorStore};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -30,12 +31,12 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Portrait {
-    now: u64,
+    now: ServerTime,
     #[serde(flatten)]
     row: ps::Row,
     active: bool,
     pid_start: Option<u64>,
-    registered_at: Option<u64>,
+    registered_at: Option<ServerTime>,
     lease_ms: Option<u64>,
     exit: Option<String>,
     order: Option<String>,
@@ -143,8 +144,8 @@ impl Portrait {
         text
     }
 
-    fn since(&self, at: u64) -> String {
-        format!("{} ago ({})", age(self.now.saturating_sub(at)), wording::instant(at))
+    fn since(&self, at: ServerTime) -> String {
+        format!("{} ago ({})", age(self.now.ms_since(at)), wording::instant(at.as_ms()))
     }
 }
 

@@ -5,6 +5,7 @@ use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, age, printable, size};
 use lifecycle_core::agent::liveness::Standing;
 use lifecycle_core::wire::record::Role;
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{AgentView, OperatorStore};
 use serde::Serialize;
 
@@ -55,9 +56,9 @@ pub(crate) struct Row {
     host: Option<String>,
     pid: Option<u64>,
     incarnation: Option<String>,
-    lease_end: Option<u64>,
+    lease_end: Option<ServerTime>,
     ended: Option<String>,
-    last_beat: Option<u64>,
+    last_beat: Option<ServerTime>,
     rss: Option<u64>,
     progress: Option<String>,
     #[serde(skip)]
@@ -66,7 +67,7 @@ pub(crate) struct Row {
 
 #[derive(Debug, Serialize)]
 struct Listing {
-    now: u64,
+    now: ServerTime,
     agents: Vec<Row>,
     counts: Counts,
     warnings: Vec<String>,
@@ -119,7 +120,7 @@ fn sprint(view: &AgentView) -> Option<String> {
 }
 
 impl Counts {
-    fn of(fleet: &[&AgentView], now: u64) -> Self {
+    fn of(fleet: &[&AgentView], now: ServerTime) -> Self {
         let mut counts = Self::default();
         for view in fleet {
             counts.agents += 1;
@@ -153,7 +154,7 @@ impl Counts {
 }
 
 impl Row {
-    pub(crate) fn of(view: &AgentView, now: u64) -> Self {
+    pub(crate) fn of(view: &AgentView, now: ServerTime) -> Self {
         let (record, beat) = (view.record.as_ref(), view.beat.as_ref());
         let known = view.signs_of_life();
         let standing = known.standing(now);
@@ -216,7 +217,7 @@ impl Row {
     }
 
     /// Names and texts of all fields, for people.
-    pub(crate) fn described(&self, now: u64) -> Vec<(&'static str, String)> {
+    pub(crate) fn described(&self, now: ServerTime) -> Vec<(&'static str, String)> {
         let fields = [
             ("kind", Some(self.nature())),
             ("state", self.state.clone()),
@@ -226,7 +227,7 @@ impl Row {
             ("process", self.place()),
             ("incarnation", self.incarnation.clone()),
             ("lease", Some(self.lease.clone())),
-            ("last beat", self.last_beat.map(|beat| format!("{} ago", age(now.saturating_sub(beat))))),
+            ("last beat", self.last_beat.map(|beat| format!("{} ago", age(now.ms_since(beat))))),
             ("memory", self.rss.map(size)),
             ("progress", self.progress.clone()),
         ];
@@ -259,7 +260,7 @@ impl Listing {
                 shown(row.parent.clone()),
                 shown(row.place()),
                 row.lease.clone(),
-                shown(row.last_beat.map(|beat| age(self.now.saturating_sub(beat)))),
+                shown(row.last_beat.map(|beat| age(self.now.ms_since(beat)))),
                 shown(row.rss.map(size)),
                 shown(
                     row.progress

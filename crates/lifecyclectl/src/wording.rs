@@ -8,6 +8,7 @@ use lifecycle_core::settings::Settings;
 use lifecycle_core::sweep::observation::IndexReading;
 use lifecycle_core::wire::audit::AuditKind;
 use lifecycle_core::wire::sweep_records::Hold;
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::LogEntry;
 
 /// How many of the latest log entries are searched for those of one agent.
@@ -31,18 +32,19 @@ pub(crate) fn time_of_day(ms: u64) -> String {
 }
 
 /// How much is left of a lease: `in 1m 27s`, `over by 12s`, `ended: process_exited`, `none`.
-pub(crate) fn lease(standing: Standing<'_>, now: u64) -> String {
+pub(crate) fn lease(standing: Standing<'_>, now: ServerTime) -> String {
     match standing {
-        Standing::Alive { until } => format!("in {}", age(until.saturating_sub(now))),
-        Standing::Over { since } => format!("over by {}", age(now.saturating_sub(since))),
+        Standing::Alive { until } => format!("in {}", age(now.ms_until(until))),
+        Standing::Over { since } => format!("over by {}", age(now.ms_since(since))),
         Standing::Ended(why) => format!("ended: {why}"),
         Standing::Silent => "none".into(),
     }
 }
 
-/// When a log entry was written, in ms of server time.
-pub(crate) fn written_at(entry: &LogEntry) -> u64 {
-    entry.id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or(0)
+/// When a log entry was written.
+pub(crate) fn written_at(entry: &LogEntry) -> ServerTime {
+    let ms = entry.id.split('-').next().and_then(|ms| ms.parse().ok());
+    ms.map(ServerTime::from_store_ms).unwrap_or_default()
 }
 
 /// Whether a log entry is about this agent.
@@ -56,9 +58,9 @@ pub(crate) fn kind_of(entry: &LogEntry) -> Option<AuditKind> {
 }
 
 /// What became of an agent: `it was cleaned up 3m ago by sweeper-1 (stale_heartbeat)`.
-pub(crate) fn farewell(entry: &LogEntry, now: u64) -> String {
+pub(crate) fn farewell(entry: &LogEntry, now: ServerTime) -> String {
     let field = |name: &str| entry.fields.get(name).map(String::as_str).unwrap_or_default();
-    let ago = age(now.saturating_sub(written_at(entry)));
+    let ago = age(now.ms_since(written_at(entry)));
     match kind_of(entry) {
         Some(AuditKind::Release) => format!("it left by itself {ago} ago ({})", field("reason")),
         _ => format!("it was cleaned up {ago} ago by {} ({})", field("by"), field("reason")),
@@ -72,7 +74,7 @@ pub(crate) fn warnings(seen: &IndexReading, settings: &Settings) -> Vec<String> 
 
 fn hold(seen: &IndexReading) -> Option<String> {
     let held = held(seen)?;
-    let since = age(seen.now.saturating_sub(held.since));
+    let since = age(seen.now.ms_since(held.since));
     Some(format!("reaping is held since {since}: {}; `lifecyclectl hold release` lets it go on", held.reason))
 }
 
@@ -109,9 +111,14 @@ mod tests {
 
     #[test]
     fn a_released_hold_holds_nobody() {
-        let hold =
-            |released_until| Hold { since: 1, reason: "why".into(), released_until, ..Hold::default() };
-        let seen = |hold| IndexReading { now: 10, hold: Some(hold), ..IndexReading::default() };
+        let at = ServerTime::from_store_ms;
+        let hold = |released_until: Option<u64>| Hold {
+            since: at(1),
+            reason: "why".into(),
+            released_until: released_until.map(at),
+            ..Hold::default()
+        };
+        let seen = |hold| IndexReading { now: at(10), hold: Some(hold), ..IndexReading::default() };
         assert!(held(&seen(hold(None))).is_some());
         assert!(held(&seen(hold(Some(11)))).is_none());
         assert!(held(&seen(hold(Some(10)))).is_some());

@@ -29,7 +29,7 @@ use lifecycle_core::sweep::plan::{self, SweepPlan};
 use lifecycle_core::sweep::store_watch::Contact;
 use lifecycle_core::sweep::triage::{Differing, Readings, Triage, triage};
 use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome};
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 use lifecycle_redis::{Differences, StoreError, is_usable};
 
 use crate::pass::cleanup::Orphan;
@@ -67,10 +67,10 @@ pub struct Passed {
     pub hold: Option<Holding>,
     /// When more of them may go at the limited rate; `None` while there is none.
     pub more_may_go_in: Option<Duration>,
-    /// Server time in ms at the last look.
-    pub now: u64,
-    /// End of the next lease, in ms of server time.
-    pub next_expiry: Option<u64>,
+    /// When the last look was.
+    pub now: ServerTime,
+    /// End of the next lease.
+    pub next_expiry: Option<ServerTime>,
     /// Whether there was more than one pass looks at.
     pub more: bool,
 }
@@ -79,8 +79,8 @@ pub struct Passed {
 struct Observed {
     triage: Triage,
     contact: Contact,
-    /// End of the next lease, in ms of server time.
-    next_expiry: Option<u64>,
+    /// End of the next lease.
+    next_expiry: Option<ServerTime>,
     /// Keys removed of plain agents that left by themselves.
     forgotten: u64,
 }
@@ -172,7 +172,7 @@ impl Sweeper {
 
     /// Shortens leases that the store's clock left in the future. Nobody's lease ends later than the longest one there is,
     /// so usually nothing has to be looked at; when the indexes are compared, everybody beyond the usual length is.
-    async fn shorten_leases(&self, now: u64, how: How) -> Result<u64, StoreError> {
+    async fn shorten_leases(&self, now: ServerTime, how: How) -> Result<u64, StoreError> {
         let usual = millis(self.settings().sweep.orphan_threshold);
         let longest = if how.compare { usual } else { self.longest_lease.load(Ordering::Relaxed).max(usual) };
         let done = self.store.shorten_leases(now, longest, TOO_LATE).await?;
@@ -187,7 +187,7 @@ impl Sweeper {
     }
 
     /// Every lease that is over, of ids that can be cleaned up, each once; and how many there are of ids that cannot.
-    async fn due(&self, index: &IndexReading) -> Result<(Vec<(String, u64)>, u64), StoreError> {
+    async fn due(&self, index: &IndexReading) -> Result<(Vec<(String, ServerTime)>, u64), StoreError> {
         let mut due = index.due.clone();
         while (due.len() as u64) < index.expired && due.len() < MOST {
             let page = self.store.expired(index.now, due.len(), PAGE).await?;
@@ -207,8 +207,8 @@ impl Sweeper {
     }
 
     /// Renews the leases of plain agents that have beaten since.
-    async fn renew(&self, living: &[Suspect], due: &[(String, u64)]) -> Result<(), StoreError> {
-        let judged: HashMap<&str, u64> = due.iter().map(|(id, end)| (id.as_str(), *end)).collect();
+    async fn renew(&self, living: &[Suspect], due: &[(String, ServerTime)]) -> Result<(), StoreError> {
+        let judged: HashMap<&str, ServerTime> = due.iter().map(|(id, end)| (id.as_str(), *end)).collect();
         let renewed = living.iter().filter_map(|suspect| Some((suspect, *judged.get(suspect.id.as_str())?)));
         stream::iter(renewed)
             .map(|(suspect, judged_end)| self.store.renew_plain(suspect, judged_end))
@@ -233,7 +233,7 @@ impl Sweeper {
         suspects: &[Suspect],
         contact: Contact,
     ) -> Result<Vec<Witness>, StoreError> {
-        if contact.gap() == 0 || suspects.iter().all(Suspect::is_proven) {
+        if contact.gap().is_zero() || suspects.iter().all(Suspect::is_proven) {
             return Ok(Vec::new());
         }
         self.store.witnesses(seen.now, WITNESSES).await

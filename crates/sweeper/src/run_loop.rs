@@ -115,7 +115,7 @@ impl RunLoop {
         let sweep = &self.sweeper.settings().sweep;
         let mut wait = sweep.interval;
         if let Some(end) = passed.next_expiry {
-            wait = wait.min(Duration::from_millis(end.saturating_sub(passed.now)) + AFTER_EXPIRY);
+            wait = wait.min(passed.now.until(end) + AFTER_EXPIRY);
         }
         // While reaping goes on at the limited rate there is nothing to do before more is granted.
         let granted_next = passed.more_may_go_in.map(|more_in| more_in + AFTER_EXPIRY);

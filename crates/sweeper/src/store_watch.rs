@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use lifecycle_core::sweep::observation::IndexReading;
 use lifecycle_core::sweep::store_watch::{Break, Contact, Probe};
 use lifecycle_core::wire::metric;
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 use lifecycle_redis::{Store, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -31,7 +31,7 @@ pub(crate) struct StoreWatch {
 struct Answers {
     last: Option<Probe>,
     contact: Option<Contact>,
-    watermark: Option<u64>,
+    watermark: Option<ServerTime>,
 }
 
 impl StoreWatch {
@@ -94,7 +94,7 @@ impl StoreWatch {
         self.lock().last.is_some_and(|last| self.epoch.elapsed().saturating_sub(last.monotonic) < patience)
     }
 
-    fn take_in(&self, answers: &mut Answers, server: u64) {
+    fn take_in(&self, answers: &mut Answers, server: ServerTime) {
         let current = Probe { server, monotonic: self.epoch.elapsed() };
         if let (Some(contact), Some(previous)) = (&mut answers.contact, answers.last) {
             match contact.observe(previous, current, self.tolerance) {
@@ -123,7 +123,7 @@ fn begin(seen: &IndexReading, half_lease_ms: u64) -> Contact {
     let Some(mark) = &seen.watermark else { return Contact::begin(seen.now, None) };
     match &seen.hold {
         Some(hold) if hold.released_until.is_none() => Contact {
-            since: if seen.now.saturating_sub(mark.at) <= half_lease_ms { hold.since } else { seen.now },
+            since: if seen.now.ms_since(mark.at) <= half_lease_ms { hold.since } else { seen.now },
             before: mark.good.or(Some(mark.at)),
         },
         _ => Contact::begin(seen.now, Some(mark.at)),
@@ -137,16 +137,23 @@ mod tests {
 
     use super::*;
 
+    fn at(ms: u64) -> ServerTime {
+        ServerTime::from_store_ms(ms)
+    }
+
     fn seen(now: u64, watermark: Option<u64>) -> IndexReading {
-        let watermark =
-            watermark.map(|at| Watermark { at, good: Some(at), by: "other".into(), ..Watermark::default() });
+        let mark = |at| Watermark { at, good: Some(at), by: "other".into(), ..Watermark::default() };
+        let (now, watermark) = (at(now), watermark.map(at).map(mark));
         IndexReading { now, watermark, ..IndexReading::default() }
     }
 
     #[test]
     fn the_watch_begins_where_the_last_sweeper_stopped() {
         let watch = StoreWatch::new(Duration::from_secs(120));
-        assert_eq!(watch.observed(&seen(9_000, Some(4_000))), Contact { since: 9_000, before: Some(4_000) });
+        assert_eq!(
+            watch.observed(&seen(9_000, Some(4_000))),
+            Contact { since: at(9_000), before: Some(at(4_000)) }
+        );
         assert!(watch.is_answering());
         assert_eq!(StoreWatch::new(Duration::from_secs(120)).observed(&seen(9_000, None)).before, None);
     }
@@ -154,11 +161,11 @@ mod tests {
     #[test]
     fn a_restart_during_a_hold_does_not_forget_the_outage_before_it() {
         let mut during = seen(600_000, Some(599_000));
-        during.watermark.as_mut().unwrap().good = Some(1_000);
-        during.hold = Some(Hold { since: 590_000, ..Hold::default() });
-        assert_eq!(begin(&during, 60_000), Contact { since: 590_000, before: Some(1_000) });
-        during.now = 900_000;
-        assert_eq!(begin(&during, 60_000).since, 900_000, "nobody watched in between");
+        during.watermark.as_mut().unwrap().good = Some(at(1_000));
+        during.hold = Some(Hold { since: at(590_000), ..Hold::default() });
+        assert_eq!(begin(&during, 60_000), Contact { since: at(590_000), before: Some(at(1_000)) });
+        during.now = at(900_000);
+        assert_eq!(begin(&during, 60_000).since, at(900_000), "nobody watched in between");
     }
 
     #[test]
@@ -166,6 +173,6 @@ mod tests {
         let watch = StoreWatch::new(Duration::from_secs(120));
         watch.observed(&seen(1_000_000, Some(999_000)));
         let contact = watch.observed(&seen(1_000_001, Some(100_000)));
-        assert_eq!(contact, Contact { since: 1_000_001, before: Some(100_000) });
+        assert_eq!(contact, Contact { since: at(1_000_001), before: Some(at(100_000)) });
     }
 }

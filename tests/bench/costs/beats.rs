@@ -10,6 +10,7 @@ use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::ids::AgentId;
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::record::{AgentState, Heartbeat, Registration, Role};
+use lifecycle_core::wire::time::HostTime;
 use lifecycle_redis::{Fenced, Life, Registered, Store};
 use lifecycle_tests::program::on_path;
 use lifecycle_tests::{PlainClient, Reply, Server};
@@ -119,7 +120,7 @@ async fn beat_once(store: &Store, life: &Life) -> Result<()> {
     let beat = Heartbeat {
         agent_id: life.id.to_string(),
         incarnation: Some(life.incarnation),
-        timestamp: Some(1_764_000_000_000),
+        timestamp: Some(HostTime::from_host_ms(1_764_000_000_000)),
         pid: Some(std::process::id().into()),
         memory_usage: Some(MemoryUsage { rss: 52_428_800, ..MemoryUsage::default() }),
         state: Some(AgentState::Running.to_string()),

@@ -14,6 +14,7 @@ use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::ids::{AgentId, EpicId, SprintId, TaskId};
 use lifecycle_core::wire::record::{AgentState, Heartbeat, Order, Registration, Role as AgentRole};
 use lifecycle_core::wire::task::{Assignment, TaskRecord};
+use lifecycle_core::wire::time::HostTime;
 use lifecycle_redis::{Assigned, Fenced, Life, Registered, SprintStarted, Store};
 use lifecycle_tests::process::RoleCommand;
 use lifecycle_tests::{PlainClient, Role, Server};
@@ -96,7 +97,8 @@ impl Site {
     }
 
     fn beats(&self, life: &Life) -> Option<(Order, String)> {
-        let beat = Heartbeat { agent_id: life.id.to_string(), timestamp: Some(1), ..Heartbeat::default() };
+        let timestamp = Some(HostTime::from_host_ms(1));
+        let beat = Heartbeat { agent_id: life.id.to_string(), timestamp, ..Heartbeat::default() };
         let lease = u64::try_from(LEASE.as_millis()).unwrap();
         let reply =
             self.runtime.block_on(self.store.agent(life).beat(lease, &beat, AgentState::Running)).unwrap();

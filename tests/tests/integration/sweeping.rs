@@ -20,6 +20,7 @@ use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::ids::AgentId;
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::record::{AgentState, Heartbeat, Registration, Role as AgentRole};
+use lifecycle_core::wire::time::HostTime;
 use lifecycle_redis::{BeatReply, Fenced, Life, Registered, Store};
 use lifecycle_tests::process::RoleCommand;
 use lifecycle_tests::{PlainClient, Role, Server, eventually};
@@ -186,7 +187,7 @@ async fn beat(
     let beat = Heartbeat {
         agent_id: life.id.to_string(),
         incarnation: Some(life.incarnation),
-        timestamp: Some(1),
+        timestamp: Some(HostTime::from_host_ms(1)),
         memory_usage: Some(MemoryUsage { rss: 7_000_000, ..MemoryUsage::default() }),
         ..Heartbeat::default()
     };

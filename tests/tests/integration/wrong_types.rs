@@ -13,6 +13,7 @@ use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::{AgentState, Heartbeat, Order, Registration, Role as AgentRole};
 use lifecycle_core::wire::task::{Assignment, TaskRecord};
+use lifecycle_core::wire::time::HostTime;
 use lifecycle_redis::{Assigned, Fenced, Life, Refusal, Registered, SprintStarted, Store, StoreError};
 use lifecycle_tests::{PlainClient, Role, Server};
 use tokio::runtime::Runtime;
@@ -152,7 +153,7 @@ impl Site {
     fn lives(&self, life: &Life) {
         let beat = Heartbeat {
             agent_id: life.id.to_string(),
-            timestamp: Some(1),
+            timestamp: Some(HostTime::from_host_ms(1)),
             memory_usage: Some(MemoryUsage::default()),
             ..Heartbeat::default()
         };

@@ -11,26 +11,26 @@ use std::time::Duration;
 
 use crate::wire::ids::Incarnation;
 use crate::wire::sweep_records::Watermark;
-use crate::wire::time::millis;
+use crate::wire::time::{ServerTime, millis};
 
 /// What the indexes and its own records say of one id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SignsOfLife {
     /// Whether the id is a member of `agents:active`.
     pub active: bool,
-    /// End of its lease in ms of server time.
-    pub lease_end: Option<u64>,
+    /// End of its lease.
+    pub lease_end: Option<ServerTime>,
     /// Its life; `None` for an agent on the plain protocol.
     pub incarnation: Option<Incarnation>,
     /// Why its life is over, if that is proven; the field `ended` of its record.
     pub ended: Option<String>,
-    /// Until when its heartbeat vouches for it, in ms of server time; `None` if there is none.
-    pub heartbeat_until: Option<u64>,
+    /// Until when its heartbeat vouches for it; `None` if there is none.
+    pub heartbeat_until: Option<ServerTime>,
 }
 
-/// Whether a lease that ends at `end` runs at `now`, both in ms of server time. In its last ms a lease is over.
+/// Whether a lease that ends at `end` runs at `now`. In its last ms a lease is over.
 #[must_use]
-pub fn runs(end: u64, now: u64) -> bool {
+pub fn runs(end: ServerTime, now: ServerTime) -> bool {
     end > now
 }
 
@@ -40,12 +40,12 @@ pub enum Standing<'a> {
     /// It lives, until `until` at least.
     Alive {
         /// End of its lease.
-        until: u64,
+        until: ServerTime,
     },
     /// Its lease is over.
     Over {
-        /// Since when, in ms of server time.
-        since: u64,
+        /// Since when.
+        since: ServerTime,
     },
     /// Its end was seen, or its cleanup has begun. The text is the reason.
     Ended(&'a str),
@@ -54,10 +54,10 @@ pub enum Standing<'a> {
 }
 
 impl SignsOfLife {
-    /// How it stands at `now` (ms of server time). The lease decides. The heartbeat does only where there is no lease,
+    /// How it stands at `now`. The lease decides. The heartbeat does only where there is no lease,
     /// or where an agent on the plain protocol has beaten since its lease was written.
     #[must_use]
-    pub fn standing(&self, now: u64) -> Standing<'_> {
+    pub fn standing(&self, now: ServerTime) -> Standing<'_> {
         if let Some(why) = &self.ended {
             return Standing::Ended(why);
         }
@@ -74,7 +74,7 @@ impl SignsOfLife {
 
     /// Whether it lives at `now`.
     #[must_use]
-    pub fn is_alive(&self, now: u64) -> bool {
+    pub fn is_alive(&self, now: ServerTime) -> bool {
         matches!(self.standing(now), Standing::Alive { .. })
     }
 }
@@ -112,15 +112,19 @@ pub fn sweeper_patience(interval: Duration) -> Duration {
 /// Why no sweeper is at work; `None` while one is. Any pass within [`sweeper_patience`] counts, so `sweeper sweep` from
 /// cron counts as a sweeper at work.
 #[must_use]
-pub fn sweeper_absence(mark: Option<&Watermark>, now: u64, interval: Duration) -> Option<SweeperAbsence> {
+pub fn sweeper_absence(
+    mark: Option<&Watermark>,
+    now: ServerTime,
+    interval: Duration,
+) -> Option<SweeperAbsence> {
     let Some(mark) = mark else { return Some(SweeperAbsence::Never) };
     let patience = millis(sweeper_patience(interval));
-    let is_fresh = |at: u64| now.saturating_sub(at) <= patience;
+    let is_fresh = |at: ServerTime| now.ms_since(at) <= patience;
     let left = mark.left.as_ref().filter(|(by, at)| *by == mark.by && *at >= mark.at);
     if mark.passes.iter().any(|(_, at)| is_fresh(*at)) || (left.is_none() && is_fresh(mark.at)) {
         return None;
     }
-    let ago = |at: u64| now.saturating_sub(at);
+    let ago = |at: ServerTime| now.ms_since(at);
     Some(match left {
         Some((by, at)) => SweeperAbsence::Left { ago: ago(*at), by: by.clone() },
         None => SweeperAbsence::Silent { ago: ago(mark.at), by: mark.by.clone() },
@@ -132,7 +136,11 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
-    const NOW: u64 = 1_764_000_000_000;
+    const NOW: ServerTime = ServerTime::from_store_ms(1_764_000_000_000);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
 
     fn absent(mark: Option<&Watermark>) -> Option<SweeperAbsence> {
         sweeper_absence(mark, NOW, MINUTE)
@@ -140,7 +148,7 @@ mod tests {
 
     /// The last pass was made by `a`, so long ago.
     fn mark(ago: u64) -> Watermark {
-        let at = NOW - ago;
+        let at = NOW - ms(ago);
         Watermark { at, by: "a".into(), passes: vec![("a".into(), at)], ..Watermark::default() }
     }
 
@@ -150,17 +158,17 @@ mod tests {
         assert_eq!(absent(Some(&mark(120_000))), None);
         let silent = SweeperAbsence::Silent { ago: 120_001, by: "a".into() };
         assert_eq!(absent(Some(&mark(120_001))), Some(silent));
-        let ahead = Watermark { at: NOW + 9, by: "a".into(), ..Watermark::default() };
+        let ahead = Watermark { at: NOW + ms(9), by: "a".into(), ..Watermark::default() };
         assert_eq!(absent(Some(&ahead)), None, "the clock was set back, or an older sweeper wrote it");
     }
 
     #[test]
     fn one_that_left_is_missed_at_once_unless_another_is_at_work() {
-        let left = Watermark { passes: Vec::new(), left: Some(("a".into(), NOW - 3_000)), ..mark(5_000) };
+        let left = Watermark { passes: Vec::new(), left: Some(("a".into(), NOW - ms(3_000))), ..mark(5_000) };
         assert_eq!(absent(Some(&left)), Some(SweeperAbsence::Left { ago: 3_000, by: "a".into() }));
-        let other = Watermark { passes: vec![("b".into(), NOW - 50_000)], ..left.clone() };
+        let other = Watermark { passes: vec![("b".into(), NOW - ms(50_000))], ..left.clone() };
         assert_eq!(absent(Some(&other)), None);
-        let back = Watermark { at: NOW - 1_000, ..left };
+        let back = Watermark { at: NOW - ms(1_000), ..left };
         assert_eq!(absent(Some(&back)), None, "it came back");
     }
 }

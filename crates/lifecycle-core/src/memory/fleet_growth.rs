@@ -16,10 +16,12 @@
 //! threshold is one episode, and gives one alert.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use crate::memory::sample::MemorySample;
 use crate::wire::ids::Incarnation;
 use crate::wire::memory::{Grown, MemoryStats};
+use crate::wire::time::ServerTime;
 use crate::wire::word_enum::word_enum;
 
 /// How many samples are kept per window. A baseline is as old as the window, or older by up to one eighth of it.
@@ -60,7 +62,7 @@ impl FleetGrowth {
 #[derive(Debug, Clone)]
 pub struct FleetHistory {
     window_ms: u64,
-    begun: Option<u64>,
+    begun: Option<ServerTime>,
     agents: HashMap<String, (Option<Incarnation>, Track)>,
     store: Option<Track>,
 }
@@ -87,7 +89,7 @@ impl FleetHistory {
     }
 
     /// Takes in how much memory the store uses.
-    pub fn observe_store(&mut self, at: u64, bytes: u64) {
+    pub fn observe_store(&mut self, at: ServerTime, bytes: u64) {
         let point = Point { at, rss: bytes, heap_used: 0 };
         match &mut self.store {
             Some(track) => track.add(point, self.window_ms),
@@ -100,18 +102,18 @@ impl FleetHistory {
         self.agents.retain(|id, _| is_there(id));
     }
 
-    /// The growth of the fleet up to `now` (ms of server time). `None` until there is a sample that is old enough, or
+    /// The growth of the fleet up to `now`. `None` until there is a sample that is old enough, or
     /// until a whole window has passed without any agent.
-    pub fn judge(&mut self, now: u64) -> Option<FleetGrowth> {
+    pub fn judge(&mut self, now: ServerTime) -> Option<FleetGrowth> {
         // A server whose clock was set back begins a new window.
         let begun = *self.begun.insert(self.begun.unwrap_or(now).min(now));
-        let mut compared = Compared::new(now.saturating_sub(self.window_ms), now);
+        let mut compared = Compared::new(now - Duration::from_millis(self.window_ms), now);
         for (id, (_, track)) in &self.agents {
             if let Some(then) = track.baseline(now, self.window_ms) {
                 compared.add(id, then, track.latest);
             }
         }
-        if compared.current.total_agents == 0 && now - begun < self.window_ms {
+        if compared.current.total_agents == 0 && now.ms_since(begun) < self.window_ms {
             return None;
         }
         let store = self.store.as_ref();
@@ -123,7 +125,7 @@ impl FleetHistory {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Point {
-    at: u64,
+    at: ServerTime,
     rss: u64,
     heap_used: u64,
 }
@@ -144,21 +146,21 @@ impl Track {
         while self.kept.back().is_some_and(|last| last.at > point.at) {
             self.kept.pop_back();
         }
-        let is_due = |last: &Point| point.at - last.at >= window_ms / PER_WINDOW;
+        let is_due = |last: &Point| point.at.ms_since(last.at) >= window_ms / PER_WINDOW;
         if self.kept.back().is_none_or(is_due) {
             self.kept.push_back(point);
         }
         self.latest = point;
-        let old_enough = point.at.saturating_sub(window_ms);
+        let old_enough = point.at - Duration::from_millis(window_ms);
         while self.kept.get(1).is_some_and(|next| next.at <= old_enough) {
             self.kept.pop_front();
         }
     }
 
     /// The youngest sample that is at least as old as the window; `None` if that is older than one and a half windows.
-    fn baseline(&self, now: u64, window_ms: u64) -> Option<Point> {
-        let latest = now.saturating_sub(window_ms);
-        let earliest = latest.saturating_sub(window_ms / 2);
+    fn baseline(&self, now: ServerTime, window_ms: u64) -> Option<Point> {
+        let latest = now - Duration::from_millis(window_ms);
+        let earliest = latest - Duration::from_millis(window_ms / 2);
         self.kept.iter().rev().find(|point| point.at <= latest).filter(|point| point.at >= earliest).copied()
     }
 }
@@ -170,7 +172,7 @@ struct Compared {
 }
 
 impl Compared {
-    fn new(then: u64, now: u64) -> Self {
+    fn new(then: ServerTime, now: ServerTime) -> Self {
         let at = |timestamp| MemoryStats { timestamp, ..MemoryStats::default() };
         Self { baseline: at(then), current: at(now), grown: Vec::new() }
     }

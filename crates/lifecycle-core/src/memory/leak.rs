@@ -40,7 +40,10 @@ mod steady_growth;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use crate::memory::sample::RssSample;
+use crate::wire::time::ServerTime;
 
 pub use finding::{Finding, LeakVerdict, Trend};
 use floors::Floors;
@@ -89,10 +92,10 @@ impl Detector {
     /// agents of the kind share.
     pub fn observe(&mut self, kind: &mut KindHistory, sample: RssSample) -> Option<LeakVerdict> {
         let sample = self.in_time(sample);
-        self.recent.push(sample.at_ms, sample.rss_bytes);
+        self.recent.push(sample.at, sample.rss_bytes);
         let mut found = self.runs_away(kind, sample);
         for (scale, length_ms) in SCALES.into_iter().enumerate() {
-            let Some(floor) = self.floors[scale].take(sample.at_ms, sample.rss_bytes) else { continue };
+            let Some(floor) = self.floors[scale].take(sample.at, sample.rss_bytes) else { continue };
             self.end_episodes(scale, floor.bytes);
             let over = self.series[scale].next(kind, scale, length_ms, self.observed_ms, floor.bytes);
             if over && scale == LEVEL_SCALE {
@@ -135,14 +138,14 @@ impl Detector {
 
     /// Moves the sample's time so that it does not go back, and adds to the observed time.
     fn in_time(&mut self, sample: RssSample) -> RssSample {
-        let last = self.last.map_or(sample.at_ms, |last| last.at_ms);
-        let mut at_ms = sample.at_ms.max(last);
-        if last.saturating_sub(sample.at_ms) > NEW_CLOCK_MS {
+        let last = self.last.map_or(sample.at, |last| last.at);
+        let mut at = sample.at.max(last);
+        if last.ms_since(sample.at) > NEW_CLOCK_MS {
             self.begin_anew();
-            at_ms = sample.at_ms;
+            at = sample.at;
         }
-        self.observed_ms += at_ms.saturating_sub(last).min(LONGEST_LOOK_MS);
-        let sample = RssSample { at_ms, ..sample };
+        self.observed_ms += at.ms_since(last).min(LONGEST_LOOK_MS);
+        let sample = RssSample { at, ..sample };
         self.last = Some(sample);
         sample
     }
@@ -179,7 +182,7 @@ impl Detector {
         let (growth, confidence) = self.evidence(kind, scale, false)?;
         self.leak = self.episode(scale);
         Some(LeakVerdict {
-            at_ms: sample.at_ms,
+            at: sample.at,
             finding: Finding::Leak,
             slope_bytes_per_hour: growth.bytes_per_hour,
             window_ms: growth.window_ms,
@@ -197,7 +200,7 @@ impl Detector {
         let low = self.series[QUICK_SCALE].rise.map_or(0, |rise| rise.low.min(sample.rss_bytes));
         self.runaway = Some(Episode { scale: QUICK_SCALE, level: low.midpoint(sample.rss_bytes) });
         Some(LeakVerdict {
-            at_ms: sample.at_ms,
+            at: sample.at,
             finding: Finding::Runaway,
             slope_bytes_per_hour: rush.bytes_per_ms * HOUR_MS,
             window_ms: rush.window_ms,
@@ -213,8 +216,9 @@ impl Detector {
 }
 
 /// When the limit is reached, in ms. `None` without a limit, without growth, or if that is beyond all time.
-fn forecast(sample: RssSample, bytes_per_ms: f64) -> Option<u64> {
+fn forecast(sample: RssSample, bytes_per_ms: f64) -> Option<ServerTime> {
     let limit = sample.limit_bytes.filter(|limit| *limit > 0)?;
     let left_ms = limit.saturating_sub(sample.rss_bytes) as f64 / bytes_per_ms;
-    (bytes_per_ms > 0.0 && left_ms < u64::MAX as f64).then(|| sample.at_ms.saturating_add(left_ms as u64))
+    (bytes_per_ms > 0.0 && left_ms < u64::MAX as f64)
+        .then(|| sample.at + Duration::from_millis(left_ms as u64))
 }

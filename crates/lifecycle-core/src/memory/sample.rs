@@ -1,6 +1,7 @@
 //! Samples of an agent's memory, as the detectors take them.
 
 use crate::wire::ids::Incarnation;
+use crate::wire::time::ServerTime;
 
 /// Memory of one agent at one time, for the fleet's growth and the leak detector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +12,8 @@ pub struct MemorySample {
     pub incarnation: Option<Incarnation>,
     /// Its kind; empty where that is not known.
     pub kind: String,
-    /// When, in ms of server time.
-    pub at: u64,
+    /// When it was taken.
+    pub at: ServerTime,
     /// Its memory limit in bytes; absent without one, or where it is not known.
     pub limit: Option<u64>,
     /// Resident memory of its process tree, in bytes.
@@ -24,8 +25,8 @@ pub struct MemorySample {
 /// One sample as the leak detector of one agent takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RssSample {
-    /// When, in ms since the epoch.
-    pub at_ms: u64,
+    /// When it was taken. In a trace its own clock stands for the store's.
+    pub at: ServerTime,
     /// Resident memory of the process tree.
     pub rss_bytes: u64,
     /// The memory limit, if there is one.

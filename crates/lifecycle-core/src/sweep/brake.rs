@@ -31,10 +31,12 @@
 //! Agents whose process was *seen* to end are none of this module's business: that is proof, not silence.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::sweep::observation::{Observation, Suspect};
 use crate::sweep::store_watch::Contact;
 use crate::wire::sweep_records::{Hold, HoldKind};
+use crate::wire::time::ServerTime;
 
 /// The brake's settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,8 +51,8 @@ pub struct Brake {
     pub default_lease_ms: u64,
 }
 
-/// How long ago a witness's beat must be, at most, in ms: the longest reconnect backoff and some beats' retry.
-const SETTLE_MS: u64 = 5_000;
+/// How long ago a witness's beat must be, at most: the longest reconnect backoff and some beats' retry.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Which share of the fleet may go in a minute once a hold is over: one in this many.
 const LIMITED_SHARE: u64 = 10;
@@ -62,33 +64,33 @@ pub fn a_minute(fleet: u64) -> u64 {
     (fleet / LIMITED_SHARE).max(1)
 }
 
-/// What another agent's beats show of the store having been up. All times in ms of server time.
+/// What another agent's beats show of the store having been up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Witness {
     /// Since when it has beaten without a longer pause than `gap`; the same as `last` if nothing but that is known.
-    pub since: u64,
+    pub since: ServerTime,
     /// Its last beat.
-    pub last: u64,
+    pub last: ServerTime,
     /// Most time between two of its beats since then.
-    pub gap: u64,
+    pub gap: Duration,
 }
 
 impl Witness {
     /// Of whom nothing but the last beat is known.
     #[must_use]
-    pub fn of_one_beat(at: u64) -> Self {
-        Self { since: at, last: at, gap: 0 }
+    pub fn of_one_beat(at: ServerTime) -> Self {
+        Self { since: at, last: at, gap: Duration::ZERO }
     }
 
-    /// Whether an agent that beat at `last_beat` and beats at least every `half` (ms) would have been heard by `now`.
-    fn proves_silence(&self, last_beat: u64, half: u64, now: u64) -> bool {
+    /// Whether an agent that beat at `last_beat` and beats at least every `half` would have been heard by `now`.
+    fn proves_silence(&self, last_beat: ServerTime, half: Duration, now: ServerTime) -> bool {
         // A beat of the future was written before the clock was set back.
         if self.last > now {
             return false;
         }
-        let (due, settled) = (last_beat + half, now.saturating_sub(half.min(SETTLE_MS)));
-        let all_the_while = self.since <= last_beat && now - self.last <= half && self.gap <= half;
-        let is_proof = |beat: u64| beat > due && beat <= settled;
+        let (due, settled) = (last_beat + half, now - half.min(SETTLE));
+        let all_the_while = self.since <= last_beat && now.since(self.last) <= half && self.gap <= half;
+        let is_proof = |beat: ServerTime| beat > due && beat <= settled;
         // Between its first beat and its last one there is one in every stretch of `gap`.
         let in_between = self.last.min(settled) > self.since.max(due) + self.gap;
         all_the_while || is_proof(self.since) || is_proof(self.last) || (self.since < self.last && in_between)
@@ -107,10 +109,10 @@ pub enum HoldReason {
     },
     /// Nobody knows that the store was up.
     Unwatched {
-        /// Start of the break, in ms of server time.
-        from: u64,
+        /// Start of the break.
+        from: ServerTime,
         /// Its end.
-        to: u64,
+        to: ServerTime,
         /// How many agents' silence falls into it.
         silent: u64,
     },
@@ -128,7 +130,7 @@ impl fmt::Display for HoldReason {
             Self::Unwatched { from, to, silent } => write!(
                 f,
                 "the store was not watched for {:.1} s, so the silence of {silent} of the agents proves nothing yet",
-                Self::seconds(to.saturating_sub(*from))
+                Self::seconds(to.ms_since(*from))
             ),
         }
     }
@@ -213,7 +215,7 @@ pub fn judge(
         let silent_now = together.max(silent.len() as u64);
         (HoldReason::MassSilence { silent: silent_now, fleet }, Vec::new(), silent.to_vec())
     } else if !doubted.is_empty() {
-        let (from, to) = (contact.before.unwrap_or(0), contact.since);
+        let (from, to) = (contact.before.unwrap_or_default(), contact.since);
         (HoldReason::Unwatched { from, to, silent: doubted.len() as u64 }, believable, doubted)
     } else {
         return all_believed();
@@ -225,23 +227,23 @@ pub fn judge(
 }
 
 /// Whether a hold has lasted as long as it may, so that the limited rate applies.
-fn is_limited(hold: &Hold, now: u64, brake: &Brake) -> bool {
-    !hold.is_released(now) && now.saturating_sub(hold.since) >= brake.timeout_ms
+fn is_limited(hold: &Hold, now: ServerTime, brake: &Brake) -> bool {
+    !hold.is_released(now) && now.ms_since(hold.since) >= brake.timeout_ms
 }
 
 /// Whether the suspect would have been heard if it were alive.
 fn is_believable(
-    now: u64,
+    now: ServerTime,
     suspect: &Suspect,
     contact: Contact,
     witnesses: &[Witness],
     brake: &Brake,
 ) -> bool {
-    let half = suspect.lease_ms(brake.default_lease_ms) / 2;
-    let last_beat = suspect.lease_end.saturating_sub(2 * half);
+    let half = Duration::from_millis(suspect.lease_ms(brake.default_lease_ms) / 2);
+    let last_beat = suspect.lease_end - 2 * half;
     contact.before.is_none()
         || contact.gap() <= half
-        || now.saturating_sub(contact.since) >= half
+        || now.since(contact.since) >= half
         || witnesses.iter().any(|witness| witness.proves_silence(last_beat, half, now))
 }
 
@@ -272,15 +274,20 @@ mod tests {
     use super::*;
     use crate::wire::sweep_records::Watermark;
 
-    const NOW: u64 = 10_000_000;
-    const LEASE: u64 = 120_000;
-    const BRAKE: Brake = Brake { fraction: 0.3, minimum: 5, timeout_ms: 300_000, default_lease_ms: LEASE };
+    const NOW: ServerTime = ServerTime::from_store_ms(10_000_000);
+    const EPOCH: ServerTime = ServerTime::from_store_ms(0);
+    const LEASE: Duration = Duration::from_secs(120);
+    const BRAKE: Brake = Brake { fraction: 0.3, minimum: 5, timeout_ms: 300_000, default_lease_ms: 120_000 };
 
-    fn silent_for(beyond_lease: u64) -> Suspect {
-        Suspect { id: "a".into(), lease_end: NOW - beyond_lease, ..Suspect::default() }
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
     }
 
-    fn seen(fleet: u64, good: Option<u64>) -> Observation {
+    fn silent_for(beyond_lease: u64) -> Suspect {
+        Suspect { id: "a".into(), lease_end: NOW - ms(beyond_lease), ..Suspect::default() }
+    }
+
+    fn seen(fleet: u64, good: Option<ServerTime>) -> Observation {
         Observation {
             now: NOW,
             leases: fleet,
@@ -308,7 +315,7 @@ mod tests {
         judge(&seen, suspects, &all, contact, witnesses, &BRAKE)
     }
 
-    fn beat(at: u64) -> [Witness; 1] {
+    fn beat(at: ServerTime) -> [Witness; 1] {
         [Witness::of_one_beat(at)]
     }
 
@@ -322,8 +329,8 @@ mod tests {
     #[test]
     fn a_fleet_that_fell_silent_during_an_outage_is_held_and_the_reason_says_so() {
         let dead = vec![silent_for(60_000); 12];
-        let contact = Contact { since: NOW, before: Some(NOW - 600_000) };
-        let verdict = judge_all(&seen(12, Some(NOW - 600_000)), &dead, contact, &[]);
+        let contact = Contact { since: NOW, before: Some(NOW - ms(600_000)) };
+        let verdict = judge_all(&seen(12, Some(NOW - ms(600_000))), &dead, contact, &[]);
         assert_eq!(verdict.held.len(), 12);
         assert_eq!(
             verdict.holding.unwrap().to_string(),
@@ -333,33 +340,37 @@ mod tests {
 
     #[test]
     fn one_silent_agent_after_an_outage_is_held_until_the_store_was_up_for_half_a_lease() {
-        let outage = |since| Contact { since, before: Some(since - 600_000) };
+        let outage = |since| Contact { since, before: Some(since - ms(600_000)) };
         let one = [silent_for(60_000)];
-        let young = judge_all(&seen(3, Some(NOW - 600_000)), &one, outage(NOW - 1_000), &[]);
+        let young = judge_all(&seen(3, Some(NOW - ms(600_000))), &one, outage(NOW - ms(1_000)), &[]);
         assert_eq!(young.held, [0]);
         assert!(matches!(young.holding.unwrap().reason, HoldReason::Unwatched { silent: 1, .. }));
-        let settled = judge_all(&seen(3, Some(NOW - 600_000)), &one, outage(NOW - LEASE / 2), &[]);
+        let settled = judge_all(&seen(3, Some(NOW - ms(600_000))), &one, outage(NOW - LEASE / 2), &[]);
         assert_eq!(settled.believed, [0]);
     }
 
     #[test]
     fn a_short_break_in_watching_changes_nothing() {
-        let contact = Contact { since: NOW - 10, before: Some(NOW - 10 - LEASE / 2) };
-        assert_eq!(judge_all(&seen(3, Some(NOW - 1)), &[silent_for(1)], contact, &[]).believed, [0]);
+        let contact = Contact { since: NOW - ms(10), before: Some(NOW - ms(10) - LEASE / 2) };
+        assert_eq!(judge_all(&seen(3, Some(NOW - ms(1))), &[silent_for(1)], contact, &[]).believed, [0]);
     }
 
     #[test]
     fn another_agents_beat_after_the_missed_one_proves_the_store_was_up_and_one_just_now_does_not() {
-        let stale = Contact { since: NOW, before: Some(NOW - 600_000) };
+        let stale = Contact { since: NOW, before: Some(NOW - ms(600_000)) };
         let one = [silent_for(30_000)];
-        let fleet = seen(10, Some(NOW - 600_000));
+        let fleet = seen(10, Some(NOW - ms(600_000)));
         assert_eq!(
-            judge_all(&fleet, &one, stale, &beat(NOW - 20_000)).believed,
+            judge_all(&fleet, &one, stale, &beat(NOW - ms(20_000))).believed,
             [0],
             "a pass run from cron works"
         );
-        assert_eq!(judge_all(&fleet, &one, stale, &beat(NOW - 100)).held, [0], "just back from an outage");
-        let before_the_outage = NOW - 30_000 - LEASE + 29_000;
+        assert_eq!(
+            judge_all(&fleet, &one, stale, &beat(NOW - ms(100))).held,
+            [0],
+            "just back from an outage"
+        );
+        let before_the_outage = NOW - ms(30_000) - LEASE + ms(29_000);
         assert_eq!(
             judge_all(&fleet, &one, stale, &beat(before_the_outage)).held,
             [0],
@@ -369,21 +380,21 @@ mod tests {
 
     #[test]
     fn a_partition_is_seen_at_the_first_lease_that_ends_and_not_one_by_one() {
-        let watched = Contact { since: 0, before: Some(0) };
-        let mut fleet = seen(12, Some(NOW - 1_000));
+        let watched = Contact { since: EPOCH, before: Some(EPOCH) };
+        let mut fleet = seen(12, Some(NOW - ms(1_000)));
         assert_eq!(judge_all(&fleet, &[silent_for(0)], watched, &[]).held.len(), 0, "one of twelve");
         fleet.overdue = 11;
         assert_eq!(judge_all(&fleet, &[silent_for(0)], watched, &[]).held, [0]);
         assert!(
-            is_overdue(47_000, LEASE) && !is_overdue(LEASE * 45 / 100, LEASE),
+            is_overdue(47_000, 120_000) && !is_overdue(120_000 * 45 / 100, 120_000),
             "half a lease and some jitter"
         );
     }
 
     #[test]
     fn four_silent_agents_or_under_thirty_percent_are_no_mass_death() {
-        let watched = Contact { since: 0, before: Some(0) };
-        let good = Some(NOW - 100_000);
+        let watched = Contact { since: EPOCH, before: Some(EPOCH) };
+        let good = Some(NOW - ms(100_000));
         assert_eq!(judge_all(&seen(4, good), &vec![silent_for(9); 4], watched, &[]).held.len(), 0);
         assert_eq!(judge_all(&seen(20, good), &vec![silent_for(9); 5], watched, &[]).held.len(), 0);
         assert_eq!(judge_all(&seen(16, good), &vec![silent_for(9); 5], watched, &[]).held.len(), 5);
@@ -391,60 +402,68 @@ mod tests {
 
     #[test]
     fn orphans_older_than_the_last_good_pass_are_no_mass_death() {
-        let watched = Contact { since: 0, before: Some(0) };
+        let watched = Contact { since: EPOCH, before: Some(EPOCH) };
         let planted = vec![silent_for(60_000); 10];
-        assert_eq!(judge_all(&seen(10, Some(NOW - 1_000)), &planted, watched, &[]).held.len(), 0);
+        assert_eq!(judge_all(&seen(10, Some(NOW - ms(1_000))), &planted, watched, &[]).held.len(), 0);
     }
 
     #[test]
     fn a_peer_that_beats_all_the_while_proves_the_store_was_up_at_any_interval_of_passes() {
         let half = LEASE / 2;
-        let stale = Contact { since: NOW, before: Some(NOW - 9_000_000) };
-        let fleet = seen(3, Some(NOW - 9_000_000));
-        let last_beat = NOW - LEASE - 1;
+        let stale = Contact { since: NOW, before: Some(NOW - ms(9_000_000)) };
+        let fleet = seen(3, Some(NOW - ms(9_000_000)));
+        let last_beat = NOW - LEASE - ms(1);
         let judged = |since, last, gap| {
             judge_all(&fleet, &[silent_for(1)], stale, &[Witness { since, last, gap }]).believed.len()
         };
-        assert_eq!(judged(last_beat - 1, NOW - 300, half), 1, "its last beat is fresh, as it always is");
-        assert_eq!(judged(NOW - 1_000, NOW - 300, half), 0, "it is just back, as everybody may be");
-        assert_eq!(judged(last_beat - 1, NOW - half - 1, half), 0, "it has missed a beat itself");
-        assert_eq!(judged(last_beat - 1, NOW - 300, half + 1), 0, "an outage fits between two of its beats");
-        assert_eq!(judged(last_beat + half + 1, NOW - 300, half), 1, "back for long enough");
-        assert_eq!(judged(last_beat - 1, NOW + 1, half), 0, "written before the clock was set back");
+        assert_eq!(
+            judged(last_beat - ms(1), NOW - ms(300), half),
+            1,
+            "its last beat is fresh, as it always is"
+        );
+        assert_eq!(judged(NOW - ms(1_000), NOW - ms(300), half), 0, "it is just back, as everybody may be");
+        assert_eq!(judged(last_beat - ms(1), NOW - half - ms(1), half), 0, "it has missed a beat itself");
+        assert_eq!(
+            judged(last_beat - ms(1), NOW - ms(300), half + ms(1)),
+            0,
+            "an outage fits between two of its beats"
+        );
+        assert_eq!(judged(last_beat + half + ms(1), NOW - ms(300), half), 1, "back for long enough");
+        assert_eq!(judged(last_beat - ms(1), NOW + ms(1), half), 0, "written before the clock was set back");
     }
 
-    fn held_since(since: u64, kind: HoldKind, fleet: u64) -> Hold {
+    fn held_since(since: ServerTime, kind: HoldKind, fleet: u64) -> Hold {
         Hold { since, kind: Some(kind), fleet: Some(fleet), ..Hold::default() }
     }
 
     #[test]
     fn a_hold_ends_in_a_limited_rate_and_an_operator_can_release_it() {
-        let watched = Contact { since: 0, before: Some(0) };
+        let watched = Contact { since: EPOCH, before: Some(EPOCH) };
         let dead = vec![silent_for(9); 40];
-        let mut seen = seen(40, Some(NOW - 400_000));
-        seen.hold = Some(held_since(NOW - 299_999, HoldKind::MassSilence, 50));
+        let mut seen = seen(40, Some(NOW - ms(400_000)));
+        seen.hold = Some(held_since(NOW - ms(299_999), HoldKind::MassSilence, 50));
         let before = judge_all(&seen, &dead, watched, &[]);
         assert_eq!((before.held.len(), before.holding.unwrap().a_minute), (40, None));
-        seen.hold = Some(held_since(NOW - 300_000, HoldKind::MassSilence, 50));
+        seen.hold = Some(held_since(NOW - ms(300_000), HoldKind::MassSilence, 50));
         let after = judge_all(&seen, &dead, watched, &[]);
         assert_eq!((after.held.len(), after.holding.unwrap().a_minute), (40, Some(5)));
         assert!(after.holding.unwrap().to_string().contains("5 a minute of a fleet of 50"));
-        let released_until = Some(NOW + 1);
-        seen.hold = Some(Hold { since: NOW - 1, released_until, ..Hold::default() });
+        let released_until = Some(NOW + ms(1));
+        seen.hold = Some(Hold { since: NOW - ms(1), released_until, ..Hold::default() });
         assert_eq!(judge_all(&seen, &dead, watched, &[]).believed.len(), 40);
     }
 
     #[test]
     fn the_rest_of_a_mass_stays_limited_however_small_it_has_become() {
-        let watched = Contact { since: 0, before: Some(0) };
-        let mut seen = seen(1_000, Some(NOW - 400_000));
-        seen.hold = Some(held_since(NOW - 400_000, HoldKind::MassSilence, 2_000));
+        let watched = Contact { since: EPOCH, before: Some(EPOCH) };
+        let mut seen = seen(1_000, Some(NOW - ms(400_000)));
+        seen.hold = Some(held_since(NOW - ms(400_000), HoldKind::MassSilence, 2_000));
         let rest = judge_all(&seen, &[silent_for(9)], watched, &[]);
         assert_eq!((rest.held.as_slice(), rest.holding.unwrap().a_minute), ([0].as_slice(), Some(200)));
-        seen.hold = Some(held_since(NOW - 1_000, HoldKind::MassSilence, 2_000));
+        seen.hold = Some(held_since(NOW - ms(1_000), HoldKind::MassSilence, 2_000));
         let most_came_back = judge_all(&seen, &[silent_for(9)], watched, &[]);
         assert_eq!(most_came_back.believed, [0], "nothing was reaped yet, so the others are back");
-        seen.hold = Some(held_since(NOW - 400_000, HoldKind::Unwatched, 2_000));
+        seen.hold = Some(held_since(NOW - ms(400_000), HoldKind::Unwatched, 2_000));
         assert_eq!(
             judge_all(&seen, &[silent_for(9)], watched, &[]).believed,
             [0],
@@ -459,10 +478,13 @@ mod tests {
 
     #[test]
     fn a_time_in_the_future_counts_as_now_and_a_release_lasts_no_longer_than_its_period() {
-        let hold = Hold { since: NOW + 3_600_000, ..Hold::default() }.as_of(NOW, None);
+        let hold = Hold { since: NOW + ms(3_600_000), ..Hold::default() }.as_of(NOW, None);
         assert_eq!(hold.since, NOW);
-        let until = |until| Hold { since: 1, released_until: Some(until), ..Hold::default() };
-        assert_eq!(until(NOW + 3_600_000).as_of(NOW, Some(60_000)).released_until, Some(NOW + 60_000));
-        assert_eq!(until(NOW + 1_000).as_of(NOW, Some(60_000)).released_until, Some(NOW + 1_000));
+        let until = |until| Hold { since: EPOCH, released_until: Some(until), ..Hold::default() };
+        assert_eq!(
+            until(NOW + ms(3_600_000)).as_of(NOW, Some(ms(60_000))).released_until,
+            Some(NOW + ms(60_000))
+        );
+        assert_eq!(until(NOW + ms(1_000)).as_of(NOW, Some(ms(60_000))).released_until, Some(NOW + ms(1_000)));
     }
 }

@@ -6,12 +6,13 @@ use crate::wire::ids::Incarnation;
 use crate::wire::orphan::{Orphan, OrphanOutcome, Reason};
 use crate::wire::record::{AgentRecord, Order};
 use crate::wire::sweep_records::{Hold, Watermark};
+use crate::wire::time::ServerTime;
 
 /// One reading of the indexes, by a script in one step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct IndexReading {
-    /// Server time in ms.
-    pub now: u64,
+    /// When the store was looked at.
+    pub now: ServerTime,
     /// The store's generation marker, if it has one.
     pub generation: Option<String>,
     /// Members of `agents:active`.
@@ -21,20 +22,20 @@ pub struct IndexReading {
     /// How many leases are over.
     pub expired: u64,
     /// The leases that have been over longest: id and end, oldest first.
-    pub due: Vec<(String, u64)>,
+    pub due: Vec<(String, ServerTime)>,
     /// When sweepers made their last passes; absent before the first one.
     pub watermark: Option<Watermark>,
     /// The hold in force.
     pub hold: Option<Hold>,
     /// End of the next lease.
-    pub next_expiry: Option<u64>,
+    pub next_expiry: Option<ServerTime>,
 }
 
 /// What a plan is made from, beside the suspects. [`crate::sweep::triage`] builds it once.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Observation {
-    /// Server time in ms.
-    pub now: u64,
+    /// When the store was looked at.
+    pub now: ServerTime,
     /// Members of `agents:active`.
     pub active: u64,
     /// Members of `agents:leases`.
@@ -42,7 +43,7 @@ pub struct Observation {
     /// How many agents have a lease that is over and do not live.
     pub expired: u64,
     /// The agents among them that were looked at, oldest lease first: id and end of lease.
-    pub batch: Vec<(String, u64)>,
+    pub batch: Vec<(String, ServerTime)>,
     /// When sweepers made their last passes; absent before the first one.
     pub watermark: Option<Watermark>,
     /// The hold in force.
@@ -56,12 +57,12 @@ pub struct Observation {
 pub struct Suspect {
     /// The agent's id, as found in the index.
     pub id: String,
-    /// End of its lease in ms.
-    pub lease_end: u64,
+    /// End of its lease.
+    pub lease_end: ServerTime,
     /// Its registration; `None` for an agent on the plain protocol.
     pub record: Option<AgentRecord>,
     /// When it was last heard of, in ms; `None` if that is not known.
-    pub last_seen: Option<u64>,
+    pub last_seen: Option<ServerTime>,
     /// Whether `agent:heartbeat:<id>` is there.
     pub has_heartbeat: bool,
     /// The order that it was given and has not followed, and the order's reason.
@@ -84,8 +85,8 @@ pub enum JudgedBeat {
     Bytes {
         /// The value as it was read.
         bytes: Vec<u8>,
-        /// When their key expires, in ms of server time; `None` if it never does.
-        expires_at: Option<u64>,
+        /// When their key expires; `None` if it never does.
+        expires_at: Option<ServerTime>,
     },
     /// The value was too long to keep; only its length in bytes is compared.
     Length(u64),
@@ -119,7 +120,7 @@ impl Suspect {
 
     /// Whether a plain agent's heartbeat tells that it lives although its lease is over.
     #[must_use]
-    pub fn is_alive(&self, now: u64) -> bool {
+    pub fn is_alive(&self, now: ServerTime) -> bool {
         self.plain.is_some_and(|lease| runs(lease.end, now))
     }
 
@@ -138,12 +139,12 @@ impl Suspect {
 
     /// The orphan that is reported, with its outcome.
     #[must_use]
-    pub fn as_orphan(&self, reason: Reason, now: u64, outcome: OrphanOutcome) -> Orphan {
+    pub fn as_orphan(&self, reason: Reason, now: ServerTime, outcome: OrphanOutcome) -> Orphan {
         Orphan {
             agent_id: self.id.clone(),
             reason,
             last_seen: self.last_seen,
-            idle_time: self.last_seen.map(|seen| now.saturating_sub(seen)),
+            idle_time: self.last_seen.map(|seen| now.ms_since(seen)),
             outcome,
         }
     }

@@ -25,6 +25,7 @@ use crate::agent::liveness::{SignsOfLife, Standing};
 use crate::wire::epic_record::{EpicRecord, EpicStatus};
 use crate::wire::ids::{EpicId, SprintId};
 use crate::wire::keys::{KeyOwner, KeySchema, KeyType};
+use crate::wire::time::ServerTime;
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
@@ -50,8 +51,8 @@ word_enum! {
 /// One reading of a whole store, as `verify` collects it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
-    /// Server time in ms.
-    pub now: u64,
+    /// When it was read.
+    pub now: ServerTime,
     /// The product's keys, by name.
     pub keys: Vec<String>,
     /// The type that a key holds, of those keys that hold another than [`KeySchema::holds`] wants.
@@ -171,7 +172,7 @@ impl Inspector<'_> {
         match known.standing(self.seen.now) {
             Standing::Alive { .. } => None,
             Standing::Over { since } => {
-                let over = Duration::from_secs(self.seen.now.saturating_sub(since) / 1_000);
+                let over = Duration::from_secs(self.seen.now.since(since).as_secs());
                 let over = humantime::format_duration(over);
                 Some((Why::Orphan, format!("its lease is over by {over}; it waits for cleanup")))
             }

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::sweep::observation::{IndexReading, Observation, Suspect};
+use crate::wire::time::ServerTime;
 
 /// All that a pass has read.
 #[derive(Debug, Clone, Default)]
@@ -70,9 +71,9 @@ pub fn triage(readings: Readings) -> Triage {
 }
 
 impl Triage {
-    /// When the indexes were read, in ms of server time.
+    /// When the indexes were read.
     #[must_use]
-    pub fn now(&self) -> u64 {
+    pub fn now(&self) -> ServerTime {
         self.index.now
     }
 
@@ -103,15 +104,18 @@ impl Triage {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::agent::plain_lease::PlainLease;
     use crate::wire::ids::Incarnation;
     use crate::wire::record::AgentRecord;
 
-    const NOW: u64 = 1_764_000_000_000;
+    const NOW: ServerTime = ServerTime::from_store_ms(1_764_000_000_000);
+    const MS: Duration = Duration::from_millis(1);
 
     /// A plain agent whose heartbeat amounts to a lease until `end`.
-    fn plain(id: &str, end: u64) -> Suspect {
+    fn plain(id: &str, end: ServerTime) -> Suspect {
         let plain = Some(PlainLease { end, last_seen: None, first_look: None });
         Suspect { id: id.into(), plain, listed: true, has_heartbeat: true, ..Suspect::default() }
     }
@@ -142,7 +146,7 @@ mod tests {
         for (suspect, dead, living, left) in [
             (registered("a"), 1, 0, 0),
             (plain("a", NOW), 1, 0, 0),
-            (plain("a", NOW + 1), 0, 1, 0),
+            (plain("a", NOW + MS), 0, 1, 0),
             (gone("a"), 0, 0, 1),
         ] {
             let triage = triage(readings(5, 1, vec![suspect.clone()]));
@@ -154,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_brake_is_told_of_the_dead_and_of_those_beyond_what_was_looked_at() {
-        let triage = triage(readings(100, 40, vec![registered("a"), plain("b", NOW + 9), gone("c")]));
+        let triage = triage(readings(100, 40, vec![registered("a"), plain("b", NOW + 9 * MS), gone("c")]));
         let seen = triage.observation(3);
         assert_eq!((seen.expired, seen.batch.len(), seen.overdue), (37 + 1, 1, 3));
         assert_eq!((seen.leases, seen.active, triage.healthy), (100, 100, 61));
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn whom_the_indexes_lost_is_judged_as_if_it_had_a_lease_and_a_registered_one_gets_one() {
-        let unleased = vec![registered("r"), plain("beats", NOW + 1), plain("silent", NOW - 1)];
+        let unleased = vec![registered("r"), plain("beats", NOW + MS), plain("silent", NOW - MS)];
         let differing = Differing { unleased, left: 1 };
         let triage = triage(Readings { differing, ..readings(5, 0, Vec::new()) });
         assert_eq!(ids(&triage.dead), ["silent"]);

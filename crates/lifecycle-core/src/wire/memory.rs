@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::wire::time::{HostTime, ServerTime};
+
 /// Memory figures in bytes, named as in the original design, and what else is known of the agent's process tree.
 ///
 /// What a heap is depends on who measures. A Node client writes `process.memoryUsage()`; our own agents, which may run
@@ -65,7 +67,7 @@ impl MemoryUsage {
     }
 }
 
-/// Memory of the fleet, in the original design's words. Bytes; `timestamp` is server time in ms.
+/// Memory of the fleet, in the original design's words. Bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MemoryStats {
@@ -79,7 +81,7 @@ pub struct MemoryStats {
     /// Memory in use by the store.
     pub redis_memory: u64,
     /// When.
-    pub timestamp: u64,
+    pub timestamp: ServerTime,
 }
 
 /// One of the agents that grew most, as `memory_leak_detected` names it.
@@ -95,6 +97,11 @@ pub struct Grown {
 /// A plain client may write anything in place of a number. Such a figure is dropped, and the rest of the beat counts.
 pub(super) fn lenient_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     Ok(number(&Loose::deserialize(deserializer)?))
+}
+
+/// As [`lenient_number`].
+pub(super) fn lenient_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HostTime>, D::Error> {
+    Ok(lenient_number(deserializer)?.map(HostTime::from_host_ms))
 }
 
 pub(super) fn lenient_memory<'de, D: Deserializer<'de>>(

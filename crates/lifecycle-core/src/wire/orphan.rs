@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::wire::task::Cost;
+use crate::wire::time::ServerTime;
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
@@ -45,7 +46,7 @@ pub struct Orphan {
     /// Why it is an orphan.
     pub reason: Reason,
     /// When it was last heard of, in ms; null if never.
-    pub last_seen: Option<u64>,
+    pub last_seen: Option<ServerTime>,
     /// How long ago `last_seen` was, in ms; null if never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_time: Option<u64>,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::ids::{AgentId, EpicId, Incarnation, SprintId};
-use crate::wire::memory::{MemoryUsage, lenient_memory, lenient_number};
+use crate::wire::memory::{MemoryUsage, lenient_memory, lenient_number, lenient_time};
+use crate::wire::time::{HostTime, ServerTime};
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
@@ -111,8 +112,8 @@ pub struct AgentRecord {
     pub state: AgentState,
     /// Length of its lease in ms.
     pub lease_ms: u64,
-    /// When it registered, in ms of server time.
-    pub registered_at: u64,
+    /// When it registered.
+    pub registered_at: ServerTime,
     /// What it last reported to be doing, in its own words.
     pub progress: Option<String>,
     /// The reason for which its life is over although its keys are still there: its exit was seen, or a cleanup is
@@ -141,7 +142,7 @@ impl AgentRecord {
             place: text("place").cloned(),
             state: text("state").and_then(|word| word.parse().ok()).unwrap_or(AgentState::Starting),
             lease_ms: number("leaseMs")?,
-            registered_at: number("registeredAt").unwrap_or(0),
+            registered_at: number("registeredAt").map(ServerTime::from_store_ms).unwrap_or_default(),
             progress: text("progress").cloned(),
             ended: text("ended").cloned(),
             exit: text("exit").cloned(),
@@ -159,8 +160,8 @@ pub struct Heartbeat {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// When, in ms of the agent's own clock. Only used for agents that have no lease.
-    #[serde(deserialize_with = "lenient_number")]
-    pub timestamp: Option<u64>,
+    #[serde(deserialize_with = "lenient_time")]
+    pub timestamp: Option<HostTime>,
     /// Pid of its process.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient_number")]
     pub pid: Option<u64>,
@@ -187,7 +188,7 @@ mod tests {
                  "memoryUsage":{"rss":1048576,"heapTotal":10,"heapUsed":5,"external":1,"arrayBuffers":7},"state":"busy"}"#,
         )
         .unwrap();
-        assert_eq!(beat.timestamp, Some(1_764_000_000_000));
+        assert_eq!(beat.timestamp, Some(HostTime::from_host_ms(1_764_000_000_000)));
         assert_eq!(beat.memory_usage.unwrap().rss, 1_048_576);
         assert_eq!(beat.incarnation, None);
     }
@@ -198,7 +199,7 @@ mod tests {
             br#"{"agentId":"a","timestamp":1764000000000.5,"pid":"many","memoryUsage":{"rss":-4,"heapUsed":"x","external":1e99}}"#,
         )
         .unwrap();
-        assert_eq!((beat.timestamp, beat.pid), (Some(1_764_000_000_000), None));
+        assert_eq!((beat.timestamp, beat.pid), (Some(HostTime::from_host_ms(1_764_000_000_000)), None));
         assert_eq!(beat.memory_usage, Some(MemoryUsage::default()));
     }
 

@@ -1,27 +1,30 @@
 //! What passes write into the store: `sweep:watermark` and `sweep:hold`.
 
+use std::time::Duration;
+
+use crate::wire::time::ServerTime;
 use crate::wire::word_enum::word_enum;
 
 /// `sweep:watermark`: when sweepers made their last passes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Watermark {
-    /// When the last pass ended, in ms of server time.
-    pub at: u64,
+    /// When the last pass ended.
+    pub at: ServerTime,
     /// When the last pass that held nothing looked: leases that ended later are news.
-    pub good: Option<u64>,
+    pub good: Option<ServerTime>,
     /// The sweeper that made the last pass.
     pub by: String,
-    /// The last pass of every sweeper that has not left, in ms of server time; see [`crate::agent::liveness`].
-    pub passes: Vec<(String, u64)>,
-    /// The last sweeper that stopped, and when, in ms of server time.
-    pub left: Option<(String, u64)>,
+    /// The last pass of every sweeper that has not left; see [`crate::agent::liveness`].
+    pub passes: Vec<(String, ServerTime)>,
+    /// The last sweeper that stopped, and when.
+    pub left: Option<(String, ServerTime)>,
 }
 
 impl Watermark {
-    /// The watermark as it counts at `now` (ms of server time): what lies in the future was written before the store's
+    /// The watermark as it counts at `now`: what lies in the future was written before the store's
     /// clock was set back, and counts as now.
     #[must_use]
-    pub fn as_of(mut self, now: u64) -> Self {
+    pub fn as_of(mut self, now: ServerTime) -> Self {
         self.at = self.at.min(now);
         self.good = self.good.map(|good| good.min(now));
         self
@@ -32,7 +35,7 @@ impl Watermark {
     /// Takes in a field of the record: `pass:<sweeper>` is that sweeper's last pass.
     pub fn note_pass(&mut self, field: &str, value: &str) {
         if let (Some(sweeper), Ok(at)) = (field.strip_prefix(PASS), value.parse()) {
-            self.passes.push((sweeper.into(), at));
+            self.passes.push((sweeper.into(), ServerTime::from_store_ms(at)));
         }
     }
 }
@@ -43,33 +46,33 @@ pub const PASS: &str = "pass:";
 /// `sweep:hold`: reaping is held, or was released by an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hold {
-    /// When it began, in ms of server time.
-    pub since: u64,
+    /// When it began.
+    pub since: ServerTime,
     /// What kind of hold it is; `None` if its writer did not say.
     pub kind: Option<HoldKind>,
     /// Why reaping is held, in words for people.
     pub reason: String,
     /// How many agents the fleet had when it began.
     pub fleet: Option<u64>,
-    /// An operator said to go on until then, in ms.
-    pub released_until: Option<u64>,
+    /// An operator said to go on until then.
+    pub released_until: Option<ServerTime>,
 }
 
 impl Hold {
     /// The hold as it counts at `now`. A beginning in the future was written before the store's clock was set back and
-    /// counts as now, or the hold would have no end; and a release lasts no longer than its period (ms).
+    /// counts as now, or the hold would have no end; and a release lasts no longer than its period.
     #[must_use]
-    pub fn as_of(mut self, now: u64, released_for: Option<u64>) -> Self {
+    pub fn as_of(mut self, now: ServerTime, released_for: Option<Duration>) -> Self {
         self.since = self.since.min(now);
         if let (Some(until), Some(period)) = (self.released_until, released_for) {
-            self.released_until = Some(until.min(now.saturating_add(period)));
+            self.released_until = Some(until.min(now + period));
         }
         self
     }
 
     /// Whether an operator said to go on, at `now`.
     #[must_use]
-    pub fn is_released(&self, now: u64) -> bool {
+    pub fn is_released(&self, now: ServerTime) -> bool {
         self.released_until.is_some_and(|until| now < until)
     }
 }
@@ -90,8 +93,9 @@ mod tests {
 
     #[test]
     fn a_last_pass_in_the_future_counts_as_now() {
+        let [four, five, nine] = [4_000, 5_000, 9_000].map(ServerTime::from_store_ms);
         let mark = |at, good| Watermark { at, good, by: "s".into(), ..Watermark::default() };
-        assert_eq!(mark(9_000, Some(9_000)).as_of(5_000), mark(5_000, Some(5_000)));
-        assert_eq!(mark(4_000, None).as_of(5_000), mark(4_000, None));
+        assert_eq!(mark(nine, Some(nine)).as_of(five), mark(five, Some(five)));
+        assert_eq!(mark(four, None).as_of(five), mark(four, None));
     }
 }

@@ -15,7 +15,7 @@ use fred::types::Value;
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::record::{AgentState, Heartbeat, Order, Registration};
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 use serde::Serialize;
 
 use crate::error::StoreError;
@@ -51,8 +51,8 @@ pub enum Registered {
 /// The answer to a beat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BeatReply {
-    /// Server time in ms.
-    pub now: u64,
+    /// When the store had it.
+    pub now: ServerTime,
     /// The order that the agent has to follow, with its reason.
     pub order: Option<(Order, String)>,
 }
@@ -114,7 +114,7 @@ impl AgentStore {
             args.extend(figures.flat_map(|(name, bytes)| [name.into(), written(bytes)]));
         }
         let mut reply = self.store.run_fenced(&self.life, names, args).await?;
-        fenced(&reply)?.try_map(|| Ok(BeatReply { now: reply.number()?, order: parse_order(&reply.text()) }))
+        fenced(&reply)?.try_map(|| Ok(BeatReply { now: reply.time()?, order: parse_order(&reply.text()) }))
     }
 
     /// Declares further keys as the agent's own, so that they go when it goes. The keys need not exist yet.
@@ -228,8 +228,8 @@ fn read_registered(id: &AgentId, mut reply: Reply) -> Result<Registered, StoreEr
         "held" => {
             let incarnation = reply.text().parse().ok();
             let (host, pid) = (reply.text(), reply.text());
-            let (end, now) = (reply.number()?, reply.number()?);
-            Registered::Held { incarnation, host, pid, lease_left_ms: end.saturating_sub(now) }
+            let (end, now) = (reply.time()?, reply.time()?);
+            Registered::Held { incarnation, host, pid, lease_left_ms: now.ms_until(end) }
         }
         "expired" => Registered::Expired(reply.text().parse().ok()),
         "fenced" => Registered::Fenced,

@@ -4,6 +4,7 @@
 use lifecycle_core::sweep::observation::Suspect;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::record::{AgentRecord, AgentState};
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::agent::life::Registered;
 use crate::error::StoreError;
@@ -24,7 +25,7 @@ impl Newcomer<'_> {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn earlier_life(&self, now: u64) -> Result<Option<Suspect>, StoreError> {
+    pub async fn earlier_life(&self, now: ServerTime) -> Result<Option<Suspect>, StoreError> {
         Ok(self.store.suspects(&[(self.registration.id.to_string(), now)], now).await?.pop())
     }
 

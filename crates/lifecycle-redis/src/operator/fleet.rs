@@ -9,10 +9,11 @@ use lifecycle_core::agent::liveness::SignsOfLife;
 use lifecycle_core::agent::plain_lease::{PlainBeat, plain_lease};
 use lifecycle_core::wire::codec::{MAX_DECODED_LEN, decode};
 use lifecycle_core::wire::record::{AgentRecord, Heartbeat};
+use lifecycle_core::wire::time::{HostTime, ServerTime};
 
 use crate::error::StoreError;
 use crate::pipeline::{all, value};
-use crate::reply::{fields, number, scores, text};
+use crate::reply::{fields, number, scores, text, time};
 use crate::roles::OperatorStore;
 use crate::store::Store;
 
@@ -23,15 +24,15 @@ pub struct AgentView {
     pub id: String,
     /// Whether it is a member of `agents:active`.
     pub active: bool,
-    /// End of its lease in ms of server time; `None` if it has none yet.
-    pub lease_end: Option<u64>,
+    /// End of its lease; `None` if it has none yet.
+    pub lease_end: Option<ServerTime>,
     /// Its registration; `None` for an agent on the plain protocol.
     pub record: Option<AgentRecord>,
     /// Its last beat, if it can be read.
     pub beat: Option<Heartbeat>,
-    /// Until when its heartbeat would prove it alive if it had no lease, in ms of server time. `None` without a
+    /// Until when its heartbeat would prove it alive if it had no lease. `None` without a
     /// heartbeat.
-    pub heartbeat_until: Option<u64>,
+    pub heartbeat_until: Option<ServerTime>,
 }
 
 impl AgentView {
@@ -47,13 +48,15 @@ impl AgentView {
         }
     }
 
-    /// When it last beat: in ms of server time for a registered agent, of its own clock for another.
+    /// When it last beat, for people: by its lease where there is one that tells, and else by its own word.
     #[must_use]
-    pub fn last_beat(&self) -> Option<u64> {
+    pub fn last_beat(&self) -> Option<ServerTime> {
         match (&self.record, self.lease_end) {
             // Evidence of exit moves the lease's end. After that the end tells nothing of beats.
-            (Some(record), Some(end)) if record.ended.is_none() => Some(end.saturating_sub(record.lease_ms)),
-            _ => self.beat.as_ref()?.timestamp,
+            (Some(record), Some(end)) if record.ended.is_none() => {
+                Some(end - Duration::from_millis(record.lease_ms))
+            }
+            _ => self.beat.as_ref()?.timestamp.map(HostTime::taken_at_its_word),
         }
     }
 }
@@ -105,7 +108,7 @@ impl Store {
         let active: HashSet<String> = self.members(&self.keys().active()).await?.into_iter().collect();
         let leases = self.client.zrange(self.keys().leases(), 0, -1, None, false, None, true).await;
         let leases = value(&leases)?.map(scores).unwrap_or_default();
-        let leases: HashMap<String, u64> = leases.into_iter().collect();
+        let leases: HashMap<String, ServerTime> = leases.into_iter().collect();
         let mut ids: Vec<&String> = active.iter().chain(leases.keys()).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -142,7 +145,7 @@ impl Store {
         let now = self.server_time().await?;
         let (active, leases) = (self.keys().active(), self.keys().leases());
         let lease: Value = self.of_key(&leases, self.client.zscore(&leases, id).await).await?;
-        let lease_end = number(&lease);
+        let lease_end = time(&lease);
         let active: bool = self.of_key(&active, self.client.sismember(&active, id).await).await?;
         let record = self.record(id).await?;
         if lease_end.is_none() && !active && record.is_none() {
@@ -183,7 +186,7 @@ impl Store {
     }
 
     /// By the beat's timestamp alone. Where that is wrong, the lease that sweepers keep for the agent tells more.
-    fn vouches_until(&self, beat: &PlainBeat, now: u64) -> Option<u64> {
+    fn vouches_until(&self, beat: &PlainBeat, now: ServerTime) -> Option<ServerTime> {
         (*beat != PlainBeat::Missing).then(|| plain_lease(beat, None, now, self.plain_rule()).end)
     }
 

@@ -9,6 +9,7 @@ use lifecycle_core::sweep::residue::Inventory;
 use lifecycle_core::wire::epic_record::EpicRecord;
 use lifecycle_core::wire::ids::{EpicId, SprintId};
 use lifecycle_core::wire::keys::{KeyOwner, KeySchema, KeyType};
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::operator::fleet::AgentView;
@@ -186,7 +187,7 @@ impl Store {
         &self,
         keys: &[String],
         fleet: &[AgentView],
-        now: u64,
+        now: ServerTime,
     ) -> Result<HashMap<String, Vec<String>>, StoreError> {
         let living: HashSet<&str> = fleet
             .iter()

@@ -15,7 +15,7 @@ use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::memory::{MemoryStats, MemoryUsage};
 use lifecycle_core::wire::record::{AgentState, Heartbeat};
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{HostTime, ServerTime, millis};
 
 use crate::error::StoreError;
 use crate::pipeline::{PIPELINED, all, value};
@@ -52,13 +52,22 @@ pub struct AgentUsage {
     pub kind: String,
     /// Where it is in its life; `None` for an agent on the plain protocol.
     pub state: Option<AgentState>,
-    /// End of its lease in ms of server time, if it has one.
-    pub lease_end: Option<u64>,
+    /// End of its lease, if it has one.
+    pub lease_end: Option<ServerTime>,
     /// Length of its lease in ms. `None` for plain agents and after evidence of exit, because there the lease's end
     /// tells nothing of beats.
     pub lease_ms: Option<u64>,
-    /// Its memory, and when it was written: in ms of server time for a registered agent, of its own clock for another.
-    pub memory: Option<(MemoryUsage, u64)>,
+    /// Its memory, and when it was written.
+    pub memory: Option<(MemoryUsage, Stamp)>,
+}
+
+/// When figures were written, by the clock of whoever wrote the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stamp {
+    /// The store, with a beat of a registered agent.
+    Server(ServerTime),
+    /// An agent on the plain protocol.
+    Host(HostTime),
 }
 
 impl SweeperStore {
@@ -101,7 +110,7 @@ impl Store {
         &self,
         cursor: &IndexCursor,
         count: u32,
-    ) -> Result<(Vec<(String, Option<u64>)>, Option<IndexCursor>), StoreError> {
+    ) -> Result<(Vec<(String, Option<ServerTime>)>, Option<IndexCursor>), StoreError> {
         let (command, key, at) = match cursor {
             IndexCursor::Leases(at) => (fred::cmd!("ZSCAN"), self.keys().leases(), at),
             IndexCursor::Active(at) => (fred::cmd!("SSCAN"), self.keys().active(), at),
@@ -130,7 +139,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn agent_usage(&self, agents: &[(String, Option<u64>)]) -> Result<Vec<AgentUsage>, StoreError> {
+    pub async fn agent_usage(
+        &self,
+        agents: &[(String, Option<ServerTime>)],
+    ) -> Result<Vec<AgentUsage>, StoreError> {
         let mut usages = Vec::with_capacity(agents.len());
         for chunk in agents.chunks(PIPELINED) {
             let pipeline = self.client.pipeline();
@@ -166,8 +178,10 @@ impl Store {
                     .as_ref()
                     .and_then(Value::as_bytes)
                     .and_then(|bytes| decode::<Heartbeat>(bytes).ok());
-                let told =
-                    beat.and_then(|beat| Some((plausible(beat.memory_usage?)?, beat.timestamp.unwrap_or(0))));
+                let told = beat.and_then(|beat| {
+                    let stamp = beat.timestamp.unwrap_or(HostTime::from_host_ms(0));
+                    Some((plausible(beat.memory_usage?)?, Stamp::Host(stamp)))
+                });
                 agent.memory = told.or(agent.memory);
             }
         }
@@ -192,7 +206,7 @@ fn named<const N: usize>(names: &[&'static str; N], values: Option<Value>) -> Ha
 
 fn read_usage(
     id: &str,
-    lease_end: Option<u64>,
+    lease_end: Option<ServerTime>,
     record: &HashMap<&str, Value>,
     memory: &HashMap<&str, Value>,
 ) -> AgentUsage {
@@ -200,6 +214,11 @@ fn read_usage(
     let figure = |name: &str| memory.get(name).and_then(number);
     let incarnation: Option<Incarnation> = word("incarnation").and_then(|text| text.parse().ok());
     let usage = plausible(MemoryUsage::from_figures(MemoryUsage::FIELDS.map(figure)));
+    let written = figure(TIMESTAMP).unwrap_or(0);
+    let stamp = match incarnation {
+        Some(_) => Stamp::Server(ServerTime::from_store_ms(written)),
+        None => Stamp::Host(HostTime::from_host_ms(written)),
+    };
     let has_ended = record.contains_key("ended");
     AgentUsage {
         id: id.to_string(),
@@ -209,7 +228,7 @@ fn read_usage(
             .map(|_| word("state").and_then(|word| word.parse().ok()).unwrap_or(AgentState::Starting)),
         lease_end,
         lease_ms: record.get("leaseMs").and_then(number).filter(|_| incarnation.is_some() && !has_ended),
-        memory: usage.map(|usage| (usage, figure(TIMESTAMP).unwrap_or(0))),
+        memory: usage.map(|usage| (usage, stamp)),
     }
 }
 
@@ -246,7 +265,7 @@ mod tests {
             if ended {
                 fields.insert("ended", Value::from("process_exited"));
             }
-            read_usage("a", Some(1), &fields, &HashMap::new()).lease_ms
+            read_usage("a", Some(ServerTime::from_store_ms(1)), &fields, &HashMap::new()).lease_ms
         };
         assert_eq!((record(false), record(true)), (Some(1_000), None));
     }

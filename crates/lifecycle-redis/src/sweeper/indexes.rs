@@ -3,16 +3,18 @@
 use crate::roles::SweeperStore;
 use crate::scripts::Observe;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use fred::interfaces::SortedSetsInterface;
 use fred::types::Value;
 use lifecycle_core::sweep::observation::IndexReading;
 use lifecycle_core::wire::sweep_records::{Hold, Watermark};
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::pipeline::flat;
 use crate::reply::argument;
-use crate::reply::{fields, number, scores};
+use crate::reply::{fields, number, scores, time};
 use crate::store::Store;
 
 impl SweeperStore {
@@ -22,13 +24,13 @@ impl SweeperStore {
     /// [`StoreError`] when the store does not answer or refuses.
     pub async fn expired(
         &self,
-        now: u64,
+        now: ServerTime,
         known: usize,
         count: usize,
-    ) -> Result<Vec<(String, u64)>, StoreError> {
+    ) -> Result<Vec<(String, ServerTime)>, StoreError> {
         let range = |number| i64::try_from(number).unwrap_or(i64::MAX);
         // The bound is a number: fred takes text for a bound of names, and the server refuses that among scores.
-        let until = i64::try_from(now).unwrap_or(i64::MAX);
+        let until = i64::try_from(now.as_ms()).unwrap_or(i64::MAX);
         let due: Value = self
             .store
             .client
@@ -65,7 +67,7 @@ impl Store {
             return Err(StoreError::Unexpected("the look at the indexes has another number of parts".into()));
         };
         let count = |value: &Value| number(value).unwrap_or(0);
-        let now = count(&now);
+        let now = time(&now).unwrap_or_default();
         Ok(IndexReading {
             now,
             generation: generation.as_string().filter(|marker| !marker.is_empty()),
@@ -75,46 +77,47 @@ impl Store {
             due: scores(due),
             watermark: read_watermark(&fields(watermark)).map(|mark| mark.as_of(now)),
             hold: read_hold(&fields(hold), now),
-            next_expiry: number(&next),
+            next_expiry: time(&next),
         })
     }
 
     /// Leases that still run and end by `until`, the first to end first.
     pub(crate) async fn running(
         &self,
-        now: u64,
-        until: Option<u64>,
+        now: ServerTime,
+        until: Option<ServerTime>,
         limit: i64,
-    ) -> Result<Vec<(String, u64)>, StoreError> {
+    ) -> Result<Vec<(String, ServerTime)>, StoreError> {
         // Ends are whole ms. The client makes scores of numbers, and lexical bounds of text.
         let bound = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-        let (first, last) = (bound(now + 1), until.map_or(i64::MAX, bound));
+        let (first, last) = (bound(now.as_ms() + 1), until.map_or(i64::MAX, |until| bound(until.as_ms())));
         let page = Some((0, limit));
         Ok(scores(flat(self.client.zrangebyscore(self.keys().leases(), first, last, true, page).await?)))
     }
 }
 
 fn read_watermark(fields: &HashMap<String, String>) -> Option<Watermark> {
-    let number = |name: &str| fields.get(name).and_then(|number| number.parse().ok());
+    let time = |name: &str| fields.get(name).and_then(|ms| ms.parse().ok()).map(ServerTime::from_store_ms);
     let mut mark = Watermark {
-        at: number("at")?,
-        good: number("good"),
+        at: time("at")?,
+        good: time("good"),
         by: fields.get("by").cloned().unwrap_or_default(),
         passes: Vec::new(),
-        left: fields.get("leftBy").cloned().zip(number("leftAt")),
+        left: fields.get("leftBy").cloned().zip(time("leftAt")),
     };
     fields.iter().for_each(|(name, value)| mark.note_pass(name, value));
     Some(mark)
 }
 
-fn read_hold(fields: &HashMap<String, String>, now: u64) -> Option<Hold> {
+fn read_hold(fields: &HashMap<String, String>, now: ServerTime) -> Option<Hold> {
     let number = |name: &str| fields.get(name).and_then(|number| number.parse().ok());
+    let time = |name: &str| number(name).map(ServerTime::from_store_ms);
     let hold = Hold {
-        since: number("since")?,
+        since: time("since")?,
         kind: fields.get("kind").and_then(|kind| kind.parse().ok()),
         reason: fields.get("reason").cloned().unwrap_or_default(),
         fleet: number("fleet"),
-        released_until: number("releasedUntil"),
+        released_until: time("releasedUntil"),
     };
-    Some(hold.as_of(now, number("releasedFor")))
+    Some(hold.as_of(now, number("releasedFor").map(Duration::from_millis)))
 }

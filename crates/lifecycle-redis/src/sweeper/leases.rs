@@ -2,9 +2,11 @@
 
 use crate::roles::SweeperStore;
 use crate::scripts::Shorten;
+use std::time::Duration;
+
 use fred::interfaces::SortedSetsInterface;
 use fred::types::Value;
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 
 use crate::error::StoreError;
 use crate::pipeline::flat;
@@ -32,18 +34,19 @@ impl SweeperStore {
     /// harmless.
     pub async fn shorten_leases(
         &self,
-        now: u64,
+        now: ServerTime,
         beyond_ms: u64,
         limit: i64,
     ) -> Result<Shortened, StoreError> {
-        let first = i64::try_from(now.saturating_add(beyond_ms).saturating_add(1)).unwrap_or(i64::MAX);
+        let beyond = now + Duration::from_millis(beyond_ms);
+        let first = i64::try_from(beyond.as_ms().saturating_add(1)).unwrap_or(i64::MAX);
         let page = Some((0, limit));
         let far: Value = self
             .store
             .client
             .zrevrangebyscore(self.store.keys().leases(), i64::MAX, first, true, page)
             .await?;
-        let far: Vec<(String, u64)> = scores(flat(far));
+        let far: Vec<(String, ServerTime)> = scores(flat(far));
         let mut done = Shortened::default();
         for chunk in far.chunks(SHORTENED_AT_ONCE) {
             let mut args = vec![argument(millis(self.store.settings().sweep.orphan_threshold))];

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fred::types::Value;
 use lifecycle_core::sweep::brake::Holding;
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 
 use crate::error::StoreError;
 use crate::reply::argument;
@@ -55,7 +55,7 @@ impl SweeperStore {
     pub async fn end_pass(
         &self,
         by: &str,
-        looked_at: u64,
+        looked_at: ServerTime,
         hold: Option<(&Holding, u64)>,
     ) -> Result<HoldChange, StoreError> {
         let keys = self.store.keys();
@@ -73,7 +73,7 @@ impl SweeperStore {
             argument(held),
             name.into(),
             self.store.wire.as_str().into(),
-            argument(looked_at),
+            argument(looked_at.as_ms()),
             argument(forgotten),
             argument(fleet),
         ];

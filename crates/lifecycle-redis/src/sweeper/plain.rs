@@ -22,13 +22,13 @@ use lifecycle_core::sweep::observation::{JudgedBeat, Suspect};
 use lifecycle_core::wire::codec::{self, MAX_DECODED_LEN};
 use lifecycle_core::wire::keys::{KeyOwner, KeySchema};
 use lifecycle_core::wire::record::Heartbeat;
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 
 use crate::error::{StoreError, is_wrong_type};
 use crate::owned_by_name::is_list_of_agents;
 use crate::pipeline::{IN_FLIGHT, PIPELINED, value};
 use crate::reply::argument;
-use crate::reply::{self, number};
+use crate::reply::{self, number, time};
 use crate::store::Store;
 
 /// Where the two indexes, `agents:active` and `agents:leases`, disagree.
@@ -47,7 +47,7 @@ impl SweeperStore {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn compare_indexes(&self, now: u64) -> Result<Differences, StoreError> {
+    pub async fn compare_indexes(&self, now: ServerTime) -> Result<Differences, StoreError> {
         let (active, leases) = (self.store.keys().active(), self.store.keys().leases());
         let members: Value = self.store.of_key(&active, self.store.client.smembers(&active).await).await?;
         let members: HashSet<String> = members.into_array().iter().map(reply::text).collect();
@@ -56,7 +56,7 @@ impl SweeperStore {
         let leases: HashSet<String> = leases.into_array().iter().map(reply::text).collect();
         let differing = members.symmetric_difference(&leases).cloned();
         let (usable, unusable): (Vec<String>, Vec<String>) = differing.partition(|id| is_usable(id));
-        let usable: Vec<(String, u64)> = usable.into_iter().map(|id| (id, now)).collect();
+        let usable: Vec<(String, ServerTime)> = usable.into_iter().map(|id| (id, now)).collect();
         let suspects = self.store.suspects(&usable, now).await?;
         let (left, others): (Vec<Suspect>, Vec<Suspect>) = suspects.into_iter().partition(Suspect::has_left);
         // An agent that has a lease, is not listed and beats is about to list itself.
@@ -90,7 +90,7 @@ impl SweeperStore {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn unlisted(&self, now: u64) -> Result<Vec<Suspect>, StoreError> {
+    pub async fn unlisted(&self, now: ServerTime) -> Result<Vec<Suspect>, StoreError> {
         let mut ids = Vec::new();
         self.store
             .scan_keys(|key| {
@@ -108,7 +108,11 @@ impl SweeperStore {
         Ok(suspects)
     }
 
-    async fn without_lease(&self, ids: &[String], now: u64) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn without_lease(
+        &self,
+        ids: &[String],
+        now: ServerTime,
+    ) -> Result<Vec<(String, ServerTime)>, StoreError> {
         let mut without = Vec::new();
         for chunk in ids.chunks(PIPELINED) {
             let mut args: Vec<Value> = vec![self.store.keys().leases().into()];
@@ -144,14 +148,19 @@ impl SweeperStore {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn renew_plain(&self, suspect: &Suspect, judged_end: u64) -> Result<bool, StoreError> {
+    pub async fn renew_plain(&self, suspect: &Suspect, judged_end: ServerTime) -> Result<bool, StoreError> {
         match suspect.plain {
             Some(lease) => self.set_lease(&suspect.id, lease, Some(judged_end)).await,
             None => Ok(false),
         }
     }
 
-    async fn set_lease(&self, id: &str, lease: PlainLease, judged: Option<u64>) -> Result<bool, StoreError> {
+    async fn set_lease(
+        &self,
+        id: &str,
+        lease: PlainLease,
+        judged: Option<ServerTime>,
+    ) -> Result<bool, StoreError> {
         let keys = self.store.keys();
         let names = Adopt {
             active: keys.active(),
@@ -164,10 +173,10 @@ impl SweeperStore {
         let (look, kept_until) = look.unwrap_or_default();
         let args = vec![
             id.into(),
-            argument(lease.end),
-            judged.map_or_else(|| Value::from(""), argument),
+            argument(lease.end.as_ms()),
+            judged.map_or_else(|| Value::from(""), |judged| argument(judged.as_ms())),
             look.into(),
-            argument(kept_until),
+            argument(kept_until.as_ms()),
             argument(millis(threshold)),
         ];
         Ok(number(&self.store.run(names, args).await?) == Some(1))
@@ -222,7 +231,7 @@ impl Store {
         &self,
         mut suspect: Suspect,
         length: u64,
-        now: u64,
+        now: ServerTime,
     ) -> Result<Suspect, StoreError> {
         if suspect.record.is_some() {
             return Ok(suspect);
@@ -255,7 +264,7 @@ impl Store {
         }
         // Read before the beat. A beat that arrives in between has a new timestamp and an old expiry: that is doubt,
         // and no proof of death.
-        let expires_at = number(&self.client.pexpire_time::<Value, _>(key.as_str()).await?);
+        let expires_at = time(&self.client.pexpire_time::<Value, _>(key.as_str()).await?);
         let raw = if length > MAX_DECODED_LEN as u64 {
             JudgedBeat::Length(length)
         } else {

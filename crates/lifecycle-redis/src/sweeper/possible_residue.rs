@@ -7,10 +7,11 @@ use fred::interfaces::ClientLike;
 use fred::types::Value;
 use lifecycle_core::agent::liveness::runs;
 use lifecycle_core::wire::keys::KeyOwner;
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::operator::inventory::is_lock;
-use crate::reply::number;
+use crate::reply::time;
 use crate::roles::SweeperStore;
 
 /// Most names that are returned: no caller can check more in one look.
@@ -37,7 +38,11 @@ impl SweeperStore {
         Ok(possible.into_iter().take(MOST).collect())
     }
 
-    async fn without_running_lease(&self, names: Vec<String>, now: u64) -> Result<Vec<String>, StoreError> {
+    async fn without_running_lease(
+        &self,
+        names: Vec<String>,
+        now: ServerTime,
+    ) -> Result<Vec<String>, StoreError> {
         let owners: BTreeSet<&str> = names
             .iter()
             .filter_map(|name| match self.store.keys().parse(name) {
@@ -52,7 +57,7 @@ impl SweeperStore {
             args.extend(chunk.iter().map(|id| Value::from(*id)));
             let ends: Value = self.store.client.custom(fred::cmd!("ZMSCORE"), args).await?;
             let ends = ends.into_array();
-            let is_running = |end: &Value| number(end).is_some_and(|end| runs(end, now));
+            let is_running = |end: &Value| time(end).is_some_and(|end| runs(end, now));
             running.extend(
                 chunk.iter().zip(&ends).filter(|(_, end)| is_running(end)).map(|(id, _)| (*id).to_string()),
             );

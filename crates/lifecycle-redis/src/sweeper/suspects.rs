@@ -1,10 +1,13 @@
 //! Reads all that is needed to judge agents whose lease seems to be over.
 
+use std::time::Duration;
+
 use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
 use fred::types::Value;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use lifecycle_core::sweep::observation::Suspect;
 use lifecycle_core::wire::record::AgentRecord;
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::agent::life::parse_order;
 use crate::error::StoreError;
@@ -17,7 +20,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn suspects(&self, due: &[(String, u64)], now: u64) -> Result<Vec<Suspect>, StoreError> {
+    pub async fn suspects(
+        &self,
+        due: &[(String, ServerTime)],
+        now: ServerTime,
+    ) -> Result<Vec<Suspect>, StoreError> {
         let mut suspects = Vec::with_capacity(due.len());
         for chunk in due.chunks(PIPELINED) {
             let found = self.read_suspects(chunk).await?;
@@ -32,7 +39,7 @@ impl Store {
     }
 
     /// Each suspect with the length of its heartbeat, which is not read yet.
-    async fn read_suspects(&self, due: &[(String, u64)]) -> Result<Vec<(Suspect, u64)>, StoreError> {
+    async fn read_suspects(&self, due: &[(String, ServerTime)]) -> Result<Vec<(Suspect, u64)>, StoreError> {
         let pipeline = self.client.pipeline();
         for (id, _) in due {
             let () = pipeline.hgetall(self.keys().state(id)).await?;
@@ -55,7 +62,9 @@ impl Store {
                 Suspect {
                     id: id.clone(),
                     lease_end: *lease_end,
-                    last_seen: record.as_ref().map(|record| lease_end.saturating_sub(record.lease_ms)),
+                    last_seen: record
+                        .as_ref()
+                        .map(|record| *lease_end - Duration::from_millis(record.lease_ms)),
                     has_heartbeat: length > 0,
                     record,
                     order,

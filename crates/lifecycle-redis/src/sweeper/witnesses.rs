@@ -1,5 +1,7 @@
 //! What other agents' beats show: that the store was up, and which agents have missed one.
 
+use std::time::Duration;
+
 use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
 use fred::types::Value;
 use lifecycle_core::agent::plain_lease::{plain_last_beat, plain_witness};
@@ -7,11 +9,11 @@ use lifecycle_core::sweep::brake::{Witness, is_overdue};
 use lifecycle_core::wire::codec;
 use lifecycle_core::wire::codec::MAX_DECODED_LEN;
 use lifecycle_core::wire::record::Heartbeat;
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 
 use crate::error::StoreError;
 use crate::pipeline::{all, flat};
-use crate::reply::{number, scores};
+use crate::reply::{number, scores, time};
 use crate::roles::SweeperStore;
 
 /// What is known of one agent's beats.
@@ -19,10 +21,10 @@ use crate::roles::SweeperStore;
 struct Beats {
     /// Length of its lease; `None` for a plain agent.
     lease_ms: Option<u64>,
-    steady_since: Option<u64>,
+    steady_since: Option<ServerTime>,
     plain: Option<Heartbeat>,
     /// When its heartbeat key expires.
-    expires_at: Option<u64>,
+    expires_at: Option<ServerTime>,
 }
 
 impl SweeperStore {
@@ -32,26 +34,28 @@ impl SweeperStore {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn overdue(&self, now: u64, longest_ms: u64, limit: i64) -> Result<u64, StoreError> {
-        let late = self.store.running(now, Some(now + longest_ms), limit).await?;
+    pub async fn overdue(&self, now: ServerTime, longest_ms: u64, limit: i64) -> Result<u64, StoreError> {
+        let until = now + Duration::from_millis(longest_ms);
+        let late = self.store.running(now, Some(until), limit).await?;
         let lengths = self.with_lease_lengths(late, now).await?;
-        Ok(lengths.iter().filter(|(end, lease)| is_overdue(end.saturating_sub(now), *lease)).count() as u64)
+        Ok(lengths.iter().filter(|(end, lease)| is_overdue(now.ms_until(*end), *lease)).count() as u64)
     }
 
     /// Ends and lengths of these leases, as of each agent's last beat.
     async fn with_lease_lengths(
         &self,
-        leases: Vec<(String, u64)>,
-        now: u64,
-    ) -> Result<Vec<(u64, u64)>, StoreError> {
-        let plain = millis(self.store.settings().sweep.orphan_threshold);
+        leases: Vec<(String, ServerTime)>,
+        now: ServerTime,
+    ) -> Result<Vec<(ServerTime, u64)>, StoreError> {
+        let plain = self.store.settings().sweep.orphan_threshold;
         let lifetime = self.store.settings().heartbeat.ttl;
         let beats = self.beats_of(&leases).await?;
         let ends = leases.iter().zip(beats).filter_map(|((_, end), beat)| {
             if let Some(length) = beat.lease_ms {
                 return Some((*end, length));
             }
-            Some((plain_last_beat(beat.plain?.timestamp?, beat.expires_at, now, lifetime) + plain, plain))
+            let last = plain_last_beat(beat.plain?.timestamp?, beat.expires_at, now, lifetime);
+            Some((last + plain, millis(plain)))
         });
         Ok(ends.collect())
     }
@@ -62,9 +66,9 @@ impl SweeperStore {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn witnesses(&self, now: u64, limit: i64) -> Result<Vec<Witness>, StoreError> {
+    pub async fn witnesses(&self, now: ServerTime, limit: i64) -> Result<Vec<Witness>, StoreError> {
         let mut living = self.store.running(now, None, limit).await?;
-        let (first, page) = (i64::try_from(now + 1).unwrap_or(i64::MAX), Some((0, limit)));
+        let (first, page) = (i64::try_from(now.as_ms() + 1).unwrap_or(i64::MAX), Some((0, limit)));
         let latest: Value = self
             .store
             .client
@@ -77,8 +81,9 @@ impl SweeperStore {
         let beats = self.beats_of(&living).await?;
         let witnesses = living.iter().zip(beats).filter_map(|((_, end), beat)| {
             if let Some(length) = beat.lease_ms {
-                let last = end.saturating_sub(length);
-                return Some(Witness { since: beat.steady_since.unwrap_or(last), last, gap: length / 2 });
+                let last = *end - Duration::from_millis(length);
+                let (since, gap) = (beat.steady_since.unwrap_or(last), Duration::from_millis(length / 2));
+                return Some(Witness { since, last, gap });
             }
             let last = plain_witness(beat.plain?.timestamp?, beat.expires_at?, now, lifetime)?;
             Some(Witness::of_one_beat(last))
@@ -87,7 +92,7 @@ impl SweeperStore {
     }
 
     /// What is known of the beats of each of these agents, in the same order.
-    async fn beats_of(&self, leases: &[(String, u64)]) -> Result<Vec<Beats>, StoreError> {
+    async fn beats_of(&self, leases: &[(String, ServerTime)]) -> Result<Vec<Beats>, StoreError> {
         if leases.is_empty() {
             return Ok(Vec::new());
         }
@@ -103,9 +108,9 @@ impl SweeperStore {
             let record = record.as_ref().map(|record| record.clone().into_array()).unwrap_or_default();
             Beats {
                 lease_ms: record.first().and_then(number),
-                steady_since: record.get(1).and_then(number),
+                steady_since: record.get(1).and_then(time),
                 plain: beat.as_ref().ok().and_then(|beat| codec::decode(beat.as_bytes()?).ok()),
-                expires_at: expires_at.as_ref().ok().and_then(number),
+                expires_at: expires_at.as_ref().ok().and_then(time),
             }
         });
         Ok(beats.collect())

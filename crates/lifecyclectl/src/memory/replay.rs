@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use lifecycle_core::memory::leak::{Detector, KindHistory, LeakVerdict};
 use lifecycle_core::memory::sample::RssSample;
 use lifecycle_core::memory::trace::{Header, Row};
+use lifecycle_core::wire::time::ServerTime;
 use serde::Serialize;
 
 use super::table::per_hour;
@@ -101,7 +102,8 @@ impl Detectors {
             agent.detector.restarted();
             return None;
         };
-        let sample = RssSample { at_ms: row.at_ms, rss_bytes, limit_bytes: row.limit_bytes };
+        let at = ServerTime::from_store_ms(row.at_ms);
+        let sample = RssSample { at, rss_bytes, limit_bytes: row.limit_bytes };
         let verdict = agent.detector.observe(self.histories.get_mut(agent.kind)?, sample)?;
         Some(Alert::new(row, &verdict))
     }
@@ -133,13 +135,13 @@ impl Alert {
 
     fn new(row: &Row<'_>, verdict: &LeakVerdict) -> Self {
         Self {
-            timestamp_ms: verdict.at_ms,
+            timestamp_ms: verdict.at.as_ms(),
             agent_id: row.agent.into(),
             kind: row.kind.into(),
             verdict: verdict.finding.as_str(),
             slope_bytes_per_hour: verdict.slope_bytes_per_hour.round() as i64,
             confidence: (verdict.confidence * 1_000.0).round() / 1_000.0,
-            limit_reached_ms: verdict.limit_reached_ms,
+            limit_reached_ms: verdict.limit_reached_ms.map(ServerTime::as_ms),
         }
     }
 }

@@ -3,6 +3,7 @@
 use lifecycle_cli::output::{Table, age, count, printable, size};
 use lifecycle_core::agent::liveness::runs;
 use lifecycle_core::wire::memory::MemoryStats;
+use lifecycle_core::wire::time::ServerTime;
 
 use super::sparkline::sparkline;
 use super::view::{Fleet, PLAIN, Row};
@@ -59,7 +60,7 @@ impl Fleet {
     /// and nobody else's as long as there are as many now.
     fn comparison(&self) -> Option<String> {
         let then = self.baseline.filter(|_| self.kind.is_none())?;
-        let ago = age(self.totals.timestamp.saturating_sub(then.timestamp));
+        let ago = age(self.totals.timestamp.ms_since(then.timestamp));
         let agents = count(then.total_agents, "agent");
         Some(if then.total_agents == self.telling {
             format!("{} in {ago}, of {agents} then and now\n", grown(&then, &self.totals))
@@ -86,7 +87,7 @@ fn grown(then: &MemoryStats, now: &MemoryStats) -> String {
 }
 
 impl Row {
-    fn cells(&self, now: u64) -> [String; 9] {
+    fn cells(&self, now: ServerTime) -> [String; 9] {
         let shown = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".into());
         let plain = self.incarnation.is_none().then(|| PLAIN.to_string());
         [
@@ -103,7 +104,7 @@ impl Row {
     }
 
     /// Its state, unless its lease is over: it is dead then, and its memory is what it had.
-    fn standing(&self, now: u64) -> Option<String> {
+    fn standing(&self, now: ServerTime) -> Option<String> {
         let is_over = self.lease_end.is_some_and(|end| !runs(end, now));
         if is_over { Some("lease over".into()) } else { self.state.clone() }
     }
@@ -116,8 +117,8 @@ impl Row {
         Some(format!("{percent}% of {}", size(limit)))
     }
 
-    fn forecast(&self, now: u64) -> Option<String> {
-        let left = self.limit_reached_ms?.saturating_sub(now);
+    fn forecast(&self, now: ServerTime) -> Option<String> {
+        let left = now.ms_until(self.limit_reached_ms?);
         let when = match left {
             0 => "now".into(),
             FAR_MS.. => ">30d".into(),
@@ -155,16 +156,17 @@ mod tests {
 
     #[test]
     fn a_forecast_is_marked_while_growth_is_not_steady_and_ends_at_a_month() {
+        let at = ServerTime::from_store_ms;
         let forecast = |left: u64, confidence| {
-            let row =
-                Row { limit_reached_ms: Some(1_000 + left), confidence: Some(confidence), ..Row::default() };
-            row.forecast(1_000).unwrap()
+            let limit_reached_ms = Some(at(1_000 + left));
+            let row = Row { limit_reached_ms, confidence: Some(confidence), ..Row::default() };
+            row.forecast(at(1_000)).unwrap()
         };
         assert_eq!(forecast(12_000_000, 0.9), "3h 20m");
         assert_eq!(forecast(12_000_000, 0.5), "3h 20m?");
         assert_eq!((forecast(0, 0.9), forecast(FAR_MS, 0.9)), ("now".into(), ">30d".into()));
-        let runaway = Row { limit_reached_ms: Some(0), finding: Some("runaway"), ..Row::default() };
-        assert_eq!(runaway.forecast(1_000).unwrap(), "now");
+        let runaway = Row { limit_reached_ms: Some(at(0)), finding: Some("runaway"), ..Row::default() };
+        assert_eq!(runaway.forecast(at(1_000)).unwrap(), "now");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::memory::leak::{Finding, Trend};
 use lifecycle_core::wire::memory::{MemoryStats, MemoryUsage};
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{AgentUsage, OperatorStore};
 use serde::Serialize;
 
@@ -61,7 +62,7 @@ pub(super) struct Row {
     pub(super) incarnation: Option<String>,
     pub(super) kind: Option<String>,
     pub(super) state: Option<String>,
-    pub(super) lease_end: Option<u64>,
+    pub(super) lease_end: Option<ServerTime>,
     pub(super) rss: Option<u64>,
     pub(super) heap_used: Option<u64>,
     pub(super) processes: Option<u64>,
@@ -69,7 +70,7 @@ pub(super) struct Row {
     pub(super) limit: Option<u64>,
     pub(super) slope_bytes_per_hour: Option<f64>,
     pub(super) confidence: Option<f64>,
-    pub(super) limit_reached_ms: Option<u64>,
+    pub(super) limit_reached_ms: Option<ServerTime>,
     pub(super) finding: Option<&'static str>,
     pub(super) floors: Vec<u64>,
 }

@@ -11,7 +11,8 @@ use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::wire::ids::{Incarnation, MAX_NAME_LEN};
 use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::record::AgentState;
-use lifecycle_redis::{AgentUsage, IndexCursor, StoreError, SweeperStore};
+use lifecycle_core::wire::time::ServerTime;
+use lifecycle_redis::{AgentUsage, IndexCursor, Stamp, StoreError, SweeperStore};
 
 /// Most agents that one reading asks for.
 const MOST: usize = 5_000;
@@ -37,7 +38,7 @@ struct Entry {
     state: &'static str,
     lease_used: Option<f64>,
     /// With the time as the agent wrote it, which tells one sample from the next.
-    memory: Option<(MemoryUsage, u64)>,
+    memory: Option<(MemoryUsage, Stamp)>,
     met: u64,
 }
 
@@ -60,8 +61,12 @@ pub(crate) struct Totals {
 }
 
 impl Census {
-    /// Reads the next part. `now` is server time in ms. After an error the next reading goes on from the same place.
-    pub(crate) async fn read(&mut self, store: &SweeperStore, now: u64) -> Result<Reading, StoreError> {
+    /// Reads the next part. After an error the next reading goes on from the same place.
+    pub(crate) async fn read(
+        &mut self,
+        store: &SweeperStore,
+        now: ServerTime,
+    ) -> Result<Reading, StoreError> {
         let mut reading = Reading::default();
         let (mut asked, mut names) = (0, 0);
         while !reading.ends_round && asked < MOST && names < MOST_NAMES {
@@ -82,7 +87,7 @@ impl Census {
     }
 
     /// Takes one agent in. Returns its memory if it told something new.
-    fn meet(&mut self, usage: AgentUsage, now: u64) -> Option<MemorySample> {
+    fn meet(&mut self, usage: AgentUsage, now: ServerTime) -> Option<MemorySample> {
         let lease_used = lease_used(&usage, now);
         let known = Entry {
             incarnation: usage.incarnation,
@@ -95,8 +100,10 @@ impl Census {
         let told =
             before.filter(|before| before.incarnation == usage.incarnation).and_then(|before| before.memory);
         let (memory, stamp) = usage.memory.filter(|memory| told != Some(*memory))?;
-        // A plain agent's stamp is by its own clock.
-        let at = if usage.incarnation.is_some() { stamp.min(now) } else { now };
+        let at = match stamp {
+            Stamp::Server(at) => at.min(now),
+            Stamp::Host(_) => now,
+        };
         let MemoryUsage { rss, heap_used, limit, .. } = memory;
         Some(MemorySample {
             id: usage.id,
@@ -174,16 +181,22 @@ impl Census {
 
 /// The part of a running lease that has passed, 0 to 1.
 #[allow(clippy::cast_precision_loss)] // Leases are far shorter than 2^52 ms.
-fn lease_used(usage: &AgentUsage, now: u64) -> Option<f64> {
+fn lease_used(usage: &AgentUsage, now: ServerTime) -> Option<f64> {
     let length = usage.lease_ms.filter(|length| *length > 0)?;
     let end = usage.lease_end.filter(|end| runs(*end, now))?;
-    let left = end - now;
+    let left = now.ms_until(end);
     Some((1.0 - left as f64 / length as f64).clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
+    use lifecycle_core::wire::time::HostTime;
+
     use super::*;
+
+    fn at(ms: u64) -> ServerTime {
+        ServerTime::from_store_ms(ms)
+    }
 
     fn usage(id: &str, life: u64, rss: u64, stamp: u64) -> AgentUsage {
         AgentUsage {
@@ -191,36 +204,40 @@ mod tests {
             incarnation: Some(Incarnation(life)),
             kind: "coder".into(),
             state: Some(AgentState::Busy),
-            lease_end: Some(1_900),
+            lease_end: Some(at(1_900)),
             lease_ms: Some(1_000),
-            memory: Some((MemoryUsage { rss, processes: Some(2), ..MemoryUsage::default() }, stamp)),
+            memory: Some((
+                MemoryUsage { rss, processes: Some(2), ..MemoryUsage::default() },
+                Stamp::Server(at(stamp)),
+            )),
         }
     }
 
     #[test]
     fn a_sample_is_new_once_and_again_in_another_life() {
         let mut census = Census::default();
-        assert_eq!(census.meet(usage("a", 1, 7, 900), 1_000).unwrap().at, 900);
-        assert_eq!(census.meet(usage("a", 1, 7, 900), 1_001), None);
-        assert_eq!(census.meet(usage("a", 1, 7, 901), 1_002).unwrap().at, 901);
-        assert_eq!(census.meet(usage("a", 2, 7, 901), 1_003).unwrap().incarnation, Some(Incarnation(2)));
+        assert_eq!(census.meet(usage("a", 1, 7, 900), at(1_000)).unwrap().at, at(900));
+        assert_eq!(census.meet(usage("a", 1, 7, 900), at(1_001)), None);
+        assert_eq!(census.meet(usage("a", 1, 7, 901), at(1_002)).unwrap().at, at(901));
+        assert_eq!(census.meet(usage("a", 2, 7, 901), at(1_003)).unwrap().incarnation, Some(Incarnation(2)));
         assert_eq!(
-            census.meet(usage("a", 2, 7, 9_999), 1_004).unwrap().at,
-            1_004,
+            census.meet(usage("a", 2, 7, 9_999), at(1_004)).unwrap().at,
+            at(1_004),
             "no sample is of the future"
         );
         let mut plain = usage("p", 0, 7, 5);
         plain.incarnation = None;
-        assert_eq!(census.meet(plain, 1_000).unwrap().at, 1_000, "its own clock says nothing");
+        plain.memory = plain.memory.map(|(usage, _)| (usage, Stamp::Host(HostTime::from_host_ms(5))));
+        assert_eq!(census.meet(plain, at(1_000)).unwrap().at, at(1_000), "its own clock says nothing");
     }
 
     #[test]
     fn who_is_not_met_in_a_round_is_gone_at_its_end_and_not_before() {
         let mut census = Census::default();
-        census.meet(usage("a", 1, 7, 1), 1_000);
-        census.meet(usage("b", 1, 9, 1), 1_000);
+        census.meet(usage("a", 1, 7, 1), at(1_000));
+        census.meet(usage("b", 1, 9, 1), at(1_000));
         census.end_round();
-        census.meet(usage("a", 1, 8, 2), 2_000);
+        census.meet(usage("a", 1, 8, 2), at(2_000));
         assert_eq!(census.largest(9), [("b".to_string(), 9), ("a".to_string(), 8)]);
         census.end_round();
         assert_eq!(census.largest(9), [("a".to_string(), 8)]);
@@ -235,17 +252,17 @@ mod tests {
     fn totals_and_the_largest_are_of_everybody_and_absurd_sums_do_not_overflow() {
         let mut census = Census::default();
         for n in 0..300_u64 {
-            census.meet(usage(&format!("agent-{n:03}"), 1, n + 1, 1), 1_000);
+            census.meet(usage(&format!("agent-{n:03}"), 1, n + 1, 1), at(1_000));
         }
         let largest = census.largest(200);
         assert_eq!((largest.len(), largest[0].1, largest[199].1), (200, 300, 101));
         let totals = census.totals();
         assert_eq!((totals.rss, totals.processes), (300 * 301 / 2, 600));
         assert!((totals.lease_used - 0.1).abs() < 1e-9, "{totals:?}");
-        census.meet(usage("x", 1, u64::MAX, 1), 1_000);
-        census.meet(usage("y", 1, u64::MAX, 1), 1_000);
+        census.meet(usage("x", 1, u64::MAX, 1), at(1_000));
+        census.meet(usage("y", 1, u64::MAX, 1), at(1_000));
         assert_eq!(census.totals().rss, u64::MAX);
-        census.meet(usage(&"z".repeat(1 << 20), 1, 1, 1), 1_000);
+        census.meet(usage(&"z".repeat(1 << 20), 1, 1, 1), at(1_000));
         assert!(
             census.largest(999).iter().all(|(id, _)| id.len() < 10),
             "an id that is none of ours has no series"
@@ -255,10 +272,10 @@ mod tests {
     #[test]
     fn a_lease_that_is_over_or_says_nothing_of_beats_is_not_counted_as_used() {
         let mut late = usage("a", 1, 1, 1);
-        assert_eq!(lease_used(&late, 1_900), None);
-        late.lease_end = Some(9_000);
-        assert_eq!(lease_used(&late, 1_000), Some(0.0));
+        assert_eq!(lease_used(&late, at(1_900)), None);
+        late.lease_end = Some(at(9_000));
+        assert_eq!(lease_used(&late, at(1_000)), Some(0.0));
         late.lease_ms = None;
-        assert_eq!(lease_used(&late, 1_000), None);
+        assert_eq!(lease_used(&late, at(1_000)), None);
     }
 }

@@ -9,7 +9,7 @@ use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::settings;
 use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::memory::Grown;
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 use lifecycle_redis::SweeperStore;
 
 use crate::pass::report;
@@ -44,7 +44,7 @@ impl FleetGrowthWatch {
     }
 
     /// Takes in what a reading brought.
-    pub(crate) fn observe(&mut self, samples: &[MemorySample], now: u64, store_memory: Option<u64>) {
+    pub(crate) fn observe(&mut self, samples: &[MemorySample], now: ServerTime, store_memory: Option<u64>) {
         for sample in samples {
             self.history.observe(sample);
         }
@@ -58,8 +58,8 @@ impl FleetGrowthWatch {
         self.history.retain(is_there);
     }
 
-    /// Judges as of `now` (ms of server time), and tells the store and people what changed.
-    pub(crate) async fn judge(&mut self, store: &SweeperStore, now: u64) -> GrowthStatus {
+    /// Judges as of `now`, and tells the store and people what changed.
+    pub(crate) async fn judge(&mut self, store: &SweeperStore, now: ServerTime) -> GrowthStatus {
         let Some(growth) = self.history.judge(now) else {
             return GrowthStatus { growth: None, is_leak: self.episode.is_on };
         };
@@ -112,7 +112,7 @@ fn alert(growth: &FleetGrowth) -> Event {
         window_ms: None,
         limit_reached_ms: None,
     };
-    Event::new(payload, growth.current.timestamp)
+    Event::new(payload, growth.current.timestamp.as_ms())
 }
 
 fn named(growth: &FleetGrowth) -> String {

@@ -12,6 +12,7 @@ use lifecycle_core::memory::leak::{Detector, Finding, KindHistory, LeakVerdict, 
 use lifecycle_core::memory::sample::{MemorySample, RssSample};
 use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::Incarnation;
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{SweeperStore, TrendNote};
 
 use crate::pass::report::named;
@@ -38,7 +39,7 @@ struct Watched {
     incarnation: Option<Incarnation>,
     kind: String,
     detector: Box<Detector>,
-    noted_at: u64,
+    noted_at: ServerTime,
     /// What goes on.
     findings: Vec<Finding>,
     untold: Untold,
@@ -90,19 +91,19 @@ impl LeakWatch {
             incarnation: sample.incarnation,
             kind: kind.clone(),
             detector: Box::default(),
-            noted_at: 0,
+            noted_at: ServerTime::default(),
             findings: Vec::new(),
             untold: Untold::default(),
         });
         if watched.incarnation != sample.incarnation {
             // Another process: what was noted of the last one went with its keys.
             watched.detector.restarted();
-            (watched.incarnation, watched.noted_at) = (sample.incarnation, 0);
+            (watched.incarnation, watched.noted_at) = (sample.incarnation, ServerTime::default());
             (watched.findings, watched.untold) = (Vec::new(), Untold::default());
         }
         watched.kind.clone_from(&kind);
         let history = self.kinds.entry(kind).or_default();
-        let look = RssSample { at_ms: sample.at, rss_bytes: sample.rss, limit_bytes: sample.limit };
+        let look = RssSample { at: sample.at, rss_bytes: sample.rss, limit_bytes: sample.limit };
         let verdict = watched.detector.observe(history, look);
         let findings = watched.detector.findings();
         watched.untold.ended.extend(watched.findings.iter().filter(|one| !findings.contains(one)));
@@ -137,7 +138,7 @@ impl LeakWatch {
     }
 
     /// Writes down what changed, and from time to time the trends of those who are `shown` and of those who leak.
-    pub(crate) async fn tell(&mut self, store: &SweeperStore, now: u64, shown: &HashSet<&str>) {
+    pub(crate) async fn tell(&mut self, store: &SweeperStore, now: ServerTime, shown: &HashSet<&str>) {
         let notes = self.notes(now, shown);
         let told: Vec<(String, bool)> = stream::iter(notes)
             .map(|note| async move { (note.id.clone(), note.tell(store, now).await) })
@@ -151,10 +152,10 @@ impl LeakWatch {
         }
     }
 
-    fn notes(&self, now: u64, shown: &HashSet<&str>) -> Vec<Note> {
+    fn notes(&self, now: ServerTime, shown: &HashSet<&str>) -> Vec<Note> {
         let due = self.watched.iter().filter(|(id, watched)| {
             let is_shown = !watched.findings.is_empty() || shown.contains(id.as_str());
-            !watched.untold.is_empty() || (is_shown && now.saturating_sub(watched.noted_at) >= NOTE_EVERY_MS)
+            !watched.untold.is_empty() || (is_shown && now.ms_since(watched.noted_at) >= NOTE_EVERY_MS)
         });
         let notes = due.filter_map(|(id, watched)| {
             let trend = watched.detector.trend(self.kinds.get(&watched.kind)?)?;
@@ -168,7 +169,7 @@ impl LeakWatch {
 
 impl Note {
     /// Returns whether it was written down. An error costs a try.
-    async fn tell(&self, store: &SweeperStore, now: u64) -> bool {
+    async fn tell(&self, store: &SweeperStore, now: ServerTime) -> bool {
         let began = self.untold.began.as_ref();
         let alert = began.map(|verdict| (verdict.finding, alert(&self.id, self.incarnation, verdict, now)));
         let note = TrendNote {
@@ -194,7 +195,7 @@ impl Note {
     }
 }
 
-fn alert(id: &str, incarnation: Option<Incarnation>, verdict: &LeakVerdict, now: u64) -> Event {
+fn alert(id: &str, incarnation: Option<Incarnation>, verdict: &LeakVerdict, now: ServerTime) -> Event {
     let payload = Payload::MemoryLeakDetected {
         growth: None,
         growth_pct: None,
@@ -205,15 +206,15 @@ fn alert(id: &str, incarnation: Option<Incarnation>, verdict: &LeakVerdict, now:
         slope_bytes_per_hour: Some(verdict.slope_bytes_per_hour),
         confidence: Some(verdict.confidence),
         window_ms: Some(verdict.window_ms),
-        limit_reached_ms: verdict.limit_reached_ms,
+        limit_reached_ms: verdict.limit_reached_ms.map(ServerTime::as_ms),
     };
-    Event::new(payload, now).about(id, incarnation)
+    Event::new(payload, now.as_ms()).about(id, incarnation)
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A slope of an alert is over 0.
 fn log(id: &str, verdict: &LeakVerdict) {
     let pace = output::size(verdict.slope_bytes_per_hour.max(0.0) as u64);
-    let left = |at: u64| output::age(at.saturating_sub(verdict.at_ms));
+    let left = |at: ServerTime| output::age(at.ms_since(verdict.at));
     let limit = verdict.limit_reached_ms.map(|at| format!("; its limit is reached in {}", left(at)));
     tracing::warn!(
         agent = ?named(id),
@@ -230,12 +231,16 @@ mod tests {
 
     const HOUR_MS: u64 = 3_600_000;
 
-    fn sample(id: &str, life: u64, at: u64, rss: u64) -> MemorySample {
+    fn at(ms: u64) -> ServerTime {
+        ServerTime::from_store_ms(ms)
+    }
+
+    fn sample(id: &str, life: u64, at_ms: u64, rss: u64) -> MemorySample {
         MemorySample {
             id: id.into(),
             incarnation: Some(Incarnation(life)),
             kind: "coder".into(),
-            at,
+            at: at(at_ms),
             rss,
             heap_used: 0,
             limit: None,
@@ -259,13 +264,13 @@ mod tests {
             leaks.observe_one(&sample);
         }
         assert_eq!(leaks.findings(), BTreeMap::from([("leak", 1), ("runaway", 0)]));
-        let notes = leaks.notes(5 * HOUR_MS, &shown);
+        let notes = leaks.notes(at(5 * HOUR_MS), &shown);
         let verdict = notes[0].untold.began.unwrap();
         assert_eq!(
             (verdict.finding, notes[0].findings.as_slice()),
             (Finding::Leak, [Finding::Leak].as_slice())
         );
-        let event = alert("a", Some(Incarnation(1)), &verdict, 7);
+        let event = alert("a", Some(Incarnation(1)), &verdict, ServerTime::from_store_ms(7));
         let Payload::MemoryLeakDetected { slope_bytes_per_hour: Some(slope), confidence, .. } = event.payload
         else {
             panic!("{event:?}")
@@ -284,12 +289,12 @@ mod tests {
             leaks.observe_one(&sample);
         }
         let now = 2 * HOUR_MS;
-        assert_eq!(leaks.notes(now, &HashSet::new()), []);
+        assert_eq!(leaks.notes(at(now), &HashSet::new()), []);
         let shown = HashSet::from(["a"]);
-        assert_eq!(leaks.notes(now, &shown).len(), 1);
-        leaks.watched.get_mut("a").unwrap().noted_at = now;
-        assert_eq!(leaks.notes(now + NOTE_EVERY_MS - 1, &shown), []);
-        assert_eq!(leaks.notes(now + NOTE_EVERY_MS, &shown).len(), 1);
+        assert_eq!(leaks.notes(at(now), &shown).len(), 1);
+        leaks.watched.get_mut("a").unwrap().noted_at = at(now);
+        assert_eq!(leaks.notes(at(now + NOTE_EVERY_MS - 1), &shown), []);
+        assert_eq!(leaks.notes(at(now + NOTE_EVERY_MS), &shown).len(), 1);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use lifecycle_core::sweep::store_watch::Contact;
 use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::orphan::{OrphanOutcome, Reason};
 use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{Reap, ReapOutcome, StoreError};
 
 use crate::pass::report::{Tally, named};
@@ -39,15 +40,15 @@ impl Orphan<'_> {
         self.suspect.record.is_none()
     }
 
-    fn event(&self, payload: Payload, now: u64) -> Event {
-        Event::new(payload, now).about(self.id(), self.suspect.incarnation())
+    fn event(&self, payload: Payload, now: ServerTime) -> Event {
+        Event::new(payload, now.as_ms()).about(self.id(), self.suspect.incarnation())
     }
 
-    fn last_call(&self, now: u64) -> Event {
+    fn last_call(&self, now: ServerTime) -> Event {
         self.event(Payload::CleanupStarted { reason: Some(self.reason.to_string()) }, now)
     }
 
-    fn aborted(&self, now: u64) -> Event {
+    fn aborted(&self, now: ServerTime) -> Event {
         self.event(Payload::CleanupAborted { reason: Some(self.reason.to_string()) }, now)
     }
 }
@@ -80,7 +81,7 @@ impl Sweeper {
         tally: &mut Tally,
     ) -> Result<(), StoreError> {
         self.health.turned();
-        let token = format!("{}:{}:{:016x}", self.id, tally.now(), rand::random::<u64>());
+        let token = format!("{}:{}:{:016x}", self.id, tally.now().as_ms(), rand::random::<u64>());
         let locked = self.announce(batch, &token, tally).await?;
         if let Some(contact) = last_call
             && !self.last_call(&locked, contact).await?

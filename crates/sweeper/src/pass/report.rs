@@ -11,6 +11,7 @@ use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::MAX_NAME_LEN;
 use lifecycle_core::wire::metric;
 use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome, Reason};
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{Removed, StoreError};
 
 use crate::sweeper::Sweeper;
@@ -23,12 +24,12 @@ const NAMED: usize = 10;
 /// The result of a pass under way.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    now: u64,
+    now: ServerTime,
     result: OrphanCleanupResult,
 }
 
 impl Tally {
-    pub(crate) fn new(now: u64, healthy: u64, forgotten: u64, dry_run: bool) -> Self {
+    pub(crate) fn new(now: ServerTime, healthy: u64, forgotten: u64, dry_run: bool) -> Self {
         metrics::counter!(metric::KEYS_DELETED).increment(forgotten);
         Self {
             now,
@@ -41,8 +42,8 @@ impl Tally {
         }
     }
 
-    /// Server time in ms when the pass looked.
-    pub(crate) fn now(&self) -> u64 {
+    /// When the pass looked.
+    pub(crate) fn now(&self) -> ServerTime {
         self.now
     }
 
@@ -123,9 +124,9 @@ impl Sweeper {
     }
 }
 
-fn detected(result: &OrphanCleanupResult, now: u64) -> Event {
+fn detected(result: &OrphanCleanupResult, now: ServerTime) -> Event {
     let orphans = result.orphans.iter().take(LISTED).cloned().collect();
-    Event::new(Payload::OrphansDetected { count: Some(result.orphans_detected), orphans }, now)
+    Event::new(Payload::OrphansDetected { count: Some(result.orphans_detected), orphans }, now.as_ms())
 }
 
 fn log(result: &OrphanCleanupResult) {

@@ -2,6 +2,7 @@
 
 use lifecycle_core::memory::leak::{Finding, Trend};
 use lifecycle_core::wire::memory::MemoryStats;
+use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{Life, TrendNote};
 use serde_json::{Value, json};
 
@@ -46,7 +47,7 @@ impl Site {
         let trend = Trend {
             slope_bytes_per_hour: 536_870_912.0,
             confidence: 0.93,
-            limit_reached_ms: u64::try_from(self.now() + 125 * MINUTE_MS).ok(),
+            limit_reached_ms: u64::try_from(self.now() + 125 * MINUTE_MS).ok().map(ServerTime::from_store_ms),
             finding: Some(Finding::Leak),
             floors: (1..=24).map(|step| step * 50 * MIB).collect(),
         };
@@ -160,7 +161,7 @@ fn the_rest_of_a_large_fleet_is_counted_and_a_kind_can_be_chosen() {
 fn growth_is_told_only_of_agents_that_were_there_then_and_are_now() {
     let mut site = Site::start();
     site.three();
-    let timestamp = u64::try_from(site.now() - 5 * MINUTE_MS).unwrap();
+    let timestamp = ServerTime::from_store_ms(u64::try_from(site.now() - 5 * MINUTE_MS).unwrap());
     let mut baseline =
         MemoryStats { total_agents: 3, total_rss: 2 * GIB, timestamp, ..MemoryStats::default() };
     site.compares_with(&baseline);

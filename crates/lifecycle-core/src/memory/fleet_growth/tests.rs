@@ -3,8 +3,12 @@ use super::*;
 const WINDOW: u64 = 300_000;
 const MB: u64 = 1_000_000;
 
-fn sample(id: &str, life: u64, at: u64, rss: u64) -> MemorySample {
-    let incarnation = Some(Incarnation(life));
+fn at(ms: u64) -> ServerTime {
+    ServerTime::from_store_ms(ms)
+}
+
+fn sample(id: &str, life: u64, at_ms: u64, rss: u64) -> MemorySample {
+    let (incarnation, at) = (Some(Incarnation(life)), at(at_ms));
     MemorySample { id: id.into(), incarnation, kind: String::new(), at, rss, heap_used: rss / 2, limit: None }
 }
 
@@ -24,11 +28,15 @@ fn growth_is_measured_against_a_sample_really_a_window_old_and_not_much_older() 
     for n in 0..=40_u64 {
         slow.observe(&sample("a", 1, now - 600_000 + n * 15_000, n * MB));
     }
-    let growth = slow.judge(now).unwrap();
+    let growth = slow.judge(at(now)).unwrap();
     assert!((20..=23).contains(&(growth.bytes() / MB as i64)), "{growth:?}");
-    assert_eq!(history(&[("a", 1, now - WINDOW + 1, 0), ("a", 1, now, MB)]).judge(now), None, "too young");
+    assert_eq!(
+        history(&[("a", 1, now - WINDOW + 1, 0), ("a", 1, now, MB)]).judge(at(now)),
+        None,
+        "too young"
+    );
     let old = [("a", 1, now - WINDOW * 3 / 2 - 1, 0), ("a", 1, now, MB)];
-    assert_eq!(history(&old).judge(now), None, "too old");
+    assert_eq!(history(&old).judge(at(now)), None, "too old");
 }
 
 #[test]
@@ -43,7 +51,7 @@ fn only_lives_that_are_there_at_both_ends_count() {
         ("shrinks", 1, then, 9 * MB),
         ("shrinks", 1, now, 8 * MB),
     ])
-    .judge(now)
+    .judge(at(now))
     .unwrap();
     assert_eq!(growth.bytes(), 4 * MB as i64);
     assert_eq!((growth.baseline.total_agents, growth.current.total_agents), (2, 2));
@@ -56,16 +64,16 @@ fn only_lives_that_are_there_at_both_ends_count() {
 fn who_left_counts_at_neither_end() {
     let mut both = history(&[("a", 1, 1, MB), ("b", 1, 1, 7 * MB), ("a", 1, 1 + WINDOW, 2 * MB)]);
     both.retain(|id| id != "b");
-    assert_eq!(both.judge(1 + WINDOW).unwrap().bytes(), MB as i64);
+    assert_eq!(both.judge(at(1 + WINDOW)).unwrap().bytes(), MB as i64);
 }
 
 #[test]
 fn a_fleet_of_nobody_has_grown_by_nothing_but_only_after_a_whole_window() {
     let mut history = FleetHistory::new(WINDOW);
-    assert_eq!(history.judge(5_000), None);
-    assert_eq!(history.judge(5_000 + WINDOW - 1), None);
-    assert_eq!(history.judge(5_000 + WINDOW).unwrap().bytes(), 0);
-    assert_eq!(history.judge(1_000), None, "the clock was set back");
+    assert_eq!(history.judge(at(5_000)), None);
+    assert_eq!(history.judge(at(5_000 + WINDOW - 1)), None);
+    assert_eq!(history.judge(at(5_000 + WINDOW)).unwrap().bytes(), 0);
+    assert_eq!(history.judge(at(1_000)), None, "the clock was set back");
 }
 
 #[test]
@@ -80,7 +88,7 @@ fn what_is_kept_of_an_agent_is_bounded_however_often_it_beats_and_absurd_sums_do
         busy.observe(&sample(id, 1, now - WINDOW, 0));
         busy.observe(&sample(id, 1, now, u64::MAX));
     }
-    assert_eq!(busy.judge(now).unwrap().current.total_rss, u64::MAX);
+    assert_eq!(busy.judge(at(now)).unwrap().current.total_rss, u64::MAX);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::finding::{Finding, Trend};
+use crate::wire::time::ServerTime;
 
 /// Decimal places of a slope or a confidence; more would be noise.
 const DIGITS: usize = 3;
@@ -19,7 +20,7 @@ impl Trend {
         [
             format!("{:.0}", self.slope_bytes_per_hour),
             format!("{:.*}", DIGITS, self.confidence),
-            self.limit_reached_ms.map(|at| at.to_string()).unwrap_or_default(),
+            self.limit_reached_ms.map(|at| at.as_ms().to_string()).unwrap_or_default(),
             self.finding.map_or("", Finding::as_str).to_string(),
             floors.join(","),
         ]
@@ -34,7 +35,7 @@ impl Trend {
         Some(Self {
             slope_bytes_per_hour: real(slope)?,
             confidence: real(confidence)?.clamp(0.0, 1.0),
-            limit_reached_ms: limit_reached.parse().ok(),
+            limit_reached_ms: limit_reached.parse().ok().map(ServerTime::from_store_ms),
             finding: finding.parse().ok(),
             floors: floors.split(',').filter_map(|floor| floor.parse().ok()).collect(),
         })
@@ -54,7 +55,7 @@ mod tests {
         let trend = Trend {
             slope_bytes_per_hour: -1_500_000.0,
             confidence: 0.875,
-            limit_reached_ms: Some(1_764_000_000_000),
+            limit_reached_ms: Some(ServerTime::from_store_ms(1_764_000_000_000)),
             finding: Some(Finding::Leak),
             floors: vec![1, 20, 300],
         };

@@ -1,5 +1,6 @@
 //! What the detector finds of an agent's memory: alerts with their evidence, and the trend that people see.
 
+use crate::wire::time::ServerTime;
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
@@ -15,8 +16,8 @@ word_enum! {
 /// An alert with its evidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LeakVerdict {
-    /// Time of the sample that decided, in ms.
-    pub at_ms: u64,
+    /// Time of the sample that decided.
+    pub at: ServerTime,
     /// What was found.
     pub finding: Finding,
     /// The robust slope over the window.
@@ -25,8 +26,8 @@ pub struct LeakVerdict {
     pub window_ms: u64,
     /// 0 to 1: how orderly the growth is, and how far beyond the usual (or how near the limit).
     pub confidence: f64,
-    /// When the limit is reached at this slope, in ms, if there is a limit.
-    pub limit_reached_ms: Option<u64>,
+    /// When the limit is reached at this slope, if there is a limit.
+    pub limit_reached_ms: Option<ServerTime>,
 }
 
 /// The trend of an agent's memory, for people.
@@ -37,7 +38,7 @@ pub struct Trend {
     /// 0 to 1, as in a verdict; at most a half while the growth is not steady.
     pub confidence: f64,
     /// When the limit is reached at this slope, in ms, if there is a limit and memory grows.
-    pub limit_reached_ms: Option<u64>,
+    pub limit_reached_ms: Option<ServerTime>,
     /// The gravest finding whose episode goes on.
     pub finding: Option<Finding>,
     /// Floors of the last hour and a half, oldest first, at most 24.

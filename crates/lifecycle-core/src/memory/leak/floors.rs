@@ -4,6 +4,7 @@
 //! Memory that is never given back lifts every floor.
 
 use super::slope::MOST;
+use crate::wire::time::ServerTime;
 
 /// Floors of the last [`MOST`] stretches that had a sample. All stretches have one length.
 #[derive(Debug, Clone)]
@@ -36,8 +37,8 @@ impl Floors {
     }
 
     /// Takes in a sample. Gives the stretch that it ends, if it begins another one.
-    pub(super) fn take(&mut self, at_ms: u64, bytes: u64) -> Option<Floor> {
-        let stretch = at_ms / self.length_ms;
+    pub(super) fn take(&mut self, at: ServerTime, bytes: u64) -> Option<Floor> {
+        let stretch = at.as_ms() / self.length_ms;
         match &mut self.open {
             Some((open, least)) if *open >= stretch => {
                 *least = bytes.min(*least);
@@ -80,14 +81,18 @@ impl Floors {
 mod tests {
     use super::*;
 
+    fn at(ms: u64) -> ServerTime {
+        ServerTime::from_store_ms(ms)
+    }
+
     #[test]
     fn a_stretch_is_its_least_sample_and_is_over_when_the_next_begins() {
         let mut floors = Floors::new(60_000);
-        assert_eq!(floors.take(120_000, 9), None);
-        assert_eq!(floors.take(150_000, 5), None);
-        assert_eq!(floors.take(179_999, 7), None);
-        assert_eq!(floors.take(180_000, 8), Some(Floor { at_ms: 120_000, bytes: 5 }));
-        assert_eq!(floors.take(900_000, 8), Some(Floor { at_ms: 180_000, bytes: 8 }), "over a gap");
+        assert_eq!(floors.take(at(120_000), 9), None);
+        assert_eq!(floors.take(at(150_000), 5), None);
+        assert_eq!(floors.take(at(179_999), 7), None);
+        assert_eq!(floors.take(at(180_000), 8), Some(Floor { at_ms: 120_000, bytes: 5 }));
+        assert_eq!(floors.take(at(900_000), 8), Some(Floor { at_ms: 180_000, bytes: 8 }), "over a gap");
         assert_eq!(floors.iter().map(|floor| floor.bytes).collect::<Vec<_>>(), [5, 8]);
     }
 
@@ -95,7 +100,7 @@ mod tests {
     fn the_oldest_go_when_the_ring_is_full() {
         let mut floors = Floors::new(1_000);
         for second in 0..100 {
-            floors.take(second * 1_000, second);
+            floors.take(at(second * 1_000), second);
         }
         let kept: Vec<u64> = floors.iter().map(|floor| floor.bytes).collect();
         assert_eq!(kept, (99 - MOST as u64..99).collect::<Vec<_>>());

@@ -8,6 +8,7 @@ use super::kind::{Bin, KindHistory, LEVELS};
 use super::scales::MINUTE_MS;
 use super::slope::{Line, MOST, line};
 use super::steady_growth::largest_jump;
+use crate::wire::time::ServerTime;
 
 /// Lengths of the windows, in samples.
 const WINDOWS: [usize; 5] = [3, 4, 7, 13, MOST];
@@ -33,7 +34,7 @@ const YOUNG_H: f64 = 1.0;
 /// The latest samples and the highest level of the past.
 #[derive(Debug, Clone)]
 pub(super) struct Recent {
-    samples: [(u64, u64); MOST],
+    samples: [(ServerTime, u64); MOST],
     count: u8,
     /// The highest sample since the last rise that was over.
     peak: u64,
@@ -52,17 +53,17 @@ pub(super) struct Rush {
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { samples: [(0, 0); MOST], count: 0, peak: 0, highest: 0, bin: None }
+        Self { samples: [(ServerTime::default(), 0); MOST], count: 0, peak: 0, highest: 0, bin: None }
     }
 }
 
 impl Recent {
-    pub(super) fn push(&mut self, at_ms: u64, bytes: u64) {
+    pub(super) fn push(&mut self, at: ServerTime, bytes: u64) {
         if usize::from(self.count) == MOST {
             self.samples.copy_within(1.., 0);
             self.count -= 1;
         }
-        self.samples[usize::from(self.count)] = (at_ms, bytes);
+        self.samples[usize::from(self.count)] = (at, bytes);
         self.count += 1;
         self.peak = self.peak.max(bytes);
     }
@@ -84,7 +85,7 @@ impl Recent {
     /// Whether the limit is about to be reached, for an agent with this much experience in hours.
     pub(super) fn rush(&self, kind: &KindHistory, limit: u64, experience_h: f64) -> Option<Rush> {
         let samples = &self.samples[..usize::from(self.count)];
-        let (at_ms, rss) = *samples.last()?;
+        let (at, rss) = *samples.last()?;
         let (used, limit) = (rss as f64, limit as f64);
         let young = YOUNG_H / (YOUNG_H + experience_h);
         let known = (self.highest as f64).max(kind.usual(LEVELS) * young * young);
@@ -94,18 +95,18 @@ impl Recent {
         let shortest = usize::from(used < NEARLY_ALL * limit);
         let windows = WINDOWS[shortest..].iter().filter_map(|window| samples.len().checked_sub(*window));
         let fresh =
-            windows.map(|begin| &samples[begin..]).take_while(|window| at_ms - window[0].0 <= OLDEST_MS);
+            windows.map(|begin| &samples[begin..]).take_while(|window| at.ms_since(window[0].0) <= OLDEST_MS);
         let room = (limit - used).max(0.0);
         fresh.filter_map(|window| of_window(window, room)).next()
     }
 }
 
-fn of_window(samples: &[(u64, u64)], room: f64) -> Option<Rush> {
+fn of_window(samples: &[(ServerTime, u64)], room: f64) -> Option<Rush> {
     let mut points = [(0.0, 0.0); MOST];
     let points = &mut points[..samples.len()];
     let begin = samples.first()?.0;
-    for (point, (at_ms, bytes)) in points.iter_mut().zip(samples) {
-        *point = ((at_ms - begin) as f64, *bytes as f64);
+    for (point, (at, bytes)) in points.iter_mut().zip(samples) {
+        *point = (at.ms_since(begin) as f64, *bytes as f64);
     }
     let Line { slope, tau, .. } = line(points)?;
     let (first, last) = (points.first()?, points.last()?);

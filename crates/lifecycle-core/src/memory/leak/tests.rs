@@ -9,6 +9,10 @@ const MB: u64 = 1 << 20;
 const TICK_MS: u64 = 10_000;
 const START_MS: u64 = 1_700_000_000_000;
 
+fn at(ms: u64) -> ServerTime {
+    ServerTime::from_store_ms(ms)
+}
+
 /// One agent, looked at every ten seconds.
 struct Life {
     kind: KindHistory,
@@ -37,7 +41,7 @@ impl Life {
     }
 
     fn sample(&mut self, rss_bytes: u64) {
-        let sample = RssSample { at_ms: self.at_ms, rss_bytes, limit_bytes: self.limit };
+        let sample = RssSample { at: at(self.at_ms), rss_bytes, limit_bytes: self.limit };
         self.verdicts.extend(self.detector.observe(&mut self.kind, sample));
     }
 
@@ -58,13 +62,13 @@ fn a_leak_after_a_quiet_time_is_found_once_with_its_evidence() {
     life.goes(360, |_| 200.0).goes(120, |minute| 200.0 + 20.0 * minute);
     assert_eq!(life.findings(), [Finding::Leak]);
     let verdict = life.verdicts[0];
-    let delay = (verdict.at_ms - START_MS) / MINUTE_MS - 360;
+    let delay = verdict.at.ms_since(at(START_MS)) / MINUTE_MS - 360;
     assert!(delay <= 15, "{delay} min");
     let slope = verdict.slope_bytes_per_hour / MB as f64;
     assert!((1_150.0..1_250.0).contains(&slope), "{slope}");
     assert!((0.5..=1.0).contains(&verdict.confidence), "{verdict:?}");
     assert!(verdict.window_ms >= 7 * MINUTE_MS, "{verdict:?}");
-    let minutes = (verdict.limit_reached_ms.unwrap() - START_MS) / MINUTE_MS - 360;
+    let minutes = verdict.limit_reached_ms.unwrap().ms_since(at(START_MS)) / MINUTE_MS - 360;
     assert!((395..=405).contains(&minutes), "8192 MB are reached after 400 min: {minutes}");
 }
 
@@ -131,7 +135,7 @@ fn a_limit_that_is_minutes_away_is_a_runaway_while_there_is_time() {
     life.goes(180, |_| 500.0).goes(3, |minute| 500.0 + 1_000.0 * minute);
     assert_eq!(life.findings(), [Finding::Runaway]);
     let verdict = life.verdicts[0];
-    let left = (verdict.limit_reached_ms.unwrap() - verdict.at_ms) / 1_000;
+    let left = verdict.at.until(verdict.limit_reached_ms.unwrap()).as_secs();
     assert!((10..=300).contains(&left), "{left} s");
 }
 
@@ -203,7 +207,7 @@ fn a_trend_shows_the_floors_the_slope_and_the_forecast() {
     let trend = life.detector.trend(&life.kind).unwrap();
     assert!((110.0..130.0).contains(&(trend.slope_bytes_per_hour / MB as f64)), "{trend:?}");
     assert!(trend.floors.is_sorted() && trend.floors.len() > 10, "{trend:?}");
-    assert!(trend.limit_reached_ms.unwrap() > life.at_ms);
+    assert!(trend.limit_reached_ms.unwrap() > at(life.at_ms));
     assert_eq!(trend.finding, None);
 }
 
@@ -218,7 +222,7 @@ proptest! {
             if act == 0 {
                 detector.restarted();
             }
-            let verdict = detector.observe(&mut kind, RssSample { at_ms, rss_bytes, limit_bytes });
+            let verdict = detector.observe(&mut kind, RssSample { at: at(at_ms), rss_bytes, limit_bytes });
             if let Some(verdict) = verdict {
                 prop_assert!((0.0..=1.0).contains(&verdict.confidence), "{:?}", verdict);
                 prop_assert!(verdict.slope_bytes_per_hour > 0.0, "{:?}", verdict);
@@ -237,7 +241,8 @@ proptest! {
         for (wait, less) in steps {
             at_ms += wait;
             rss_bytes -= less * 4_096;
-            prop_assert_eq!(detector.observe(&mut kind, RssSample { at_ms, rss_bytes, limit_bytes: limit }), None);
+            let sample = RssSample { at: at(at_ms), rss_bytes, limit_bytes: limit };
+            prop_assert_eq!(detector.observe(&mut kind, sample), None);
         }
     }
 
@@ -259,7 +264,7 @@ proptest! {
 fn samples_of_one_moment_say_nothing_of_a_slope() {
     let (mut detector, mut kind) = (Detector::default(), KindHistory::default());
     for rss_bytes in [900, 950, 990, 995, 999] {
-        let sample = RssSample { at_ms: 5, rss_bytes, limit_bytes: Some(1_000) };
+        let sample = RssSample { at: at(5), rss_bytes, limit_bytes: Some(1_000) };
         assert_eq!(detector.observe(&mut kind, sample), None);
     }
 }

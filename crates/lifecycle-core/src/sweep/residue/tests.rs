@@ -1,19 +1,20 @@
 use super::*;
 use crate::wire::ids::Incarnation;
 
-const NOW: u64 = 1_764_000_000_000;
+const NOW: ServerTime = ServerTime::from_store_ms(1_764_000_000_000);
+const MS: Duration = Duration::from_millis(1);
 
 fn living(incarnation: u64) -> SignsOfLife {
     SignsOfLife {
         active: true,
-        lease_end: Some(NOW + 1),
+        lease_end: Some(NOW + MS),
         incarnation: Some(Incarnation(incarnation)),
         ..SignsOfLife::default()
     }
 }
 
 fn over() -> SignsOfLife {
-    SignsOfLife { lease_end: Some(NOW - 12_000), ..living(1) }
+    SignsOfLife { lease_end: Some(NOW - 12_000 * MS), ..living(1) }
 }
 
 fn store(agents: &[(&str, SignsOfLife)], keys: &[&str]) -> Inventory {
@@ -75,17 +76,17 @@ fn what_an_orphan_has_is_told_apart_from_what_nobody_owns() {
 
 #[test]
 fn a_plain_agent_lives_by_its_heartbeat_where_its_lease_is_old_or_missing() {
-    let heard = SignsOfLife { active: true, heartbeat_until: Some(NOW + 5), ..SignsOfLife::default() };
+    let heard = SignsOfLife { active: true, heartbeat_until: Some(NOW + 5 * MS), ..SignsOfLife::default() };
     assert_eq!(found(&store(&[("p", heard.clone())], &["agent:heartbeat:p"])), []);
-    assert_eq!(found(&store(&[("p", SignsOfLife { lease_end: Some(NOW - 1), ..heard })], &[])), []);
+    assert_eq!(found(&store(&[("p", SignsOfLife { lease_end: Some(NOW - MS), ..heard })], &[])), []);
     let silent = SignsOfLife { active: true, ..SignsOfLife::default() };
     assert_eq!(found(&store(&[("p", silent)], &[])), one("agents:active p", Why::NoLease));
 }
 
 #[test]
 fn a_registered_agent_lives_by_its_lease_alone() {
-    let late = SignsOfLife { heartbeat_until: Some(NOW + 5), ..over() };
-    assert_eq!(late.standing(NOW), Standing::Over { since: NOW - 12_000 });
+    let late = SignsOfLife { heartbeat_until: Some(NOW + 5 * MS), ..over() };
+    assert_eq!(late.standing(NOW), Standing::Over { since: NOW - 12_000 * MS });
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl MemorySampler {
         }
     }
 
-    /// Makes one reading. Returns whether every agent is known by now.
+    /// Makes one reading. Returns whether it ended a round, so that the next one may begin later.
     async fn read(&self, store: &SweeperStore, watchers: &mut Watchers) -> Result<bool, StoreError> {
         let Watchers { census, growth, leaks } = watchers;
         for (id, incarnation) in std::mem::take(&mut *lock(&self.left)) {

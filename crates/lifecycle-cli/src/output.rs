@@ -8,7 +8,7 @@ use comfy_table::{Attribute, Cell, ContentArrangement, presets};
 use serde::Serialize;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Terminals that say they are narrower than this many columns are not believed.
+/// A terminal that says it is narrower than this many columns is not believed.
 const NARROWEST: u16 = 20;
 
 /// How data is written.
@@ -39,12 +39,12 @@ impl Output {
     }
 }
 
-/// Whether anybody still reads our stdout.
+/// Whether our stdout still has a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdout {
     /// The text was written.
     Open,
-    /// The reader has gone (`… | head -1`): a command that prints for ever should end now, with success.
+    /// The reader has gone (`… | head -1`). A command that prints for ever should end now, with success.
     Closed,
 }
 
@@ -56,8 +56,8 @@ pub fn print_stdout(text: &str) -> io::Result<Stdout> {
     write_quietly(&mut io::stdout().lock(), text)
 }
 
-/// Writes a value to stdout as one line of JSON, with what [`printable`] would escape escaped as JSON does: a terminal
-/// shows it, too.
+/// Writes a value to stdout as one line of JSON. Characters that [`printable`] would escape are escaped as JSON does,
+/// because a terminal may show the line.
 ///
 /// # Errors
 /// As for [`print_stdout`], and when the value has no JSON form.
@@ -75,7 +75,7 @@ fn write_quietly(out: &mut impl Write, text: &str) -> io::Result<Stdout> {
     }
 }
 
-/// How many columns the terminal has that stdout is; `None` where it is none, or does not know.
+/// How many columns stdout's terminal has. `None` if stdout is no terminal, or the terminal does not know.
 #[must_use]
 pub fn terminal_width() -> Option<usize> {
     if !io::stdout().is_terminal() {
@@ -86,7 +86,7 @@ pub fn terminal_width() -> Option<usize> {
     (columns >= NARROWEST).then(|| columns.into())
 }
 
-/// The beginning of a line that is wider than so many columns, with an ellipsis at its end.
+/// A line cut to `width` columns, with an ellipsis at its end if it was wider.
 #[must_use]
 pub fn shortened(line: &str, width: usize) -> String {
     if line.width() <= width {
@@ -111,11 +111,11 @@ pub fn shortened(line: &str, width: usize) -> String {
 pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
-    /// Columns in the order in which they are left out; `None` where cells wrap instead.
+    /// The columns that may be left out, in that order; `None` if cells wrap instead.
     dropped: Option<&'static [&'static str]>,
 }
 
-/// The last column is cut down to this many columns before others are left out for it.
+/// The last column is cut down to this many columns before others are left out to make room for it.
 const LEAST_LAST: usize = 14;
 /// Columns between two columns of a table.
 const BETWEEN: usize = 2;
@@ -127,8 +127,8 @@ impl Table {
         Self { header: header.to_vec(), rows: Vec::new(), dropped: None }
     }
 
-    /// Keeps every row on one line of a terminal: columns for which there is no room are left out, these first and in this
-    /// order, and the header ends with an ellipsis. What is still too wide is cut.
+    /// Keeps every row on one line of a terminal. Where there is no room, these columns are left out, in this order,
+    /// and the header ends with an ellipsis. A row that is still too wide is cut.
     #[must_use]
     pub fn drop_first(mut self, columns: &'static [&'static str]) -> Self {
         self.dropped = Some(columns);
@@ -188,7 +188,7 @@ impl Table {
         (0..self.header.len()).map(width).collect()
     }
 
-    /// How wide it is at least, with the ellipsis of a header that was `cut`.
+    /// The least width of the table, with the ellipsis if the header was `cut`.
     fn least_width(&self, cut: bool) -> usize {
         let mut widths = self.widths();
         if let Some(last) = widths.last_mut() {
@@ -200,7 +200,7 @@ impl Table {
         widths.iter().sum::<usize>() + BETWEEN * widths.len().saturating_sub(1)
     }
 
-    /// Cuts the cells of the widest column that may be cut until all fits: the last one with text, then any.
+    /// Cuts cells until all fits: those of the last column with text first, then those of the others from the left.
     fn cut_to(&mut self, width: usize) {
         let widths = self.widths();
         let total = widths.iter().sum::<usize>() + BETWEEN * widths.len().saturating_sub(1);
@@ -235,7 +235,7 @@ impl Table {
         table.add_rows(&self.rows);
         let last = self.header.len().saturating_sub(1);
         for (number, column) in table.column_iter_mut().enumerate() {
-            // Bold spaces at the end of a header are not trimmed, and would be one line more.
+            // Bold spaces at the end of a header would not be trimmed, and would make one line more.
             column.set_padding((0, if number < last { 2 } else { 0 }));
         }
         let lines = table.trim_fmt();
@@ -249,7 +249,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// JSON text with the characters escaped that [`printable`] escapes. They can stand within its strings only.
+/// JSON text in which the characters are escaped that [`printable`] escapes. They occur only within its strings.
 #[must_use]
 pub fn printable_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
@@ -266,8 +266,8 @@ pub fn printable_json(json: &str) -> String {
     shown
 }
 
-/// Text with its control characters and those that nobody sees escaped, so that it stays on its line, cannot steer a
-/// terminal, and two texts that look alike are alike.
+/// Text with control characters and invisible ones escaped. So it stays on its line, cannot steer a terminal, and two
+/// texts that look alike are alike.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

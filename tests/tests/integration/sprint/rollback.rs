@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Stage, finish, nothing_is_left, sprint, task};
+use super::{SPRINT, Stage, finish, nothing_is_left, sprint, task};
 use crate::fleet::Fleet;
 
 #[test]
@@ -21,7 +21,7 @@ fn tasks_that_were_completed_or_handed_out_since_the_snapshot_run_once_all_the_s
     }
     fleet.server.restart().unwrap();
     fleet.client = fleet.server.client().unwrap();
-    coordinator.wait_for_line(|line| line.contains("the store went back in time"), super::SPRINT).unwrap();
+    coordinator.wait_for_line(|line| line.contains("the store went back in time"), SPRINT).unwrap();
     ids.iter().for_each(|id| stage.open(&format!("{id}.gate")));
     let (code, summary) = finish(&mut coordinator);
     assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &6.into()), "{}", coordinator.stderr());

@@ -1,28 +1,12 @@
 //! Agents that die in the middle of a task: who cleans up after them, who runs it again, and when it is given up.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lifecycle_tests::Reply;
 use rustix::process::{Signal, kill_process};
 
 use super::{Stage, finish, hang_once, kill, nothing_is_left, pid_of, sprint, task, until};
 use crate::fleet::{Fleet, SOON};
-
-/// The audit entry of an agent's cleanup, names and values in turn.
-fn cleanup_of(fleet: &mut Fleet, agent: &str) -> Vec<String> {
-    let Reply::Array(entries) = fleet.client.run(&["XRANGE", "agents:log", "-", "+"]).unwrap() else {
-        return vec![];
-    };
-    let fields = entries.iter().map(|entry| match entry {
-        Reply::Array(parts) => parts[1].texts(),
-        _ => vec![],
-    });
-    let mut cleanups = fields.filter(|fields| {
-        let says = |name: &str, value: &str| fields.windows(2).any(|pair| pair == [name, value]);
-        says("type", "cleanup") && says("agentId", agent)
-    });
-    cleanups.next().unwrap_or_default()
-}
 
 #[test]
 fn the_task_of_an_agent_that_is_killed_runs_again_elsewhere_and_completes_once() {
@@ -45,8 +29,10 @@ fn the_task_of_an_agent_that_is_killed_runs_again_elsewhere_and_completes_once()
     }
     assert_eq!(completions, 1);
     nothing_is_left(&mut fleet, &coordinator);
-    let cleanup = cleanup_of(&mut fleet, &first);
-    assert!(cleanup.windows(2).any(|pair| pair == ["reason", "process_exited"]), "{cleanup:?}");
+    let is_its_cleanup =
+        |entry: &BTreeMap<String, String>| entry["type"] == "cleanup" && entry["agentId"] == first;
+    let cleanup = fleet.log().into_iter().find(is_its_cleanup).unwrap();
+    assert_eq!(cleanup["reason"], "process_exited", "{cleanup:?}");
 }
 
 #[test]

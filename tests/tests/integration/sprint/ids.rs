@@ -87,7 +87,7 @@ fn after_a_crash_of_the_whole_host_the_next_coordinator_takes_its_own_dead_agent
     kill_process(Pid::from_raw(first.pid().try_into().unwrap()).unwrap(), Signal::STOP).unwrap();
     holders.iter().for_each(|agent| kill(&mut fleet, agent));
     first.kill().unwrap();
-    fleet.client.run(&["DEL", "sweep:watermark"]).unwrap();
+    fleet.redis(&["DEL", "sweep:watermark"]);
     assert!(fleet.client.exists("agent:state:shop.api-coder-1").unwrap(), "nobody has cleaned up");
     fs::write(stage.path("begun"), "").unwrap();
     let script = "echo $LIFECYCLE_AGENT_ID >> begun";

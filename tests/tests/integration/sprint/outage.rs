@@ -16,7 +16,7 @@ fn after_flushall_all_register_again_under_their_incarnations_and_the_sprint_com
     stage.wait_for_lines("begun", 2);
     let everybody = ["shop.coordinator", "shop.api-coder-1", "shop.api-coder-2"];
     let before: Vec<_> = everybody.iter().map(|id| fleet.incarnation(id)).collect();
-    fleet.client.run(&["FLUSHALL"]).unwrap();
+    fleet.redis(&["FLUSHALL"]);
     fleet.wait_until("the sprint's records to be back", |client| {
         client.int(&["HLEN", "sprint:tasks:shop.api"]).unwrap() == 3
             && client.int(&["SCARD", "sprint:agents:shop.api"]).unwrap() == 2

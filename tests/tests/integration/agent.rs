@@ -354,7 +354,7 @@ fn a_registration_over_a_key_of_another_type_fails_in_one_line_and_joins_no_inde
 fn a_living_agent_of_the_plain_protocol_keeps_its_id_until_its_heartbeat_is_over() {
     let mut fleet = Fleet::new();
     fleet.redis(&["SADD", "agents:active", "p"]);
-    let now = fleet.client.now_ms().unwrap();
+    let now = fleet.now();
     let beat = |timestamp: i64| format!("{{\"agentId\":\"p\",\"timestamp\":{timestamp}}}");
     fleet.redis(&["SET", "agent:heartbeat:p", &beat(now)]);
     let mut agent = fleet.agent("p", "exit 0").spawn().unwrap();

@@ -1,11 +1,15 @@
 //! A server of the test's own and roles on it as processes, with short leases where a test is about time.
 
+mod time;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use lifecycle_tests::process::RoleCommand;
 use lifecycle_tests::{PlainClient, Role, Server, eventually};
+
+pub(crate) use time::LONG_AGO_MS;
 
 /// Long enough for anything that should happen at all on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::{StopCause, Urgency};
 use lifecycle_core::wire::event::Payload;
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::record::Heartbeat;
 use lifecycle_core::wire::time::{HostTime, millis};
 use lifecycle_redis::{BeatReply, Fenced, Registered, StoreError};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::record::Role;
 use tokio::time::Instant;
 

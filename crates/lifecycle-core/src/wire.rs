@@ -6,7 +6,7 @@ pub mod codec;
 pub mod event;
 pub mod ids;
 pub mod keys;
-pub mod memory;
+pub mod memory_records;
 pub mod metric;
 pub mod orphan;
 pub mod process_fate;

@@ -2,11 +2,11 @@
 
 mod clocks;
 mod daemon;
-mod figures;
-mod growth;
+mod fleet_growth;
 mod large;
 mod leaks;
 mod limited;
+mod memory_sampler;
 mod neighbours;
 mod original_design;
 mod races;

@@ -2,7 +2,7 @@
 
 use lifecycle_cli::output::{Table, age, count, printable, size};
 use lifecycle_core::agent::liveness::runs;
-use lifecycle_core::wire::memory::MemoryStats;
+use lifecycle_core::wire::memory_records::MemoryStats;
 use lifecycle_core::wire::time::ServerTime;
 
 use super::sparkline::sparkline;

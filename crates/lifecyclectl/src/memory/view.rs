@@ -8,7 +8,7 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::memory::leak::{Finding, Trend};
-use lifecycle_core::wire::memory::{MemoryStats, MemoryUsage};
+use lifecycle_core::wire::memory_records::{MemoryStats, MemoryUsage};
 use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{AgentUsage, OperatorStore};
 use serde::Serialize;

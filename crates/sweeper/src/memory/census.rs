@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use lifecycle_core::agent::liveness::runs;
 use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::wire::ids::{Incarnation, MAX_NAME_LEN};
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::record::AgentState;
 use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{AgentUsage, IndexCursor, Stamp, StoreError, SweeperStore};

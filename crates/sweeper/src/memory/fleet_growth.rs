@@ -8,7 +8,7 @@ use lifecycle_core::memory::fleet_growth::{FleetGrowth, FleetHistory, LeakEpisod
 use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::settings;
 use lifecycle_core::wire::event::{Event, Payload};
-use lifecycle_core::wire::memory::Grown;
+use lifecycle_core::wire::memory_records::Grown;
 use lifecycle_core::wire::time::{ServerTime, millis};
 use lifecycle_redis::SweeperStore;
 

@@ -1,7 +1,7 @@
 //! `lifecyclectl memory` shows whose memory goes where, whatever others wrote into the store.
 
 use lifecycle_core::memory::leak::{Finding, Trend};
-use lifecycle_core::wire::memory::MemoryStats;
+use lifecycle_core::wire::memory_records::MemoryStats;
 use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{Life, TrendNote};
 use serde_json::{Value, json};

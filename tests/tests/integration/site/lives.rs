@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::StopCause;
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::{AgentState, Heartbeat, Registration};

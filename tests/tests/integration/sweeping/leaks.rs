@@ -6,7 +6,7 @@ use lifecycle_core::memory::leak::{Finding, Trend};
 use lifecycle_core::wire::codec::decode;
 use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::Incarnation;
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_redis::{Life, TrendNote};
 use lifecycle_tests::plain::Subscription;
 use serde_json::Value;

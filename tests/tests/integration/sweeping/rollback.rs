@@ -167,7 +167,7 @@ fn an_agent_cleans_up_the_life_it_had_replaced_and_orders_nobody_to_stop() {
     let later = fleet.incarnation("twice");
     child.stop(SOON).unwrap();
     fleet.restart();
-    second.wait_for_line(|line| line.contains("cleaning up the earlier one"), SOON).unwrap();
+    second.wait_for_line(|line| line.contains("reaping the earlier one"), SOON).unwrap();
     fleet.wait_until("the later life to be back", |client| {
         client.text(&["HGET", "agent:state:twice", "incarnation"]).unwrap() == later
     });

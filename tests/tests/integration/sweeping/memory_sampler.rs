@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::wire::event::EventKind;
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::metric;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_tests::eventually;

@@ -4,7 +4,7 @@ use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::memory::fleet_growth::LeakTurn;
 use lifecycle_core::wire::codec::decode;
 use lifecycle_core::wire::event::Event;
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_redis::Life;
 use lifecycle_tests::plain::Subscription;
 use serde_json::{Value, json};

@@ -1,9 +1,21 @@
-//! GET, and nothing else, from a server on this machine.
+//! Pages of a server on this machine: where a sweeper serves them, and GET.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ureq::Agent;
+
+use crate::process::Role;
+
+/// The address that a `sweeper run` says it serves.
+///
+/// # Errors
+/// When it does not say so within `timeout`.
+pub fn address(sweeper: &Role, timeout: Duration) -> Result<String> {
+    let line = sweeper.wait_for_line(|line| line.contains("http="), timeout)?;
+    let address = line.split("http=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    address.map(str::to_owned).context("a sweeper does not say where it listens")
+}
 
 /// Status and body.
 ///

@@ -3,6 +3,7 @@
 //! Tests use it to write what such an agent writes and to see what is really in the store. It shares no code
 //! with the product, so a mistake in our client or in our key schema cannot hide from it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -129,6 +130,16 @@ impl PlainClient {
         Ok(texts)
     }
 
+    /// The entries of a stream, newest first, by the names of their fields.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and when the reply is no list of entries.
+    pub fn entries(&mut self, stream: &str) -> Result<Vec<BTreeMap<String, String>>> {
+        let reply = self.run(&["XREVRANGE", stream, "+", "-"])?;
+        let Reply::Array(entries) = reply else { bail!("XREVRANGE {stream} answered {reply:?}") };
+        entries.iter().map(fields).collect()
+    }
+
     /// Whether `key` exists.
     ///
     /// # Errors
@@ -216,6 +227,16 @@ impl PlainClient {
         };
         (0..length).map(|_| self.receive()).collect::<Result<_>>().map(Reply::Array)
     }
+}
+
+/// The fields of an entry of a stream, which comes as its id and a list of names and values in turn.
+fn fields(entry: &Reply) -> Result<BTreeMap<String, String>> {
+    let words = match entry {
+        Reply::Array(parts) => parts.get(1).map(Reply::texts),
+        _ => None,
+    };
+    let words = words.with_context(|| format!("{entry:?} is no entry of a stream"))?;
+    Ok(words.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
 }
 
 /// A connection that listens to channels.

@@ -15,8 +15,8 @@ use crate::{heartbeat, listener, signals, takeover};
 
 /// A registered agent. Cheap to clone; all clones are the same agent.
 ///
-/// It beats until [`Agent::shutdown`] is called or the process ends; dropping the handle ends nothing. A process that
-/// ends without a shutdown is a crash as far as the fleet is concerned: the lease ends and a sweeper cleans up.
+/// It beats until [`Agent::shutdown`] is called or the process ends. Dropping the handle ends nothing. A process that
+/// ends without a shutdown has crashed, for the fleet: its lease ends, and a sweeper cleans up.
 #[derive(Debug, Clone)]
 pub struct Agent {
     pub(crate) shared: Arc<Shared>,
@@ -28,12 +28,13 @@ impl Agent {
     /// An earlier life of the same id that was never cleaned up is reaped first; its tasks go back to their sprint.
     ///
     /// # Errors
-    /// [`AgentError::Held`] when the id is alive (unless [`AgentSettings::takeover`]), [`AgentError::NoParent`] and
-    /// [`AgentError::NoSprint`] when those are not there, [`AgentError::Store`] when no store answers in time, or one that
-    /// is full, busy or loading stays so for longer than `redis.start_timeout`.
+    /// [`AgentError::Held`] when a living agent has the id (unless [`AgentSettings::takeover`]).
+    /// [`AgentError::NoParent`] and [`AgentError::NoSprint`] when the parent or the sprint is not there.
+    /// [`AgentError::Store`] when no store answers in time, or one stays full, busy or loading for longer than
+    /// `redis.start_timeout`.
     pub async fn register(settings: AgentSettings) -> Result<Self, AgentError> {
         let store = Store::connect(&settings.settings).await?;
-        // Before anything is written, so that nothing that is written can be left behind by a signal.
+        // Signals are caught before anything is written, so that a signal cannot leave anything behind.
         let caught = settings.handle_signals.then(signals::catch);
         let registration = settings.registration();
         let life = takeover::begin_life_patiently(&store, &registration, settings.takeover).await?;
@@ -55,32 +56,32 @@ impl Agent {
         &self.shared.registration.id
     }
 
-    /// The life this is, with what every write carries.
+    /// The life of this agent, with what every write carries.
     #[must_use]
     pub fn life(&self) -> Life {
         self.shared.life()
     }
 
-    /// What this life may do to the store, for what this handle does not offer.
+    /// The store's handle for this life, with operations that this type does not offer.
     #[must_use]
     pub fn store(&self) -> AgentStore {
         self.shared.agent_store()
     }
 
-    /// Says where the agent is in its life; the next beat goes out at once and carries it. A long model or tool call is
-    /// [`AgentState::Waiting`].
+    /// Says where the agent is in its life. The next beat goes out at once and carries it. In a long model or tool
+    /// call, say [`AgentState::Waiting`].
     pub fn set_state(&self, state: AgentState) {
         self.shared.beat.say_state(state);
     }
 
-    /// Says that something moved, in a few words; carried by the next beat. Progress is not liveness: an agent that
-    /// makes none is reported, never reaped.
+    /// Says in a few words what moved; the next beat carries it. Progress is not liveness: an agent without progress is
+    /// reported, never reaped.
     pub fn progress(&self, what: impl Into<String>) {
         self.shared.beat.say_progress(what.into().chars().take(200).collect());
     }
 
-    /// Says what was proven of the processes that this agent started, so that the audit log does once it is released. An
-    /// agent that says nothing is written down as `unknown`: its own process, at least, still runs then.
+    /// Says what was proven of the processes that this agent started; the audit log records it at the release. Without
+    /// it the log says `unknown`, because at least the agent's own process still runs then.
     pub fn prove(&self, process: ProcessFate) {
         self.shared.ending.prove(process);
     }
@@ -89,7 +90,7 @@ impl Agent {
     /// creating the key.
     ///
     /// # Errors
-    /// [`AgentError::Fenced`] when this life is over, [`AgentError::Store`] when the store refuses or is away.
+    /// [`AgentError::Fenced`] when this life is over; [`AgentError::Store`] when the store does not answer or refuses.
     pub async fn own_key(&self, key: impl Into<String>) -> Result<(), AgentError> {
         let names = [key.into()];
         self.fenced_write(async |store| store.own_keys(&names).await).await
@@ -103,7 +104,7 @@ impl Agent {
         self.fenced_write(async |store| store.depend_on(names).await).await
     }
 
-    /// Resolves once the agent is asked to stop, and says how urgently and why.
+    /// Resolves once the agent is asked to stop, with the urgency and the cause.
     pub async fn shutdown_requested(&self) -> Stop {
         self.stop_at_least(Urgency::Drain).await
     }
@@ -112,7 +113,7 @@ impl Agent {
     pub async fn stop_at_least(&self, urgency: Urgency) -> Stop {
         let mut stop = self.shared.ending.stops();
         let asked = stop.wait_for(|stop| stop.as_ref().is_some_and(|stop| stop.urgency >= urgency)).await;
-        // The sender lives as long as this handle, so there is always an answer in the end.
+        // The sender lives as long as this handle, so an answer comes in the end.
         let asked = asked.ok().and_then(|stop| *stop);
         match asked {
             Some(stop) => stop,
@@ -125,7 +126,7 @@ impl Agent {
         self.stop_at_least(Urgency::Fenced).await;
     }
 
-    /// The stop that was asked for, if any.
+    /// The stop that was asked for; `None` if none was.
     #[must_use]
     pub fn stop_requested(&self) -> Option<Stop> {
         self.shared.ending.stop()
@@ -136,7 +137,8 @@ impl Agent {
         self.shared.raise(urgency, cause);
     }
 
-    /// Runs a fenced write, over a store that lost its memory: waits for the heartbeat to register again.
+    /// Runs a fenced write. If the store lost its memory, waits until the heartbeat has registered again, and repeats
+    /// it.
     pub(crate) async fn fenced_write<T>(
         &self,
         write: impl AsyncFn(AgentStore) -> Result<Fenced<T>, StoreError>,

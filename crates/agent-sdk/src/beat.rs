@@ -1,4 +1,5 @@
-//! What the next beat says, and what came of the last: shared by the heartbeat and by whoever waits for it.
+//! What the next beat will say, and whether the last was answered; shared by the heartbeat and the tasks that wait for
+//! it.
 
 use std::sync::Mutex;
 
@@ -10,14 +11,15 @@ use crate::lock::lock;
 #[derive(Debug)]
 pub(crate) struct Beat {
     said: Mutex<Said>,
-    /// Counts beats that were answered; changes wake whoever looks at keys from time to time.
+    /// How many beats were answered. A change wakes the loops that look at keys from time to time.
     answered: watch::Sender<u64>,
-    /// The lease has certainly run out and could not be renewed: take no work until a beat is answered.
+    /// Whether the lease has certainly run out and could not be renewed. Then no work is taken until a beat is
+    /// answered.
     suspended: watch::Sender<bool>,
     wanted: Notify,
 }
 
-/// What the next beat says.
+/// The content of the next beat.
 #[derive(Debug, Clone)]
 pub(crate) struct Said {
     pub(crate) state: AgentState,
@@ -38,7 +40,7 @@ impl Beat {
         lock(&self.said).clone()
     }
 
-    /// The next beat goes out at once and says so.
+    /// Sends the next beat at once, with this state.
     pub(crate) fn say_state(&self, state: AgentState) {
         lock(&self.said).state = state;
         self.want();
@@ -48,7 +50,7 @@ impl Beat {
         lock(&self.said).progress = Some(what);
     }
 
-    /// Beat now.
+    /// Sends the next beat at once.
     pub(crate) fn want(&self) {
         self.wanted.notify_one();
     }
@@ -57,18 +59,18 @@ impl Beat {
         self.wanted.notified().await;
     }
 
-    /// The lease runs again.
+    /// Records that a beat was answered, so the lease runs again.
     pub(crate) fn was_answered(&self) {
         self.suspended.send_replace(false);
         self.answered.send_modify(|beats| *beats += 1);
     }
 
-    /// Changes with each beat that is answered.
+    /// A receiver that changes with each beat that is answered.
     pub(crate) fn answers(&self) -> watch::Receiver<u64> {
         self.answered.subscribe()
     }
 
-    /// The lease has run out. `true` if that is news.
+    /// Records that the lease has run out. `true` if it was not known before.
     pub(crate) fn suspend(&self) -> bool {
         !self.suspended.send_replace(true)
     }

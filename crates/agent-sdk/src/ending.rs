@@ -1,4 +1,4 @@
-//! How far the end of this life has come.
+//! How far this life has come in its end.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +14,9 @@ pub(crate) struct Ending {
     stop: watch::Sender<Option<Stop>>,
     /// What was proven of the processes that this life started.
     proven: Mutex<ProcessFate>,
-    /// We are releasing the life ourselves: what the store says of it from now on is no news.
+    /// We are releasing the life ourselves, so the store's answers about it are no news any more.
     releasing: AtomicBool,
-    /// It is released: the beat ends.
+    /// The life is released, so the beat ends.
     released: watch::Sender<bool>,
 }
 
@@ -38,7 +38,7 @@ impl Ending {
         self.stop.subscribe()
     }
 
-    /// Makes the stop at least this urgent. A less urgent one changes nothing, and is `false`.
+    /// Makes the stop at least this urgent. Returns `false`, and changes nothing, if it was already.
     pub(crate) fn raise(&self, urgency: Urgency, cause: StopCause) -> bool {
         self.stop.send_if_modified(|stop| {
             let higher = stop.as_ref().is_none_or(|stop| stop.urgency < urgency);
@@ -57,7 +57,7 @@ impl Ending {
         *lock(&self.proven)
     }
 
-    /// From here on the end is our own doing. `false` if it was already.
+    /// From now on the end is our own doing. `false` if it was already.
     pub(crate) fn begin_release(&self) -> bool {
         !self.releasing.swap(true, Ordering::SeqCst)
     }
@@ -71,7 +71,7 @@ impl Ending {
     }
 
     pub(crate) async fn released(&self) {
-        // The sender is ours, so there is an answer in the end.
+        // The sender is ours, so an answer comes in the end.
         let _ = self.released.subscribe().wait_for(|released| *released).await;
     }
 }

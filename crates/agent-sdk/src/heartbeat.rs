@@ -1,14 +1,14 @@
-//! The heartbeat: one loop, one beat at a time, which no error ends.
+//! The heartbeat: one loop that sends one beat at a time. No error ends it.
 //!
-//! A beat that fails is tried again with a growing pause; the life goes on, because nobody can reap it while the store
-//! is away. Only two answers end the loop: *fenced*, and our own release.
+//! A beat that fails is tried again after a growing pause. The life goes on meanwhile, because it cannot be reaped
+//! while the store is away. Only two things end the loop: the answer *fenced*, and our own release.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::{StopCause, Urgency};
 use lifecycle_core::wire::event::Payload;
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::record::Heartbeat;
 use lifecycle_core::wire::time::{HostTime, millis};
 use lifecycle_redis::{BeatReply, Fenced, Registered, StoreError};
@@ -20,7 +20,7 @@ use crate::takeover;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
-/// However often somebody calls our name, no more beats than this.
+/// Shortest pause between two beats, however often the agent hears its name.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) async fn run(shared: Arc<Shared>, memory_limit: Option<u64>) {
@@ -40,7 +40,7 @@ pub(crate) async fn run(shared: Arc<Shared>, memory_limit: Option<u64>) {
                 }
                 jittered(shared.store.settings().heartbeat.interval)
             }
-            // What is being released must not come back.
+            // A life that is being released must not register again.
             Ok(Fenced::Unknown) if shared.ending.is_releasing() => return,
             Ok(Fenced::Unknown) => match register_again(&shared).await {
                 Ok(true) => {
@@ -62,9 +62,9 @@ pub(crate) async fn run(shared: Arc<Shared>, memory_limit: Option<u64>) {
     }
 }
 
-/// What the loop remembers from beat to beat.
+/// What the loop remembers between beats.
 struct Rhythm {
-    /// When the last beat that was answered had been *sent*: the lease ends no later than its length after that.
+    /// When the last answered beat was *sent*. The lease ends no later than its length after that.
     renewed: Instant,
     lease: Duration,
     retry: Duration,
@@ -90,7 +90,7 @@ impl Rhythm {
             tracing::warn!(agent = %shared.registration.id, %error, "a beat failed; trying again until the store answers");
         }
         if self.renewed.elapsed() >= self.lease && shared.beat.suspend() {
-            tracing::warn!(agent = %shared.registration.id, "the lease has run out; taking no work until it is renewed");
+            tracing::warn!(agent = %shared.registration.id, "suspended: the lease has run out; taking no work until it is renewed");
         }
         let pause = self.retry;
         self.retry = (self.retry * 2).min(LONGEST_RETRY).min(self.lease / 4).max(FIRST_RETRY);
@@ -112,13 +112,13 @@ async fn beat(shared: &Shared, memory: MemoryUsage) -> Result<Fenced<BeatReply>,
     shared.store.agent(&life).beat(millis(shared.registration.lease), &beat, said.state).await
 }
 
-/// For readers of the plain protocol; no decision of ours uses a host's clock.
+/// For readers of the plain protocol. None of our decisions uses a host's clock.
 fn wall_clock() -> Option<HostTime> {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(HostTime::from_host_ms(millis(since_epoch)))
 }
 
-/// Tells the store of the tasks in hand; after a failure, with the next beat again.
+/// Tells the store of the tasks in hand. If that fails, the next beat tries again.
 async fn tell_tasks(shared: &Shared) {
     if restore_tasks(shared).await.is_err() {
         shared.tasks.are_untold();
@@ -133,7 +133,7 @@ async fn restore_tasks(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The store lost its memory: the life is taken up again. `false` if it is over.
+/// Takes the life up again in a store that lost its memory. `false` if the life is over.
 async fn register_again(shared: &Shared) -> Result<bool, StoreError> {
     let life = shared.life();
     let state = shared.beat.said().state;
@@ -143,11 +143,11 @@ async fn register_again(shared: &Shared) -> Result<bool, StoreError> {
             shared.live_on_as(again);
             Ok(true)
         }
-        // It remembers only the life that this one has replaced. The next beat tries again.
+        // The store remembers only the life that this one has replaced. The next beat tries again.
         Registered::Expired(Some(earlier)) => {
             tracing::warn!(
                 agent = %life.id, %earlier,
-                "the store went back to before this life; cleaning up the earlier one that it still has"
+                "the store went back to before this life; reaping the earlier one that it still has"
             );
             takeover::replace_earlier(&shared.store, &shared.registration, earlier).await?;
             Ok(true)
@@ -161,11 +161,11 @@ async fn fenced(shared: &Shared) {
         return;
     }
     shared.raise(Urgency::Fenced, StopCause::Fenced);
-    // Only a hint for people who watch; nothing depends on it.
+    // A hint for observers; no decision depends on it.
     let _ = shared.agent_store().announce(Payload::AgentFenced {}).await;
 }
 
-/// ±10 %, so that agents started together do not beat together for ever.
+/// Jitter of ±10 %, so that agents that were started together do not beat together for ever.
 fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.9 + 0.2 * rand::random::<f64>())
 }

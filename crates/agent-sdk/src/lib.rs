@@ -4,12 +4,12 @@
 #![doc = include_str!("../examples/worker.rs")]
 //! ```
 //!
-//! What it takes care of, so that you need not:
+//! What it does for you:
 //!
-//! - **Beating** goes on by itself and no error ends it. A store that is away costs nothing but the work you cannot be
-//!   given meanwhile; a store that lost its memory is told everything again, under the same incarnation.
+//! - **Beating** goes on by itself, and no error ends it. While the store is away, you only get no new tasks. A store
+//!   that lost its memory is told everything again, under the same incarnation.
 //! - **Every write is fenced.** Once this life was reaped or replaced, [`Agent::fenced`] resolves and nothing can be
-//!   written any more, so a process that wakes up too late harms nobody.
+//!   written any more. So a process that wakes up too late does no harm.
 //! - **Keys** declared with [`Agent::own_key`] go when the agent goes, however it goes.
 //! - **Shutdown** on a signal or an order finishes the tasks in hand, hands the rest back and removes every key.
 

@@ -1,4 +1,4 @@
-//! Hearing one's own name on the event bus: the last call before a cleanup, an order, a task.
+//! Listens for what is said to this agent: the last call before a cleanup, an order, a task.
 
 use std::sync::Weak;
 
@@ -8,7 +8,7 @@ use lifecycle_redis::{Bus, Hint};
 
 use crate::shared::Shared;
 
-/// Runs until the agent is gone. Every hint only makes it look at the keys sooner.
+/// Runs until the agent is gone. A hint only makes it look at the keys sooner.
 pub(crate) async fn run(shared: Weak<Shared>, mut bus: Bus) {
     loop {
         let hint = bus.next().await;
@@ -16,7 +16,7 @@ pub(crate) async fn run(shared: Weak<Shared>, mut bus: Bus) {
         match hint {
             Hint::Event(event) if event.is_about(shared.registration.id.as_str()) => react(&shared, &event),
             Hint::Resync(_) => {
-                // The store may have gone back in time while it was away, to before a task was handed out.
+                // The store may have gone back in time while it was away, to before a task in hand was given out.
                 shared.tasks.are_untold();
                 shared.beat.want();
                 shared.tasks.look();
@@ -30,7 +30,7 @@ pub(crate) async fn run(shared: Weak<Shared>, mut bus: Bus) {
 fn react(shared: &Shared, event: &Event) {
     match &event.payload {
         Payload::CleanupStarted { .. } => shared.beat.want(),
-        // An order was given; it comes with the reply to a beat.
+        // The order itself comes with the reply to a beat.
         Payload::AgentStateChanged { state: Some(state), .. } if is_order(state) => {
             shared.beat.want();
         }

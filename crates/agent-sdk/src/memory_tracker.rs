@@ -1,32 +1,31 @@
 //! The memory tracker: what the agent's process tree uses, sampled for every beat.
 //!
-//! Resident memory is cheap to read and counts shared pages more than once. Where it gives cause for suspicion (it comes
-//! near the limit, or grew much since this life's quietest moment) the proportional share is read too, so that whoever
-//! judges can tell a leak from a fork.
+//! Resident memory is cheap to read, and counts shared pages more than once. When it comes near the limit, or grew much
+//! since this life's lowest sample, the proportional share is read too. With it a judge can tell a leak from a fork.
 
 use std::time::Duration;
 
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::record::Role;
 use tokio::time::Instant;
 
 use crate::process::{own_cgroup, proportional, resident, tree_of};
 
-/// How old a sample may be: beats that only tell of another state come in quick succession.
+/// How old a sample may be. Beats that only tell of another state come in quick succession.
 const AGE: Duration = Duration::from_secs(1);
 /// Growth over the lowest sample that is worth a closer look, in bytes: the original design's alarm threshold.
 const NOTABLE: u64 = 100_000_000;
 
-/// What an agent reports as its own.
+/// Which processes an agent reports.
 #[derive(Debug, Clone, Copy)]
 enum Measured {
-    /// This process and all it started.
+    /// This process and all that it started.
     Tree,
-    /// This process alone. A coordinator's children are agents: they report themselves, and must not count twice.
+    /// This process alone. A coordinator's children are agents that report themselves, and must not count twice.
     Process,
 }
 
-/// Samples what this agent uses.
+/// Samples the memory of this agent.
 #[derive(Debug)]
 pub(crate) struct MemoryTracker {
     of: Measured,
@@ -44,7 +43,7 @@ impl MemoryTracker {
         Self { of, limit, lowest: u64::MAX, sample: None }
     }
 
-    /// What the tree uses, at most [`AGE`] ago.
+    /// A sample that is at most [`AGE`] old.
     pub(crate) async fn sample(&mut self) -> MemoryUsage {
         if let Some((at, usage)) = self.sample
             && at.elapsed() < AGE
@@ -52,7 +51,7 @@ impl MemoryTracker {
             return usage;
         }
         let (of, limit, lowest) = (self.of, self.limit, self.lowest);
-        // Reading /proc must not hold up the beats of others on this thread.
+        // Reading /proc must not hold up other agents' beats on this thread.
         let usage = tokio::task::spawn_blocking(move || measure(of, limit, lowest)).await.unwrap_or_default();
         self.lowest = self.lowest.min(usage.rss);
         self.sample = Some((Instant::now(), usage));

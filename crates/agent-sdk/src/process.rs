@@ -1,8 +1,7 @@
 //! Processes, told apart by (pid, start time) and never by name.
 //!
-//! A pid is used again; a pid together with the moment its process started is not. Everything here reads `/proc`, so
-//! on systems without it processes cannot be proven dead and stragglers cannot be found: the answers then say
-//! "unknown", never "dead".
+//! Pids are used again; a pid together with its process's start time is not. Everything here reads `/proc`. Systems
+//! without it cannot prove a process dead nor find stragglers, and there the answer is "unknown", never "dead".
 //!
 //! ```text
 //!   identity    which process is meant, and whether it is there

@@ -1,4 +1,4 @@
-//! What an agent is to be.
+//! The settings of an agent that is about to register.
 
 use std::time::Duration;
 
@@ -52,64 +52,64 @@ impl AgentSettings {
         self
     }
 
-    /// All settings at once, from wherever they were loaded.
+    /// All settings at once; the caller has loaded them.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// What the agent is in the fleet. Default: worker.
+    /// What the agent does in the fleet. Default: worker.
     #[must_use]
     pub fn role(mut self, role: Role) -> Self {
         self.role = role;
         self
     }
 
-    /// What it is alike to: agents of one kind share a memory prior. Default: the id without a trailing `-<number>`.
+    /// What it is alike to. Agents of one kind share a memory history. Default: the id without a trailing `-<number>`.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kind = Some(kind.into());
         self
     }
 
-    /// The agent that spawned it: when that one is lost, this one is told to stop.
+    /// The agent that spawned it. When the parent is lost, this agent is told to stop.
     #[must_use]
     pub fn parent(mut self, parent: AgentId) -> Self {
         self.parent = Some(parent);
         self
     }
 
-    /// The sprint whose tasks it does.
+    /// The sprint whose tasks it does. Default: none.
     #[must_use]
     pub fn sprint(mut self, sprint: SprintId) -> Self {
         self.sprint = Some(sprint);
         self
     }
 
-    /// The epic it coordinates.
+    /// The epic that it coordinates; only for coordinators.
     #[must_use]
     pub fn epic(mut self, epic: EpicId) -> Self {
         self.epic = Some(epic);
         self
     }
 
-    /// Length of its lease, where it should differ from `sweep.orphan_threshold`. At least twice the beat interval.
+    /// Length of its lease, if not `sweep.orphan_threshold`. At least twice the beat interval.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self
     }
 
-    /// What the process tree may use, in bytes: recorded with each memory sample, so that a leak's forecast can say when
-    /// it is reached. Holding the agent to it is up to whoever knows what to end.
+    /// How much memory the process tree may use, in bytes. It is recorded with each sample, so that a leak's forecast
+    /// can say when the limit is reached. Enforcing it is up to the caller.
     #[must_use]
     pub fn memory_limit(mut self, limit: Option<u64>) -> Self {
         self.memory_limit = limit;
         self
     }
 
-    /// Fence a living agent of the same id instead of being refused.
+    /// Whether a living agent of the same id is fenced, instead of this one being refused. Default: no.
     #[must_use]
     pub fn takeover(mut self, takeover: bool) -> Self {
         self.takeover = takeover;
@@ -143,7 +143,7 @@ impl AgentSettings {
     }
 }
 
-/// Name of this host.
+/// The name of this host.
 #[must_use]
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

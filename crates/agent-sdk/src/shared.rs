@@ -1,4 +1,4 @@
-//! What the loops of an agent share: who it is, what it says, what it has in hand, and how far its end has come.
+//! What the loops of an agent share: its identity, its beat, its tasks in hand, and how far its end has come.
 
 use std::sync::Mutex;
 
@@ -15,7 +15,7 @@ use crate::tasks_in_hand::TasksInHand;
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) registration: Registration,
-    /// A store that lost its memory gives it another generation.
+    /// A store that lost its memory gives the life another generation.
     life: Mutex<Life>,
     pub(crate) beat: Beat,
     pub(crate) tasks: TasksInHand,
@@ -42,7 +42,7 @@ impl Shared {
         *lock(&self.life) = life;
     }
 
-    /// What this life may do to the store.
+    /// The store's handle for this life.
     pub(crate) fn agent_store(&self) -> AgentStore {
         self.store.agent(&lock(&self.life))
     }
@@ -50,7 +50,7 @@ impl Shared {
     /// Makes the stop at least this urgent. A less urgent one changes nothing.
     pub(crate) fn raise(&self, urgency: Urgency, cause: StopCause) {
         if self.ending.raise(urgency, cause) {
-            // Nobody should hand out work that will not be done.
+            // From now on no coordinator should give it tasks, because they would not be done.
             self.beat.say_state(AgentState::Draining);
             self.tasks.look();
             tracing::info!(agent = %self.registration.id, %cause, ?urgency, "stopping");
@@ -58,7 +58,7 @@ impl Shared {
     }
 
     pub(crate) fn obey(&self, order: Order, why: &str) {
-        // Orders of others may give reasons that we know nothing of.
+        // An order may come with a reason that this build does not know.
         self.raise(Urgency::of(order), why.parse().unwrap_or(StopCause::Operator));
     }
 }

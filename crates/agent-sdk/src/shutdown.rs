@@ -1,4 +1,5 @@
-//! The end of an agent, in order: take no more work, finish what is in hand, hand the rest back, stop the beat last.
+//! The end of an agent, in this order: take no more work, finish the work in hand, hand the rest back, stop the beat
+//! last.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
@@ -11,13 +12,13 @@ use tokio::time::{Instant, sleep};
 use crate::agent::Agent;
 use crate::error::AgentError;
 
-/// How long a store that is away is waited for before the agent leaves its cleanup to a sweeper.
+/// How long a store that is away is waited for before the cleanup is left to a sweeper.
 pub(crate) const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Agent {
-    /// Runs `life`, the whole of what this agent does, and shuts the agent down however it ends. A panic hands tasks in
-    /// hand back at once, removes every key, and then goes on: the process still ends as panics end it, and no success
-    /// is reported.
+    /// Runs `life`, which is all that this agent does, and shuts the agent down however `life` ends. After a panic it
+    /// hands the tasks in hand back at once, removes every key, and lets the panic go on. So the process still ends as
+    /// panics end it, and no success is reported.
     ///
     /// # Errors
     /// As [`Agent::shutdown`].
@@ -37,21 +38,22 @@ impl Agent {
         }
     }
 
-    /// Stops the agent: takes no more work, waits up to `shutdown.drain_timeout` for tasks in hand (not at all when the
-    /// stop is urgent), removes every key it owns, hands unfinished tasks back, and only then stops to beat. Calling it
-    /// again does nothing more. The cause is written into the audit log, and says what the end costs tasks that were
-    /// begun and not finished ([`StopCause::cost`]); a stop that was asked for before goes first.
+    /// Stops the agent. It takes no more work, and waits up to `shutdown.drain_timeout` for tasks in hand (not at all
+    /// if the stop is urgent). Then it removes every key it owns, hands unfinished tasks back, and only after that
+    /// stops to beat. Calling it again does nothing more. The audit log gets the cause, which also decides what the end
+    /// costs tasks that were begun and not finished ([`StopCause::cost`]). The cause of a stop that was asked for
+    /// earlier is used instead.
     ///
     /// # Errors
-    /// [`AgentError::Fenced`] when this life was over already, [`AgentError::Store`] when the store was away for too
-    /// long: then a sweeper cleans up once the lease is over.
+    /// [`AgentError::Fenced`] when this life was over already. [`AgentError::Store`] when the store was away for too
+    /// long; then a sweeper cleans up once the lease is over.
     pub async fn shutdown(&self, cause: StopCause) -> Result<Removed, AgentError> {
         self.shared.raise(Urgency::Drain, cause);
         self.finish_tasks().await;
         if self.stop_requested().is_some_and(|stop| !stop.urgency.may_write()) {
             return Err(AgentError::Fenced);
         }
-        // What beats hear from here on is our own doing.
+        // From here on the beats' answers are about our own doing.
         if !self.shared.ending.begin_release() {
             return Ok(Removed { keys_deleted: 0, tasks_requeued: 0 });
         }

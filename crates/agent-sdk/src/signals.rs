@@ -7,10 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::shared::Shared;
 
-/// Signals caught from now on, for an agent that is about to be.
+/// Signals that are caught before the agent is registered.
 pub(crate) struct Caught(Vec<(Signal, StopCause)>);
 
-/// Catches signals at once: from here on none ends the process without a word.
+/// Catches signals from now on: none ends the process unnoticed.
 pub(crate) fn catch() -> Caught {
     let kinds = [
         (SignalKind::terminate(), StopCause::Terminate),
@@ -28,7 +28,7 @@ pub(crate) fn catch() -> Caught {
 }
 
 impl Caught {
-    /// What was caught and what is to come goes to this agent.
+    /// Passes caught and future signals to this agent.
     pub(crate) fn pass_to(self, shared: &Arc<Shared>) {
         for (signals, name) in self.0 {
             tokio::spawn(listen(Arc::downgrade(shared), signals, name));

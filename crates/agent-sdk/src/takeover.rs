@@ -1,4 +1,4 @@
-//! Beginning a life: registering, and what becomes of an earlier life of the same id.
+//! The beginning of a life: registering, and removing an earlier life of the same id.
 //!
 //! ```text
 //!   register ─▶ Ok                                        ours
@@ -19,16 +19,16 @@ use tokio::time::{Instant, sleep};
 use crate::error::AgentError;
 use crate::witness;
 
-/// How often an earlier life may turn out to be alive, and the pause before it is looked at again.
+/// How often an earlier life may turn out to be alive, and the pause after each time.
 const MOST_REFUSALS: u32 = 5;
 const REFUSAL_PAUSE: Duration = Duration::from_millis(200);
 
-/// The pause before a registration that was refused is tried again; it grows up to the longest.
+/// Pause before a refused registration is tried again. It grows up to the longest one.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
-/// Begins a life in a store that may be full, busy or loading: such refusals pass, and nothing was written by them. Waits
-/// for `redis.start_timeout` in all, as for a store that is away.
+/// Begins a life in a store that may be full, busy or loading: such refusals pass, and leave nothing written. Waits for
+/// up to `redis.start_timeout` in all, as for a store that is away.
 pub(crate) async fn begin_life_patiently(
     store: &Store,
     registration: &Registration,
@@ -73,7 +73,7 @@ async fn begin_life(store: &Store, registration: &Registration, takeover: bool) 
                     sleep(REFUSAL_PAUSE).await;
                 }
                 if refusals > MOST_REFUSALS {
-                    // It beats, or its lease was lost and a sweeper has not restored it yet.
+                    // The earlier life beats; or its lease was lost, and no sweeper has restored it yet.
                     let (host, pid) = ("its host".into(), "unknown".into());
                     return Err(AgentError::Held {
                         id: id.to_string(),
@@ -105,7 +105,7 @@ async fn bears_witness(store: &Store, id: &AgentId, incarnation: Incarnation) ->
     Ok(witness::bear(store, &record, id, id).await?)
 }
 
-/// Reaps a life of our own id that ours has replaced, and that a store which lost its memory still has.
+/// Reaps an earlier life of our id that ours has replaced, and that a store which lost its memory still has.
 pub(crate) async fn replace_earlier(
     store: &Store,
     registration: &Registration,
@@ -118,8 +118,8 @@ pub(crate) async fn replace_earlier(
     Ok(())
 }
 
-/// Reaps the earlier life of our own id, so that its keys and tasks are handed on and not inherited. `false` if that
-/// life turned out to be alive.
+/// Reaps the earlier life of our id, so that its keys and tasks are handed on and not inherited. `false` if that life
+/// turned out to be alive.
 async fn clean_up(
     store: &Store,
     registration: &Registration,
@@ -128,12 +128,12 @@ async fn clean_up(
 ) -> Result<bool, AgentError> {
     let (newcomer, now) = (store.newcomer(registration), store.server_time().await?);
     let Some(earlier) = newcomer.earlier_life(now).await? else { return Ok(true) };
-    // A plain agent's lease is renewed only by sweepers; its heartbeat says more.
+    // Only sweepers renew a plain agent's lease, so its heartbeat tells more.
     if !force && earlier.is_alive(now) {
         return Ok(false);
     }
     let ended = earlier.record.as_ref().and_then(|record| record.ended.as_deref());
     let reason = ended.and_then(|ended| ended.parse().ok()).unwrap_or(reason);
-    tracing::info!(agent = %registration.id, "cleaning up the earlier life of this id");
+    tracing::info!(agent = %registration.id, "reaping the earlier life of this id");
     Ok(newcomer.reap_earlier(&earlier, reason, force).await? != ReapOutcome::Refuted)
 }

@@ -1,4 +1,4 @@
-//! Doing tasks: the next one, and one attempt at it from begin to end.
+//! Doing tasks: getting the next one, and one attempt at it from its beginning to its end.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -19,28 +19,28 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How the work on an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// Done. The words go into the record.
+    /// The work is done. The text goes into the record.
     Completed(String),
-    /// Failed; another attempt follows while there are any left. The words go into the record.
+    /// The work failed. Another attempt follows while there are any left. The text goes into the record.
     Failed(String),
-    /// Not finished because the agent stops: the attempt is handed back when the agent is released.
+    /// The work is not finished because the agent stops. The attempt is handed back when the agent is released.
     Abandoned,
 }
 
 /// What became of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// It is in the record.
+    /// The outcome is in the task's record.
     Recorded(Outcome),
-    /// The task was taken back from this agent; the result, if any, does not count.
+    /// The task was taken back from this agent, and the result, if any, does not count.
     TakenBack,
-    /// It is handed back when the agent is released.
+    /// The attempt is handed back when the agent is released.
     Abandoned,
 }
 
 impl Agent {
-    /// Waits for a task; `None` once the agent is asked to stop. While the lease has run out and cannot be renewed no
-    /// task is given out, since somebody else may be given the same.
+    /// Waits for a task. `None` once the agent is asked to stop. No task is returned while the lease has run out and
+    /// cannot be renewed, because another agent may be given the same one.
     pub async fn next_task(&self) -> Option<Assignment> {
         let shared = &self.shared;
         let mut beats = shared.beat.answers();
@@ -69,12 +69,12 @@ impl Agent {
         }
     }
 
-    /// Makes one attempt at a task: begins it (from here on it counts), runs `work`, records how it ended. A panic of
-    /// `work` is a failed attempt. `work` should end soon when [`Agent::shutdown_requested`] says so.
+    /// Makes one attempt at a task: records that it begins, runs `work`, records how it ended. A panic of `work` is a
+    /// failed attempt. `work` should end soon after [`Agent::shutdown_requested`] resolves.
     ///
     /// # Errors
-    /// [`AgentError::Fenced`] when this life is over (the result does not count), [`AgentError::Store`] when the store
-    /// refuses.
+    /// [`AgentError::Fenced`] when this life is over, and then the result does not count. [`AgentError::Store`] when
+    /// the store refuses.
     pub async fn run_task<W>(&self, task: Assignment, work: W) -> Result<Attempt, AgentError>
     where
         W: AsyncFnOnce(&Assignment) -> Work,
@@ -105,8 +105,8 @@ impl Agent {
         })
     }
 
-    /// A result must not be lost to a store that is away, or that has not got its sprint back yet. What is tried again
-    /// is fenced and ends once, so trying again is safe.
+    /// A result must not be lost because the store is away, or because its sprint is not restored yet. The write is
+    /// fenced and ends the attempt once, so trying again is safe.
     async fn patiently(
         &self,
         write: impl AsyncFn(AgentStore) -> Result<Fenced<TaskReply>, StoreError>,
@@ -120,7 +120,8 @@ impl Agent {
                 begun_to_end.get_or_insert_with(Instant::now);
             }
             match self.fenced_write(&write).await {
-                // Once told to end, there is nobody left to wait for.
+                // Once the agent is told to end, its coordinator may be gone too, so waiting for the sprint is of no
+                // use.
                 Ok(TaskReply::NoSprint) if without_sprint < 50 && !urgent => without_sprint += 1,
                 // Nor may a store that stays away keep an agent from ending: the attempt is handed back instead.
                 Err(AgentError::Store(error))

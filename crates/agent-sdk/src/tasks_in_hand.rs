@@ -1,4 +1,4 @@
-//! The tasks that this life has begun and not ended, and those it has ended.
+//! The tasks that this life has begun and not ended, and the latest it has ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -10,15 +10,15 @@ use tokio::sync::Notify;
 
 use crate::lock::lock;
 
-/// More tasks than an agent ends in the time that a store can forget.
+/// How many ended runs are kept: more than an agent ends in the time that a store can forget.
 const ENDED_RUNS_KEPT: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct TasksInHand {
     begun: Mutex<BTreeMap<TaskId, Assignment>>,
-    /// Runs that this life has ended, the latest ones: a store that went back in time hands them out again.
+    /// The latest runs that this life has ended. A store that went back in time hands them out again.
     ended: Mutex<VecDeque<(TaskId, u32)>>,
-    /// The store may not know of the tasks in hand.
+    /// Whether the store may not know of the tasks in hand.
     untold: AtomicBool,
     look: Notify,
 }
@@ -28,7 +28,7 @@ impl TasksInHand {
         lock(&self.begun).insert(task.task.clone(), task.clone());
     }
 
-    /// `for_good`: this run is not done again, even if it is handed out once more.
+    /// Ends a run. `for_good`: it is not done again, even if it is handed out once more.
     pub(crate) fn end(&self, task: &Assignment, for_good: bool) {
         if for_good {
             let mut ended = lock(&self.ended);
@@ -54,17 +54,17 @@ impl TasksInHand {
         lock(&self.begun).values().cloned().collect()
     }
 
-    /// The store may not know of them: the next beat that is answered tells it.
+    /// Notes that the store may not know of the tasks in hand. The next answered beat tells it.
     pub(crate) fn are_untold(&self) {
         self.untold.store(true, Ordering::SeqCst);
     }
 
-    /// Whether they are to be told; from here on they count as told.
+    /// Whether the store has to be told. From then on it counts as told.
     pub(crate) fn take_untold(&self) -> bool {
         self.untold.swap(false, Ordering::SeqCst)
     }
 
-    /// Look for tasks now.
+    /// Makes the agent look for tasks now.
     pub(crate) fn look(&self) {
         self.look.notify_one();
     }

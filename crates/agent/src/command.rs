@@ -1,4 +1,4 @@
-//! How the command is started: its arguments, its environment, its output.
+//! How the command is started: arguments, environment, output.
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::task_log::TaskLog;
 
-/// A command that could not be started. Nothing ran.
+/// Why a command could not be started. Nothing ran.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {program:?}: {error}")]
 pub(crate) struct StartError {
@@ -25,19 +25,19 @@ impl StartError {
         Self { program: program.into(), error }
     }
 
-    /// As shells have it: 127 not found, 126 not executable.
+    /// The exit code as in shells: 127 not found, 126 not executable.
     pub(crate) fn code(&self) -> u8 {
         if self.error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
     }
 }
 
-/// A command with everything put in. Never goes through a shell.
+/// A command with its task put in. It never goes through a shell.
 #[derive(Debug)]
 pub(crate) struct CommandLine {
     words: Vec<String>,
     environment: Vec<(&'static str, String)>,
     inherits_input: bool,
-    /// At a terminal the command stays in our process group, or it could not read from it.
+    /// Whether it has its own process group. At a terminal it stays in ours, or it could not read from the terminal.
     own_group: bool,
 }
 
@@ -70,7 +70,7 @@ impl CommandLine {
         let program = self.words.first().cloned().unwrap_or_default();
         let failed = |error| StartError { program: program.clone(), error };
         let mut command = Command::new(&program);
-        // Our settings are not the command's business, and some are secret. It is told who it is, and no more.
+        // The command gets its identity, and none of our settings: they are not meant for it, and some are secret.
         let ours = |name: &OsString| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes());
         for name in std::env::vars_os().map(|(name, _)| name).filter(ours) {
             command.env_remove(name);
@@ -89,7 +89,7 @@ impl CommandLine {
         command.kill_on_drop(true).spawn().map_err(failed)
     }
 
-    /// Whether a terminal's Ctrl-C reaches the command without our help.
+    /// Whether a terminal's Ctrl-C reaches the command directly.
     pub(crate) fn shares_group(&self) -> bool {
         !self.own_group
     }

@@ -1,9 +1,9 @@
-//! The coordinator's pipe: its end is the coordinator's death.
+//! The pipe from the coordinator. Its end means that the coordinator died.
 //!
-//! The coordinator holds the write end of our standard input. It writes one line, how to reach the store (a
-//! [`Handover`]), and never again. The kernel closes the pipe however the coordinator ends, so we know within a moment,
-//! without a network. We stop, and we bear witness: on this host a process can be *proven* gone, which ends the
-//! coordinator's lease at once instead of minutes later.
+//! The coordinator holds the write end of our standard input. It writes one line, which tells how to reach the store (a
+//! [`Handover`]), and nothing after that. The kernel closes the pipe however the coordinator ends, so we notice within
+//! a moment and without a network. Then we stop, and bear witness: on this host a process can be *proven* gone, which
+//! ends the coordinator's lease at once instead of minutes later.
 
 use std::io::{self, Read as _};
 use std::time::{Duration, Instant};
@@ -18,16 +18,16 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-/// How long the first line may take. It is written before we are started.
+/// How long the first line may take. It is normally written before this process starts.
 const HANDING_OVER: Duration = Duration::from_secs(10);
 
-/// How long the coordinator may take to vanish after its pipe closed.
+/// How long the coordinator's process may take to vanish after its pipe closed.
 const VANISHING: Duration = Duration::from_secs(2);
 
-/// The first line: what the coordinator says wins over files and variables.
+/// Reads the first line. Its settings win over files and variables.
 ///
 /// # Errors
-/// When there is no such line; nothing was started then.
+/// When there is no such line. Nothing was started then.
 pub(crate) fn handed_over() -> Result<Vec<Override>, Failure> {
     let refuse = |problem: &str| {
         Failure::new(
@@ -43,7 +43,7 @@ pub(crate) fn handed_over() -> Result<Vec<Override>, Failure> {
     Ok([setting("redis.url", handed.url)].into_iter().chain(password).collect())
 }
 
-/// Bounded in length and time, so that a `--lifeline` started by hand does not wait for ever.
+/// Limited in length and time, so that a `--lifeline` started by hand does not wait for ever.
 fn first_line() -> io::Result<Vec<u8>> {
     let began = Instant::now();
     let input = io::stdin();
@@ -54,7 +54,7 @@ fn first_line() -> io::Result<Vec<u8>> {
         if poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&left))? == 0 {
             return Err(io::Error::other("no line came over standard input"));
         }
-        // Not through the standard library's buffer, which would wait for more.
+        // Reads without the standard library's buffer, which would wait for more.
         let mut part = [0; MOST_BYTES];
         match rustix::io::read(&input, &mut part)? {
             0 => return Err(io::Error::other("standard input ended before its first line did")),
@@ -69,7 +69,7 @@ fn first_line() -> io::Result<Vec<u8>> {
 
 pub(crate) fn watch(agent: &Agent, parent: AgentId) {
     let (closed, end) = oneshot::channel();
-    // A thread of its own, because a blocking read cannot be cancelled; it ends with the process.
+    // This thread exists because a blocking read cannot be cancelled. It ends with the process.
     std::thread::spawn(move || {
         let mut byte = [0];
         while std::io::stdin().read(&mut byte).is_ok_and(|read| read > 0) {}
@@ -84,7 +84,7 @@ pub(crate) fn watch(agent: &Agent, parent: AgentId) {
     });
 }
 
-/// Says that the parent's process ended, if that can be proven. Several children may say so; it counts once.
+/// Reports that the parent's process ended, if that can be proven. Several children may report it; it counts once.
 async fn bear_witness(agent: &Agent, parent: &AgentId) {
     let Ok(Some(record)) = agent.store().record(parent.as_str()).await else { return };
     for _ in 0..VANISHING.as_millis() / 20 {

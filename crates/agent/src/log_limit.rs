@@ -1,27 +1,27 @@
 //! How much of a task's log is kept: its beginning and its end.
 //!
-//! The command writes into the file itself, not into a pipe of ours: then nothing that it prints is lost when this process
-//! is killed, and it is never held up. So the file is looked at from time to time instead. Once it is too large, its middle
-//! becomes a hole, which takes no room and moves nothing that is being written; at the end of the attempt the hole is
-//! closed. In between a file is over its limit by what is printed between two looks.
+//! The command writes into the file itself, not into a pipe of ours. So nothing that it prints is lost when this
+//! process is killed, and it is never held up. The file's size is checked from time to time instead. Once it is too
+//! large, its middle becomes a hole, which takes no room and moves nothing that is being written. At the end of the
+//! attempt the hole is closed. Between two checks the file can be over its limit by what is printed meanwhile.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-/// What is kept, in bytes.
+/// Which parts of a long log are kept, in bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct LogLimit {
-    /// From the beginning.
+    /// How much of the beginning is kept.
     head: u64,
-    /// Then this is said.
+    /// The line that stands in place of the middle.
     mark: String,
-    /// To the end.
+    /// How much of the end is kept.
     tail: u64,
 }
 
 impl LogLimit {
-    /// Of `limit` bytes in all, of which there are some thousand at least.
+    /// Keeps `limit` bytes in all; it is 4 KiB or more.
     pub(crate) fn new(limit: bytesize::ByteSize) -> Self {
         let mark = format!(
             "\n--- the middle is missing here: a log is kept to {limit} (coordinator.log_limit) ---\n"
@@ -34,23 +34,23 @@ impl LogLimit {
         self.head + self.mark.len() as u64
     }
 
-    /// Where the end begins that is kept; `None` while everything is.
+    /// Where the kept end begins; `None` while the whole file is kept.
     fn tail_of(&self, file: &File) -> io::Result<Option<u64>> {
         let size = file.metadata()?.len();
         Ok((size > self.after_mark() + self.tail).then(|| size - self.tail))
     }
 
-    /// Gives back the room of the middle, while others write to the end.
+    /// Gives back the room of the middle, while the command writes to the end.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or its file system knows no holes.
+    /// When the file cannot be read or written, or its file system cannot make holes.
     pub(crate) fn free_middle(&self, file: &File) -> io::Result<()> {
         let Some(tail) = self.tail_of(file)? else { return Ok(()) };
         file.write_all_at(self.mark.as_bytes(), self.head)?;
         punch(file, self.after_mark(), tail - self.after_mark())
     }
 
-    /// Closes the gap between the beginning and the end, when nobody writes any more.
+    /// Joins the beginning and the end, once the command does not write any more.
     ///
     /// # Errors
     /// When the file cannot be read or written.

@@ -1,8 +1,8 @@
-//! The command's memory budget, held by looking.
+//! Enforces the command's memory budget, by looking at its tree.
 //!
 //! Beyond the soft limit the agent gives itself a `drain` order, through the store where everybody sees it: it finishes
-//! what it has in hand and leaves. Beyond the hard limit [`exceeded`] resolves and the tree is ended. Both are told on
-//! `system:alerts`.
+//! the work in hand and leaves. Beyond the hard limit [`exceeded`] resolves, and the tree is ended. Both are published
+//! on `system:alerts`.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::containment;
 
-/// How often the tree is looked at while there is a limit.
+/// Pause between two looks at the tree, if there is a limit.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// A tree that only shares much is not looked at closely again for so long, unless a twentieth more is resident.
+/// How long a tree that only shares much memory is not examined again, unless its resident memory grows by a twentieth.
 const CLEARED_FOR: Duration = Duration::from_secs(2);
 
-/// Resolves when the tree uses more than its hard limit; drains the agent when it uses more than its soft one. Waits for
-/// nobody: a store that does not answer must not keep us from looking.
+/// Resolves when the tree uses more than its hard limit. Drains the agent when it uses more than its soft one. It does
+/// not wait for the store, because a store that does not answer must not stop the looking.
 pub(crate) async fn exceeded(agent: &Agent, budget: MemoryBudget) -> Excess {
     if budget.is_unlimited() {
         return std::future::pending().await;
@@ -40,16 +40,16 @@ pub(crate) async fn exceeded(agent: &Agent, budget: MemoryBudget) -> Excess {
     }
 }
 
-/// What a look at the tree brought.
+/// The result of a look at the tree.
 enum Look {
     Within,
-    /// So much is resident, but it is shared.
+    /// This much is resident, but it is within the limit once shared pages count once.
     Cleared(u64),
     Over(Excess),
 }
 
-/// Resident memory first; only what exceeds a limit is worth the longer look that counts shared pages once, and that not
-/// again as long as little has changed since a tree was `cleared`.
+/// Reads resident memory first. Only if that exceeds a limit, takes the longer look that counts shared pages once. For
+/// a tree that was `cleared` it is not repeated as long as little has changed.
 fn look(budget: MemoryBudget, cleared: Option<(Instant, u64)>) -> Look {
     let tree = containment::command_tree();
     let rss = resident(&tree).rss;
@@ -80,7 +80,7 @@ fn drain(agent: &Agent, excess: Excess) {
     });
 }
 
-/// Tells people, on `system:alerts`.
+/// Publishes it on `system:alerts`.
 pub(crate) async fn tell(agent: &Agent, excess: Excess) {
     let exceeded = Payload::MemoryLimitExceeded {
         reason: Some(excess.limit.to_string()),

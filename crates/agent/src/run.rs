@@ -1,4 +1,4 @@
-//! The story of `agent run`: register, work, release.
+//! The course of `agent run`: register, work, release.
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, StopCause, Work};
 use anyhow::Context as _;
@@ -47,7 +47,7 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
     finish(worked, released.map(drop))
 }
 
-/// A command that is not there need not be registered for. One that depends on the task is known only when there is one.
+/// Refuses a missing command before registering. A command that depends on the task is known only with a task.
 fn program_is_there(arguments: &RunArguments) -> Result<(), Failure> {
     let Some(program) = arguments.command.first() else { return Ok(()) };
     if arguments.sprint.is_some() && depends_on_task(program) {
@@ -57,7 +57,7 @@ fn program_is_there(arguments: &RunArguments) -> Result<(), Failure> {
     found.map(drop).map_err(|error| start_failure(&StartError::new(program, error)))
 }
 
-/// Exit 0 only after a clean release: a life that was fenced, or whose keys could not be removed, is no success.
+/// Exit code 0 needs a clean release: a fenced life, or keys that could not be removed, are no success.
 fn finish(worked: anyhow::Result<u8>, released: Result<(), AgentError>) -> anyhow::Result<u8> {
     if matches!(released, Err(AgentError::Fenced)) {
         return Err(Failure::new(exit::FENCED, AgentError::Fenced.to_string()).into());
@@ -78,7 +78,7 @@ fn finish(worked: anyhow::Result<u8>, released: Result<(), AgentError>) -> anyho
     }
 }
 
-/// Without a sprint: the command once, and its exit code is ours.
+/// Without a sprint: runs the command once, and returns its exit code.
 async fn run_once(agent: &Agent, arguments: &RunArguments, cause: &mut StopCause) -> anyhow::Result<u8> {
     let line = CommandLine::once(&arguments.command, agent, arguments.lifeline);
     let budget = Budget { timeout: None, memory: arguments.memory() };
@@ -98,9 +98,11 @@ async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::
         match agent.run_task(task, async |task| attempt(agent, arguments, task).await).await {
             Ok(Attempt::Recorded(outcome)) => tracing::info!(task = %name, %outcome, "attempt recorded"),
             Ok(Attempt::TakenBack) => {
-                tracing::warn!(task = %name, "the task was taken back; its result does not count");
+                tracing::warn!(task = %name, "taken back: the task is not this agent's any more, its result does not count");
             }
-            Ok(Attempt::Abandoned) => tracing::info!(task = %name, "handing the task back"),
+            Ok(Attempt::Abandoned) => {
+                tracing::info!(task = %name, "abandoned: the task is handed back when the agent is released")
+            }
             Err(AgentError::Fenced) => break,
             Err(error) => return Err(failure(&error).into()),
         }
@@ -134,7 +136,7 @@ async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> 
 fn outcome(agent: &Agent, ended: Result<Ended, StartError>) -> Work {
     match ended {
         Ok(Ended::Exited(status)) if status.success() => Work::Completed("exit 0".into()),
-        // It ended because we passed a signal on, or were told to stop: nobody's failure.
+        // It ended because we passed a signal on, or were told to stop. So it did not fail.
         Ok(Ended::Exited(_)) if agent.stop_requested().is_some_and(|stop| stop.cause.is_signal()) => {
             Work::Abandoned
         }

@@ -1,4 +1,4 @@
-//! One command, from its start until it and everything it started has ended.
+//! Runs one command, until it and everything it started has ended.
 
 use std::fmt;
 use std::os::unix::process::ExitStatusExt as _;
@@ -17,16 +17,16 @@ use crate::command::{CommandLine, StartError};
 use crate::task_log::TaskLog;
 use crate::{containment, memory_limits};
 
-/// What one run of the command may use.
+/// What one run of the command may use at most.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
-    /// Wall time.
+    /// Wall time; no limit if absent.
     pub(crate) timeout: Option<Duration>,
     /// Memory of the tree.
     pub(crate) memory: MemoryBudget,
 }
 
-/// How the command ended. Nothing of its tree is left by then.
+/// How the command ended. No process of its tree is left by then.
 #[derive(Debug)]
 pub(crate) enum Ended {
     Exited(ExitStatus),
@@ -40,7 +40,7 @@ impl Ended {
         matches!(self, Self::Exited(_))
     }
 
-    /// The exit code that says so, as shells have it.
+    /// The exit code for it, as in shells.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Exited(status) => match (status.code(), status.signal()) {
@@ -71,7 +71,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Runs the command to its end: by itself, by a stop, or by its budget.
+/// Runs the command until it ends by itself, is stopped, or exceeds its budget.
 pub(crate) async fn supervise(
     agent: &Agent,
     line: &CommandLine,
@@ -89,7 +89,7 @@ pub(crate) async fn supervise(
             limit = &mut timeout => break Ended::TimedOut(limit),
             excess = &mut memory => break Ended::OverMemory(excess),
             () = &mut ending => break Ended::Stopped,
-            // Here the child has not been waited for, so its pid is still its own, even if it has ended.
+            // The child has not been waited for here, so its pid is still its own, even if it has ended.
             stop = agent.shutdown_requested(), if !passed_on => {
                 passed_on = true;
                 pass_signal_on(&stop, child.id(), line.shares_group());
@@ -119,7 +119,7 @@ async fn end(agent: &Agent, child: &mut Child, command: Option<ProcessId>, ended
     containment::end_all(agent, command, Duration::ZERO).await;
 }
 
-/// Resolves when the work in hand must end: at once, or after the time to drain.
+/// Resolves when the work in hand must end: at once, or after the drain time.
 async fn must_end(agent: &Agent) {
     let drain_timeout = agent.store().settings().shutdown.drain_timeout;
     agent.shutdown_requested().await;
@@ -130,12 +130,12 @@ async fn must_end(agent: &Agent) {
     }
 }
 
-/// A signal that asks us to stop is passed on to the command, which may want to finish its way.
+/// Passes a signal that asks us to stop on to the command, which may want to end cleanly.
 fn pass_signal_on(stop: &Stop, leader: Option<u32>, shares_group: bool) {
     let signal = match stop.cause {
         StopCause::Terminate => Signal::TERM,
         StopCause::Hangup => Signal::HUP,
-        // Ctrl-C went to the whole group already.
+        // Ctrl-C went to the whole process group already.
         StopCause::Interrupt if !shares_group => Signal::INT,
         _ => return,
     };

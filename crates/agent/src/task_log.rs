@@ -1,4 +1,4 @@
-//! Where a task's output goes: one file per task, all attempts one after the other.
+//! Where a task's output goes: one file per task, with all attempts one after the other.
 
 use std::future::Future;
 use std::io::{self, Write as _};
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::log_limit::LogLimit;
 
-/// How often a log that is being written is held to its limit.
+/// Pause between two checks of a log that is being written.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The log of one task, open for one attempt.
@@ -28,10 +28,10 @@ pub(crate) struct TaskLog {
 }
 
 impl TaskLog {
-    /// Opens `folder/<task>.log` for appending; further runs begin with a line that says so.
+    /// Opens `folder/<task>.log` for appending. A later attempt begins with a line that says so.
     ///
     /// # Errors
-    /// When it cannot be written; names it and says why.
+    /// When it cannot be written; the text names the file and the reason.
     pub(crate) async fn open(
         folder: &Path,
         agent: &AgentId,
@@ -43,7 +43,7 @@ impl TaskLog {
         let limit = LogLimit::new(limit);
         let opening = spawn_blocking(move || {
             let mut file = log_file::open(&path)?;
-            // The attempt before may have been killed before it could.
+            // The earlier attempt may have been killed before it did this.
             limit.close_gap(&file.whole)?;
             if let Some(again) = again {
                 file.end.write_all(again.as_bytes())?;
@@ -58,13 +58,13 @@ impl TaskLog {
         Ok((self.file.end.try_clone()?.into(), self.file.end.try_clone()?.into()))
     }
 
-    /// Waits for the end of what writes the log, and holds the log to its limit until then.
+    /// Waits for `writing` to end, and keeps the log within its limit until then.
     pub(crate) async fn hold_while<T>(&self, writing: impl Future<Output = T>) -> T {
         let holding = async {
             loop {
                 sleep(LOOK).await;
                 if !self.change(LogLimit::free_middle).await {
-                    // What cannot be done now can be done at the end.
+                    // What fails now is tried again at the end.
                     std::future::pending::<()>().await;
                 }
             }
@@ -77,7 +77,7 @@ impl TaskLog {
         ended
     }
 
-    /// `false` if that was not possible, which is told; the command goes on.
+    /// `false` if that was not possible, which is logged. The command goes on.
     async fn change(&self, how: fn(&LogLimit, &std::fs::File) -> io::Result<()>) -> bool {
         let (file, limit) = (Arc::clone(&self.file), self.limit.clone());
         let changed = spawn_blocking(move || how(&limit, &file.whole)).await.map_err(io::Error::other);

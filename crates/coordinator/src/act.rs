@@ -1,4 +1,4 @@
-//! Acting: what was decided, done. Whatever fails is decided anew by the next step.
+//! Carries out what was decided. A step that fails is decided anew by the next look.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,15 +24,15 @@ use crate::context::{Context, Trouble, written};
 use crate::observe::Observed;
 use crate::sprint::{Sprint, Stage};
 
-/// Assignments that are on their way at once.
+/// Assignments that are sent at once.
 const AT_ONCE: usize = 32;
 
-/// An id may be held for a moment by an agent that is leaving.
+/// How long an id may be held without a warning: an agent that is leaving holds it for a moment.
 const HELD_AFTER: Duration = Duration::from_secs(1);
-/// Time between two tries to remove a life of an earlier run, which may live.
+/// Pause between two tries to remove a life of an earlier run, which may live.
 const REAP_PAUSE: Duration = Duration::from_secs(1);
 
-/// A task for an agent.
+/// A task that is to be given to an agent.
 struct Handout {
     agent: usize,
     life: Incarnation,
@@ -64,7 +64,7 @@ impl Sprint {
         let waiting = waited_for(&view);
         self.tell_held(context);
         self.tell_waiting(context, &waiting);
-        // A removal that was refused is no reason to try it again at once.
+        // A removal that was refused is no reason to try again at once.
         let changed = actions.iter().any(|action| !matches!(action, Action::Reap { .. }));
         let (handouts, others): (Vec<Action>, Vec<Action>) =
             actions.into_iter().partition(|action| matches!(action, Action::Assign { .. }));
@@ -104,7 +104,7 @@ impl Sprint {
         }
     }
 
-    /// Gives tasks to agents, many at once: with a large fleet, one after the other would keep most of it waiting.
+    /// Gives tasks to agents, many at once. One after the other would keep most of a large fleet waiting.
     async fn hand_out(&mut self, context: &Context, handouts: Vec<Action>) -> Result<(), Trouble> {
         let handouts = handouts.into_iter().filter_map(|handout| self.handout(handout));
         let store = context.store();
@@ -120,7 +120,7 @@ impl Sprint {
         given.sort_by_key(|(handout, _)| handout.agent);
         let mut trouble = None;
         for (handout, reply) in given {
-            // Any other answer means that something changed since we looked.
+            // Any other answer means that something has changed since the look.
             match reply.map_err(Trouble::from).and_then(written) {
                 Ok(Assigned::Ok) => self.note_given(&handout),
                 Ok(_) => {}
@@ -161,11 +161,11 @@ impl Sprint {
     }
 
     async fn settle(&mut self, context: &Context, task: &TaskId, to: TaskRecord) -> Result<(), Trouble> {
-        // The next look tells of it.
+        // If it was not settled, the next look shows why.
         written(context.store().settle_task(&self.plan.id, task, &to).await?).map(drop)
     }
 
-    /// Whatever comes in is taken by the next look, this one too.
+    /// Requeues a lost run. The next look takes it in, and so may this one.
     async fn recall(
         &mut self,
         context: &Context,
@@ -195,14 +195,14 @@ impl Sprint {
         if let Some(record) = &self.slots[agent].record
             && record.ended.is_none()
         {
-            // On this very host its end can be proven, and what it left running ended.
+            // On this very host the end of that life can be proven, and the processes it left running are ended.
             witness::bear(&context.store(), record, id.as_str(), context.agent.id().as_str()).await?;
         }
         self.reap(context, id.as_str(), incarnation, Reason::ProcessExited).await
     }
 
-    /// Removes a registration that is over. The script looks for itself: a life whose end nobody has proven, and whose
-    /// lease runs, stays.
+    /// Removes a registration that is over. The script checks it itself: a life stays if its end is not proven and its
+    /// lease runs.
     pub(crate) async fn reap(
         &self,
         context: &Context,
@@ -217,12 +217,12 @@ impl Sprint {
         let outcome = context.store().reap_over(id, &record, reason, process).await?;
         if let ReapOutcome::Reaped(removed) = outcome {
             let keys = output::count(removed.keys_deleted, "key");
-            self.say(context, &format!("{id} cleaned up, {keys} removed"));
+            self.say(context, &format!("{id} reaped, {keys} removed"));
         }
         Ok(())
     }
 
-    /// Ids that somebody else holds, each said once.
+    /// Warns of ids that other agents hold, once for each.
     fn tell_held(&mut self, context: &Context) {
         let now = context.now();
         let mut held = Vec::new();
@@ -241,7 +241,7 @@ impl Sprint {
         held.iter().for_each(|line| self.warn(context, line));
     }
 
-    /// What the tasks wait for where nobody is there to do them, said once.
+    /// Tells what the tasks wait for if no agent is there to do them, once.
     fn tell_waiting(&mut self, context: &Context, absent: &[(usize, WhyAbsent)]) {
         let line = waiting_line(&self.plan, &self.records, absent);
         if line != self.told_waiting {
@@ -252,7 +252,7 @@ impl Sprint {
         }
     }
 
-    /// What was proven of the processes of a life.
+    /// What is known of the processes of a life.
     fn known_of(&self, id: &str, life: Incarnation) -> ProcessFate {
         let ended = slot_of(&self.plan, id).and_then(|slot| self.slots[slot].ended.as_ref());
         ended.filter(|ended| ended.life == life).map_or(ProcessFate::Unknown, |ended| ended.fate.process)
@@ -264,7 +264,7 @@ impl Sprint {
         let plan = &self.plan.agents[agent];
         let (child_events, sprint) = (context.child_events.clone(), self.number);
         let exited = move |status| {
-            // The loop has ended if nobody listens.
+            // Nothing listens any more once the loop has ended.
             let _ = child_events.send(ChildEvent::Exited { sprint, agent, status });
         };
         match context.launcher.start(&self.plan, plan, exited) {
@@ -283,14 +283,14 @@ impl Sprint {
         }
     }
 
-    /// What to say of it, if this is a restart.
+    /// Counts a restart. Returns what to tell people, if it is one.
     fn count_restart(&mut self, context: &Context, agent: usize, now: Duration) -> Option<String> {
         let slot = &mut self.slots[agent];
         let Process::Vacant { how, .. } = slot.process else { return None };
         let id = &self.plan.agents[agent].id;
         match how {
             Exit::Crashed => {}
-            // It never was there.
+            // The agent never registered, so this is no restart.
             Exit::Held => return None,
             Exit::Left | Exit::Spent | Exit::NoStore | Exit::Fenced => {
                 return Some(format!("{id} is started again"));

@@ -1,4 +1,4 @@
-//! `coordinator alive`: is the epic of a plan being coordinated? The question of a health check.
+//! `coordinator alive`, for health checks: does the epic of a plan have a coordinator?
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::ids::EpicId;
 use lifecycle_redis::{Store, StoreError};
 
-/// Longest wait for the store: whoever asks, asks again.
+/// Longest wait for the store: a health check asks again.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Exit code 0 while the epic has a coordinator whose lease runs.
@@ -23,7 +23,7 @@ pub async fn ask(epic: &EpicId, settings: &Settings) -> anyhow::Result<u8> {
     let id = epic.coordinator()?;
     let view = store.operator().view(id.as_str()).await.map_err(of_store)?;
     let now = store.server_time().await.map_err(of_store)?;
-    // Only a registered one coordinates anything.
+    // Only a registered agent coordinates.
     let lives = view.is_some_and(|view| view.record.is_some() && view.signs_of_life().is_alive(now));
     if lives {
         return Ok(exit::OK);

@@ -1,11 +1,12 @@
-//! What becomes of children, as the loop is told.
+//! Events about children, as the loop receives them.
 
 use std::process::ExitStatus;
 
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::process_fate::Fate;
 
-/// What a task of our own tells the loop. Agents are named by the position of their sprint and in it.
+/// An event from one of our own tasks. An agent is named by its sprint's position in the plan and its own in the
+/// sprint.
 #[derive(Debug)]
 pub(crate) enum ChildEvent {
     /// A child's process has ended.
@@ -14,7 +15,7 @@ pub(crate) enum ChildEvent {
     EndedLife { sprint: usize, agent: usize, ended: Option<EndedLife> },
 }
 
-/// A life that is over, and what was proven of its processes.
+/// A life that is over, with what was proven of its processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EndedLife {
     pub(crate) life: Incarnation,

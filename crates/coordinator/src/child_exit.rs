@@ -1,9 +1,11 @@
-//! What follows the exit of a child: evidence, so that its work is handed on at once; beside it an end to whatever it left
-//! running; then word to whoever cleans up, which goes into the audit log.
+//! What follows the exit of a child. Evidence is given at once, so that its work is handed on. Beside that, the
+//! processes it left running are ended. Then the result is reported to the agent that cleans up, and stands in the
+//! audit log.
 //!
-//! Whatever a child left behind comes to this process, its subreaper, and is ended, whatever exit status the child had and
-//! whatever the store says: "gone" is also the answer of a store that lost its memory, and of one where a sweeper was
-//! quicker. Whoever carries the token of its life and went elsewhere is looked for after every end that was not clean.
+//! Processes that a child left behind come to this process, its subreaper. They are ended whatever exit status the
+//! child had and whatever the store says. "Gone", for example, is also the answer of a store that lost its memory, or
+//! of one where a sweeper was quicker. After every end that was not clean, processes that went elsewhere are looked for
+//! by the token of the life.
 
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use crate::context::Context;
 /// Pause between two attempts to reach a store that is away.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// An exit to be dealt with.
+/// An exit that has to be dealt with.
 #[derive(Debug)]
 pub(crate) struct ChildExit {
     pub(crate) sprint: usize,
@@ -32,14 +34,14 @@ pub(crate) struct ChildExit {
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) status: String,
     pub(crate) how: Exit,
-    /// It did not end by itself.
+    /// Whether it was made to end.
     pub(crate) forced: bool,
 }
 
 impl ChildExit {
     pub(crate) async fn perform(self, context: Context) {
         let ended = self.process(&context).await;
-        // The loop has ended if nobody listens.
+        // Nothing listens any more once the loop has ended.
         let _ = context.child_events.send(ChildEvent::EndedLife {
             sprint: self.sprint,
             agent: self.agent,
@@ -47,17 +49,17 @@ impl ChildExit {
         });
     }
 
-    /// The store may be away for long: what was left running does not wait for it.
+    /// The store may be away for long, so the processes that were left running are ended without waiting for it.
     async fn process(&self, context: &Context) -> Option<EndedLife> {
         let (reported, mut found) = tokio::join!(self.report(context), self.end(context, self.incarnation));
         if let (Some((life, _)), None, false) = (reported, self.incarnation, self.is_clean()) {
-            // Only now its token is known.
+            // The token is known only now.
             found = found.and(self.end(context, Some(life)).await);
         }
         let fate = found.fate(self.forced);
         self.tell(&fate);
         let (life, was_there) = reported?;
-        // After a clean release there is nothing to say.
+        // After a clean release there is nothing to report.
         if was_there || !self.is_clean() || fate.process != ProcessFate::Dead {
             let by = context.agent.id().as_str();
             if let Err(error) = context.store().host(by).acknowledge(self.id.as_str(), life, &fate).await {
@@ -67,7 +69,7 @@ impl ChildExit {
         Some(EndedLife { life, fate })
     }
 
-    /// A supervisor that ends by itself has ended its tree before.
+    /// Whether the supervisor ended by itself: then it has ended its tree before.
     fn is_clean(&self) -> bool {
         !matches!(self.how, Exit::Crashed | Exit::Fenced) && !self.forced
     }
@@ -90,8 +92,8 @@ impl ChildExit {
         }
     }
 
-    /// Says that the process ended. The life that did, and whether the store still knew of it; `None` if it never
-    /// registered, or nobody knows under which life.
+    /// Reports that the process ended. Returns the life that ended, and whether the store still knew it. `None` if the
+    /// child never registered, or if its life is not known.
     async fn report(&self, context: &Context) -> Option<(Incarnation, bool)> {
         let life = self.life(context).await?;
         let (id, seen_by) = (self.id.as_str(), context.agent.id().as_str());
@@ -104,7 +106,7 @@ impl ChildExit {
         }
     }
 
-    /// The life that ended.
+    /// The life that ended; `None` if it is not known.
     async fn life(&self, context: &Context) -> Option<Incarnation> {
         if self.incarnation.is_some() {
             return self.incarnation;
@@ -123,8 +125,8 @@ impl ChildExit {
     }
 }
 
-/// Pauses before the next try. `false` when that would not help: the store refuses for good, or this coordinator's own
-/// life is over and nothing it says counts.
+/// Pauses before the next try. `false` if another try would not help: the store refuses for good, or this coordinator's
+/// own life is over and its reports do not count.
 async fn may_try_again(context: &Context, error: &StoreError) -> bool {
     if !error.is_transient() {
         tracing::warn!(%error, "could not report the end of an agent; its lease ends by itself");
@@ -136,7 +138,7 @@ async fn may_try_again(context: &Context, error: &StoreError) -> bool {
     }
 }
 
-/// Tells a sweeper that asks what was proven of the agent's processes.
+/// Answers a sweeper's last call with what was proven of the agent's processes.
 pub(crate) async fn acknowledge(context: Context, id: AgentId, ended: EndedLife) {
     let store = context.store();
     let fate = Payload::CleanupAcknowledged { process: Some(ended.fate.process), pids: ended.fate.pids };

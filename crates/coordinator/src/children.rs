@@ -1,7 +1,8 @@
-//! The processes of the agents: each one `agent run`, started and watched here.
+//! The processes of the agents. Each is an `agent run`, started and watched here.
 //!
-//! The write end of a child's standard input is its lifeline. One line is written to it, how to reach the store; then
-//! nothing more. The kernel closes it when this process ends, however it ends, and that tells the child.
+//! The write end of a child's standard input is its lifeline. One line is written to it, which tells how to reach the
+//! store; then nothing more. The kernel closes the pipe when this process ends, however it ends, and that tells the
+//! child.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, PipeReader, PipeWriter, Write as _};
@@ -22,20 +23,20 @@ use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Command;
 
-/// How children are started.
+/// What is needed to start children.
 #[derive(Debug, Clone)]
 pub(crate) struct Launcher {
     /// The `agent` program.
     pub(crate) program: PathBuf,
-    /// The coordinator: their parent.
+    /// The coordinator's id: the parent of the agents.
     pub(crate) parent: AgentId,
-    /// `--config`, passed on.
+    /// The file of `--config`, which is passed on to the agents.
     pub(crate) config: Option<PathBuf>,
     /// The epic's folder below `coordinator.runs_dir`.
     pub(crate) folder: PathBuf,
     /// The settings in effect.
     pub(crate) settings: Settings,
-    /// Ends what a child leaves behind.
+    /// Ends the processes that a child leaves behind.
     pub(crate) ender: Ender,
 }
 
@@ -44,7 +45,7 @@ pub(crate) struct Launcher {
 pub(crate) struct Child {
     pub(crate) pid: u32,
     pub(crate) process: ProcessId,
-    /// Its life, once the store has shown it.
+    /// Its life, once its registration was read.
     pub(crate) incarnation: Option<Incarnation>,
     handle: Option<OwnedFd>,
     _lifeline: PipeWriter,
@@ -66,12 +67,13 @@ impl Launcher {
         self.folder.join(sprint.name.as_str())
     }
 
-    /// Where what an agent itself says goes.
+    /// Where the log of an agent itself goes.
     pub(crate) fn agent_log(&self, sprint: &SprintPlan, agent: &AgentPlan) -> PathBuf {
         self.logs(sprint).join("agents").join(format!("{}.log", agent.name))
     }
 
-    /// The same path without the links that may lead to `coordinator.runs_dir`: below it none is followed.
+    /// The same path with the links on the way to `coordinator.runs_dir` resolved. Below that folder no link is
+    /// followed.
     fn resolved(&self, path: &Path) -> io::Result<PathBuf> {
         let runs = &self.settings.coordinator.runs_dir;
         let real =
@@ -82,7 +84,7 @@ impl Launcher {
         Ok(real.join(path.strip_prefix(runs).unwrap_or(path)))
     }
 
-    /// Starts the agent; `exited` is called once it has ended.
+    /// Starts the agent. `exited` is called once its process has ended.
     pub(crate) fn start(
         &self,
         sprint: &SprintPlan,
@@ -117,13 +119,13 @@ impl Launcher {
             command.env_remove(name);
         }
         let (input, lifeline) = lifeline(&self.settings.redis)?;
-        // A group of its own: Ctrl-C in a terminal reaches the coordinator alone, which then asks each child.
+        // Its own process group: Ctrl-C in a terminal reaches the coordinator alone, which then asks each child.
         command.process_group(0).stdin(input).stdout(log.try_clone()?).stderr(log);
         let (mut child, process) =
             self.ender.subreaper().start(|| command.spawn(), tokio::process::Child::id)?;
         let process = process.ok_or_else(|| io::Error::other("it ended at once"))?;
         let pid = process.pid;
-        // While nobody has waited for it the pid is its own.
+        // The child has not been waited for, so the pid is still its own.
         let handle = handle(pid);
         tokio::spawn(async move { exited(child.wait().await) });
         Ok(Child { pid, process, incarnation: None, handle, _lifeline: lifeline, asked: None })
@@ -131,7 +133,7 @@ impl Launcher {
 }
 
 impl Child {
-    /// Asks it to end, unless it was asked at least as urgently before.
+    /// Asks the child to end, unless it was asked at least as urgently before.
     pub(crate) fn ask(&mut self, level: StopLevel, now: Duration) {
         match &mut self.asked {
             Some(asked) if asked.level >= level => {}
@@ -144,12 +146,12 @@ impl Child {
         }
     }
 
-    /// Sends it whatever signals are due.
+    /// Sends the signals that are due.
     pub(crate) fn press(&mut self, now: Duration, shutdown: &Shutdown) {
         let Some(mut asked) = self.asked else { return };
         let due = asked.level.due(now.saturating_sub(asked.since), shutdown);
         for sent in asked.signals..due.signals {
-            // The second is another one: two of a kind may arrive as one.
+            // The second signal is another one, because two of a kind may arrive as one.
             self.signal(if sent == 0 { Signal::TERM } else { Signal::INT });
             // A stopped process sees no signal before it runs again.
             self.signal(Signal::CONT);
@@ -162,12 +164,12 @@ impl Child {
         self.asked = Some(asked);
     }
 
-    /// The level in which an order is still to be given through the store.
+    /// The level for which an order is still to be given through the store.
     pub(crate) fn order_due(&self) -> Option<StopLevel> {
         self.asked.filter(|asked| !asked.ordered && asked.level.order().is_some()).map(|asked| asked.level)
     }
 
-    /// The order was given.
+    /// Notes that the order was given.
     pub(crate) fn ordered(&mut self) {
         if let Some(asked) = &mut self.asked {
             asked.ordered = true;
@@ -179,7 +181,7 @@ impl Child {
         self.asked.is_some_and(|asked| asked.killed || asked.level == StopLevel::Fenced)
     }
 
-    /// Through the handle taken at its start, so that a process with a pid that was used again is never hit.
+    /// Signals through the handle that was taken at the start, so a process that got the same pid later is never hit.
     fn signal(&self, signal: Signal) {
         if let Some(handle) = &self.handle {
             // It may have ended by now.
@@ -188,7 +190,7 @@ impl Child {
     }
 }
 
-/// A pipe with its one line in it, before anybody reads: it is short enough never to block.
+/// A pipe that already holds its one line. The line is short enough for the pipe's buffer, so writing it never blocks.
 fn lifeline(redis: &Redis) -> io::Result<(PipeReader, PipeWriter)> {
     let (input, mut lifeline) = io::pipe()?;
     lifeline.write_all(Handover::of(redis).line().map_err(io::Error::other)?.as_bytes())?;
@@ -202,7 +204,7 @@ fn handle(pid: u32) -> Option<OwnedFd> {
         .ok()
 }
 
-/// Opened off the other tasks of this thread: a file system may not answer.
+/// Opens the file on another thread, because a file system may not answer.
 fn append(path: &Path) -> io::Result<File> {
     Ok(tokio::task::block_in_place(|| log_file::open(path))?.end)
 }

@@ -1,4 +1,4 @@
-//! What every part of a coordinator has at hand.
+//! What all parts of a coordinator share.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::child_events::ChildEvent;
 use crate::children::Launcher;
 use crate::ui::progress::Progress;
 
-/// The coordinator's means.
+/// The coordinator's connections and settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) agent: Agent,
@@ -25,12 +25,12 @@ pub(crate) struct Context {
     pub(crate) begun: Instant,
 }
 
-/// Why a step was cut short. The next one begins anew. Later ones go before earlier ones.
+/// Why a step was cut short; the next one begins anew. Where two meet, the later variant counts.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     /// The store is away or refused.
     Store(StoreError),
-    /// The store lost its memory; our heartbeat registers us again.
+    /// The store lost its memory. Our heartbeat registers us again.
     Unknown,
     /// Our life is over.
     Fenced,
@@ -52,7 +52,7 @@ impl From<StoreError> for Trouble {
     }
 }
 
-/// The answer of a write that took place.
+/// The answer of a fenced write that was done.
 pub(crate) fn written<T>(reply: Fenced<T>) -> Result<T, Trouble> {
     match reply {
         Fenced::Ok(value) => Ok(value),
@@ -67,7 +67,7 @@ impl Context {
         self.begun.elapsed()
     }
 
-    /// What this coordinator may do to the store.
+    /// The store's handle for this coordinator.
     pub(crate) fn store(&self) -> CoordinatorStore {
         self.agent.store().coordinator(&self.agent.life())
     }
@@ -85,7 +85,7 @@ impl Context {
         RestartPolicy { limit: settings.restart_limit, window: settings.restart_window }
     }
 
-    /// How urgently we are asked to stop.
+    /// How urgent the stop is that was asked for; `None` without one.
     pub(crate) fn urgency(&self) -> Option<Urgency> {
         self.agent.stop_requested().map(|stop| stop.urgency)
     }

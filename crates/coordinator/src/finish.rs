@@ -1,4 +1,4 @@
-//! The end of a sprint: its agents leave, then nothing of it is left in the store.
+//! The end of a sprint: its agents leave, then its records are removed from the store.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::context::{Context, Trouble, written};
 use crate::sprint::{Slot, Sprint, Stage};
 
 impl Sprint {
-    /// One step of the end. Signals are sent elsewhere, so that a store that is away does not hold them up.
-    /// `true` once it is over.
+    /// One step of the end. Signals are sent elsewhere, so that a store that is away does not delay them. `true` once
+    /// the end is reached.
     pub(crate) async fn finish(&mut self, context: &Context, level: StopLevel) -> Result<bool, Trouble> {
         if self.slots.iter().any(|slot| slot.child.is_some()) {
             self.give_orders(context, level).await?;
@@ -24,7 +24,7 @@ impl Sprint {
             return Ok(false);
         }
         if self.taken {
-            // Its records are somebody else's.
+            // Its records belong to another coordinator.
             self.stage = Stage::Over(self.outcome());
             return Ok(true);
         }
@@ -41,7 +41,7 @@ impl Sprint {
                 self.send_guests_away(context, &ids).await?;
                 return Ok(false);
             }
-            // Its records are that one's business now.
+            // Its records belong to the other coordinator now.
             SprintEnded::Taken(holder) => self.warn(context, &format!("it is now run by {holder}")),
             SprintEnded::Ok { keys_deleted } => {
                 tracing::debug!(sprint = %self.plan.id, keys_deleted, "sprint removed");
@@ -53,7 +53,7 @@ impl Sprint {
         Ok(true)
     }
 
-    /// Those that died and that no sweeper has been by for.
+    /// Removes registrations of agents that died and that no sweeper has removed.
     async fn reap_the_dead(&self, context: &Context) -> Result<(), Trouble> {
         let ids: Vec<_> = self.plan.agents.iter().map(|agent| &agent.id).collect();
         let records = context.store().records(&ids).await?;
@@ -92,8 +92,8 @@ impl Sprint {
         Ok(())
     }
 
-    /// Agents that somebody else started for this sprint: they are told to leave, once and then more urgently. Whoever
-    /// lives and does not go is nobody's to end: the sprint ends without it.
+    /// Guests are agents that somebody else started for this sprint. They are told to leave, once and then more
+    /// urgently. A guest that lives and does not leave must not be ended: the sprint ends without it.
     async fn send_guests_away(&mut self, context: &Context, ids: &[String]) -> Result<(), Trouble> {
         let now = context.now();
         let is_first = self.guests_since.is_none();
@@ -135,7 +135,7 @@ impl Sprint {
         slot_of(&self.plan, id).is_some_and(|slot| self.slots[slot].has_ended(life))
     }
 
-    /// Whether something is due that nobody will tell us of: a pause that ends, a signal.
+    /// Whether a pause or a signal is due, of which no event will tell.
     pub(crate) fn is_restless(&self) -> bool {
         let waits = |slot: &Slot| match slot.process {
             _ if slot.is_retired || slot.told_held.is_some() => false,

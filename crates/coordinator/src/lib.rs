@@ -1,7 +1,7 @@
-//! Runs sprint plans: spawns agents, assigns tasks, watches, completes sprints.
+//! Runs sprint plans: starts agents, assigns tasks, watches, completes sprints.
 //!
-//! A coordinator is itself an agent, `<epic>.coordinator`, and its agents are its children. It decides from keys and from
-//! its own children, never from events alone: any hint only makes it look sooner.
+//! A coordinator is itself an agent, `<epic>.coordinator`, and its agents are its children. It decides by the keys and
+//! by its own children, never by events alone: a hint only makes it look sooner.
 //!
 //! ```text
 //!            ┌──────────── run: wait for a reason, one step, again ───────────┐

@@ -111,7 +111,7 @@ fn is_alive(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
     runtime.block_on(alive::ask(&plan.epic, &settings))
 }
 
-/// Everything that can be known to be wrong before anything is started.
+/// Reports everything that can be known to be wrong before anything is started.
 fn ready(path: &std::path::Path, settings: &Settings) -> Result<(Plan, PathBuf), Vec<String>> {
     let plan = plan_file::read(path).map_err(|refused| lines(&refused))?;
     let mut problems: Vec<String> =
@@ -131,7 +131,7 @@ fn lines(refused: &plan_file::PlanRefused) -> Vec<String> {
 fn refuse(problems: &[String]) -> u8 {
     use std::io::Write as _;
     for problem in problems {
-        // Nobody is left to tell when stderr is closed.
+        // If stderr is closed, there is nowhere to report to.
         let _ = writeln!(std::io::stderr(), "error: {}", printable(problem));
     }
     exit::USAGE

@@ -1,5 +1,5 @@
-//! Observing: what the store and our own children say of a sprint, put together for a decision. Before that, what the store
-//! has lost is put back, and what came in is taken.
+//! Observing: collects what the store and our own children tell of a sprint, for a decision. Before that, it restores
+//! what the store has lost, and takes in what came for the sprint.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use lifecycle_redis::SprintStarted;
 use crate::context::{Context, Trouble, written};
 use crate::sprint::{Slot, Sprint};
 
-/// How long a store that lost its memory is no news.
+/// After the store lost its memory, another loss within this time is not reported again.
 const RESTORED_FOR: Duration = Duration::from_secs(10);
 
 /// What a decision needs besides the records.
@@ -28,7 +28,7 @@ pub(crate) struct Observed {
 }
 
 impl Sprint {
-    /// Everything that a decision needs, once the records are taken in ([`Sprint::take_in_tasks`]).
+    /// Reads all that a decision needs, after the records are taken in ([`Sprint::take_in_tasks`]).
     pub(crate) async fn observe(&mut self, context: &Context) -> Result<Observed, Trouble> {
         self.take_in_registrations(context).await?;
         let grips = self.observe_holders(context).await?;
@@ -40,7 +40,7 @@ impl Sprint {
         })
     }
 
-    /// Takes back what was handed back, then reads the records. If the store has lost them they are written again.
+    /// Takes in runs that were handed back, then reads the records. If the store has lost them, they are written again.
     pub(crate) async fn take_in_tasks(&mut self, context: &Context, restore: bool) -> Result<(), Trouble> {
         let (store, id) = (context.store(), self.plan.id.clone());
         let incoming = written(store.take_incoming(&id).await?)?;
@@ -67,7 +67,7 @@ impl Sprint {
         Ok(())
     }
 
-    /// Said once for a while: a store that loses its memory again and again is one trouble.
+    /// Reports the loss once for a while: a store that loses its memory again and again is one trouble.
     fn tell_lost(&mut self, context: &Context) {
         let now = context.now();
         let is_news = self.restored_at.is_none_or(|at| now.saturating_sub(at) > RESTORED_FOR);
@@ -77,7 +77,7 @@ impl Sprint {
         }
     }
 
-    /// A store that went back in time forgot how far tasks had come. What was read from it before is put there again, or
+    /// A store that went back in time forgot how far tasks had come. Records that were read before are restored, or
     /// work that was done would be done twice.
     async fn put_forward(
         &self,
@@ -101,7 +101,7 @@ impl Sprint {
         Ok(())
     }
 
-    /// Writes records anew that cannot be read: whatever somebody put there, what the task was is known here.
+    /// Replaces records that cannot be read: this coordinator knows what the tasks were.
     async fn mend(
         &mut self,
         context: &Context,
@@ -124,10 +124,10 @@ impl Sprint {
         Ok(())
     }
 
-    /// What an operator wants of one of the agents.
+    /// Obeys an operator's message about one of the agents.
     fn obey(&mut self, context: &Context, message: &SprintMessage) {
         let (SprintMessage::Retire { agent_id } | SprintMessage::Restart { agent_id }) = message;
-        // An epic's sprints are all told; one of them has the agent.
+        // All sprints of an epic get the message; one of them has the agent.
         let Some(agent) = slot_of(&self.plan, agent_id) else { return };
         let slot = &mut self.slots[agent];
         match message {
@@ -156,7 +156,7 @@ impl Sprint {
             Cost::Crash => format!("crash {} of {}", record.crashes, record.max_crashes),
             Cost::Nothing => "at no cost".into(),
         };
-        self.warn(context, &format!("{task_id} comes back from {agent_id} ({reason}), {spent}"));
+        self.warn(context, &format!("{task_id} requeued: it comes back from {agent_id} ({reason}), {spent}"));
     }
 
     async fn take_in_registrations(&mut self, context: &Context) -> Result<(), Trouble> {
@@ -170,12 +170,12 @@ impl Sprint {
             }
         }
         for id in overdue {
-            self.warn(context, &format!("{id} was cleaned up while its process still runs; ending it"));
+            self.warn(context, &format!("{id} was reaped while its process still runs; ending it"));
         }
         Ok(())
     }
 
-    /// Tasks in flight that nobody seems to hold, and since when.
+    /// Tasks in flight whose life seems not to hold them, with the time since when.
     async fn observe_holders(&mut self, context: &Context) -> Result<BTreeMap<TaskId, Grip>, Trouble> {
         let mut doubtful: BTreeMap<TaskId, bool> = BTreeMap::new();
         let mut claims: Vec<(&AgentId, &TaskId)> = Vec::new();
@@ -186,10 +186,10 @@ impl Sprint {
             let slot = &self.slots[agent];
             let registered = slot.record.as_ref().filter(|seen| Some(seen.incarnation) == record.incarnation);
             match registered {
-                // It is being cleaned up, and the task comes back with that.
+                // The life is being cleaned up, which hands the task back.
                 Some(seen) if seen.ended.is_some() => {}
                 Some(_) => claims.push((&self.plan.agents[agent].id, task)),
-                // It may register again with the task in hand.
+                // The agent may register again with the task in hand.
                 None if slot.child.is_some() && slot.life() == record.incarnation => {}
                 None => {
                     doubtful.insert(task.clone(), true);
@@ -211,7 +211,7 @@ impl Sprint {
 }
 
 impl Slot {
-    /// Takes note of the registration. `true` if the running process should be told that its life is over.
+    /// Takes in the registration. `true` if the running process should be told that its life is over.
     fn notice(&mut self, record: Option<AgentRecord>, now: Duration) -> bool {
         self.record = record;
         let Some(child) = &mut self.child else { return false };
@@ -233,8 +233,9 @@ impl Slot {
     }
 }
 
-/// Who holds the id of this slot. The life that a process of ours left behind, and one of an earlier run whose process is
-/// gone from this very host, are proven dead. Whatever else is not ours is somebody's.
+/// Who holds the id of this slot. Two kinds of lives are proven dead: one whose process was a child of ours and has
+/// ended, and one of an earlier run whose process is gone from this very host. Any other life that is not ours belongs
+/// to somebody else.
 fn holder(slot: &Slot, record: &AgentRecord, coordinator: &AgentId) -> IdHolder {
     let life = record.incarnation;
     if slot.life() == Some(life) {
@@ -257,7 +258,7 @@ fn slot_view(slot: &Slot, coordinator: &AgentId, now: Duration) -> SlotView {
         takes_work: record.state.takes_work() && record.ended.is_none(),
     });
     SlotView {
-        // While an exit is being dealt with, what it left running may still be at work.
+        // While an exit is being dealt with, processes that were left running may still work.
         process: if slot.settling_exit { Process::Running } else { slot.process },
         life,
         missing_for: slot.missing_since.map(|since| now.saturating_sub(since)),

@@ -1,4 +1,4 @@
-//! Reading a plan from its file, and saying what is wrong with it.
+//! Reads a plan from its file, and reports what is wrong with it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use lifecycle_core::sprint::plan::Plan;
 pub struct PlanRefused {
     /// The file as it was named.
     pub path: PathBuf,
-    /// At least one, in the order of the file.
+    /// The problems, in the order of the file; at least one.
     pub problems: Vec<String>,
 }
 

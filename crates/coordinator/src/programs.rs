@@ -34,7 +34,8 @@ pub fn missing(plan: &Plan) -> Vec<String> {
     lines.into_iter().collect()
 }
 
-/// Whether an agent's command can be run. One that depends on the task is known only when there is one.
+/// Whether an agent's command can be run. A command that depends on the task is known only with a task, and counts as
+/// runnable.
 fn is_runnable(agent: &AgentPlan) -> bool {
     let program = &agent.command[0];
     let path = agent.env.get("PATH").map(Into::into).or_else(|| env::var_os("PATH"));

@@ -1,4 +1,4 @@
-//! The coordinator registers, as any agent does.
+//! Registers the coordinator, like any agent.
 
 use agent_sdk::{Agent, AgentError, AgentSettings};
 use lifecycle_cli::exit::{self, Failure};

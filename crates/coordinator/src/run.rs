@@ -1,4 +1,4 @@
-//! The loop: wait for a reason, take one step, again; until every sprint is over.
+//! The loop: wait for a reason, take one step, again, until every sprint is over.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,13 +26,13 @@ use crate::ui::intro;
 use crate::ui::progress::Progress;
 use crate::ui::summary::{SprintSummary, Summary};
 
-/// Reasons that come together are one reason.
+/// Reasons within this time are handled by one step.
 const COALESCE: Duration = Duration::from_millis(20);
-/// Longest pause between two steps, however long they take.
+/// Longest pause between two steps, even if a step takes long.
 const LONGEST_REST: Duration = Duration::from_millis(250);
-/// Time between two looks without any reason.
+/// Pause between two looks without any reason.
 const TICK: Duration = Duration::from_secs(1);
-/// The same while children are to start or to end, or the store is in trouble.
+/// The same while children have to start or end, or while the store is in trouble.
 const QUICK_TICK: Duration = Duration::from_millis(100);
 /// How long a coordinator that is told to stop waits for a store that is away.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
@@ -40,22 +40,22 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// What to run, and how.
 #[derive(Debug, Clone)]
 pub struct RunRequest {
-    /// The plan.
+    /// The plan to run.
     pub plan: Plan,
     /// The settings in effect.
     pub settings: Settings,
     /// The settings file that was named, for the agents.
     pub config: Option<PathBuf>,
-    /// The program that supervises agents.
+    /// The `agent` program, which supervises agents.
     pub agent_program: PathBuf,
-    /// Replace a coordinator of the same epic that is registered.
+    /// Whether to replace a coordinator of the same epic that is registered.
     pub takeover: bool,
 }
 
-/// Runs an epic to its end and returns what came of it, with the exit code that stands for it.
+/// Runs an epic to its end. Returns the result and its exit code.
 ///
-/// This process becomes a subreaper, and ends what its agents' supervisors leave behind. So it must start no other children
-/// meanwhile; those that are there already are left alone.
+/// This process becomes a subreaper, and ends the processes that its agents' supervisors leave behind. So it must not
+/// start other children meanwhile. Children that are there already are left alone.
 ///
 /// # Errors
 /// A [`Failure`] when nothing could be started, or (code 70) when this coordinator's own life was over before the end.
@@ -98,10 +98,10 @@ struct Run {
     context: Context,
     bus: Bus,
     events_of_children: UnboundedReceiver<ChildEvent>,
-    /// The stop that the sprints were told of.
+    /// The stop that the sprints were already told of.
     obeyed: Option<Stop>,
     trouble_since: Option<Instant>,
-    /// The trouble that people were told of, so that it is said once.
+    /// The trouble that people were already told of.
     told_of: Option<String>,
 }
 
@@ -113,7 +113,7 @@ impl Run {
             if self.is_over() {
                 return;
             }
-            // A large fleet takes longer to look at, and is then looked at less often.
+            // A large fleet takes longer to look at, and is looked at less often.
             self.rest(begun.elapsed().clamp(COALESCE, LONGEST_REST)).await;
             if changed {
                 self.catch_up();
@@ -123,7 +123,7 @@ impl Run {
         }
     }
 
-    /// Local things first: a store that is away must not hold up a stop. `true` if there may be more to do at once.
+    /// Local steps come first: a store that is away must not delay a stop. `true` if there may be more to do at once.
     async fn step(&mut self) -> bool {
         self.obey();
         self.sprints.iter_mut().for_each(|sprint| sprint.press(&self.context));
@@ -135,7 +135,7 @@ impl Run {
         changed
     }
 
-    /// Every sprint takes its step, whatever becomes of the others.
+    /// Lets every sprint take its step, even if others are in trouble.
     async fn step_sprints(&mut self) -> (bool, Option<Trouble>) {
         let mut changed = self.begin_or_skip();
         let mut trouble: Option<Trouble> = None;
@@ -153,7 +153,7 @@ impl Run {
         (changed && trouble.is_none(), trouble)
     }
 
-    /// Tells the sprints of a stop that was asked for, and of one that became more urgent.
+    /// Tells the sprints of a stop, and of each stop that is more urgent.
     fn obey(&mut self) {
         let stop = self.context.agent.stop_requested();
         let (Some(stop), known) = (stop, self.obeyed.as_ref().map(|stop| stop.urgency)) else { return };
@@ -171,7 +171,7 @@ impl Run {
         self.obeyed = Some(stop);
     }
 
-    /// Sprints whose time has come. `true` if there are any.
+    /// Starts or skips sprints that are due. `true` if there were any.
     fn begin_or_skip(&mut self) -> bool {
         let phases: Vec<_> =
             self.sprints.iter().map(|sprint| (sprint.plan.id.clone(), sprint.phase())).collect();
@@ -190,7 +190,7 @@ impl Run {
         !due.is_empty()
     }
 
-    /// No trouble ends the loop.
+    /// Takes note of a trouble. No trouble ends the loop.
     fn note(&mut self, trouble: Option<Trouble>) {
         match trouble {
             None => {
@@ -200,7 +200,7 @@ impl Run {
                 }
             }
             Some(Trouble::Fenced) => self.context.agent.request_stop(Urgency::Fenced, StopCause::Fenced),
-            // Saying something makes the heartbeat go out now, and that registers us again.
+            // A new state makes the heartbeat go out now, and that registers us again.
             Some(Trouble::Unknown) => {
                 self.context.agent.set_state(AgentState::Running);
                 self.trouble_since.get_or_insert_with(Instant::now);
@@ -229,7 +229,7 @@ impl Run {
         }
     }
 
-    /// A pause between two steps. Exits do not wait for its end.
+    /// A pause between two steps. An exit does not have to wait for its end.
     async fn rest(&mut self, pause: Duration) {
         let timer = sleep(pause);
         tokio::pin!(timer);
@@ -256,7 +256,7 @@ impl Run {
         self.catch_up();
     }
 
-    /// How long to wait where nothing happens. A store in trouble is asked ever less often.
+    /// How long to wait if nothing happens. A store in trouble is asked less and less often.
     fn tick(&self) -> Duration {
         match self.trouble_since {
             Some(since) => (since.elapsed() / 4).clamp(QUICK_TICK, TICK),
@@ -265,7 +265,7 @@ impl Run {
         }
     }
 
-    /// Takes note of everything that has come meanwhile.
+    /// Takes in everything that has come meanwhile.
     fn catch_up(&mut self) {
         while let Ok(event) = self.events_of_children.try_recv() {
             self.take(&event);
@@ -294,7 +294,7 @@ impl Run {
         }
     }
 
-    /// The coordinator goes, with everything it owns.
+    /// The coordinator leaves, with everything it owns.
     async fn leave(self) -> anyhow::Result<(Summary, u8)> {
         let summary = self.summary();
         let agent = &self.context.agent;
@@ -321,7 +321,7 @@ impl Run {
     }
 }
 
-/// Resolves once the stop that is asked for is more urgent than this.
+/// Resolves once a stop more urgent than `than` is asked for.
 async fn more_urgent(agent: &Agent, than: Option<Urgency>) {
     let next = match than {
         None => Urgency::Drain,
@@ -333,7 +333,7 @@ async fn more_urgent(agent: &Agent, than: Option<Urgency>) {
     agent.stop_at_least(next).await;
 }
 
-/// 0 only if every task is complete; a signal shows as shells have it.
+/// 0 only if every task is completed. After a signal, the code that shells use for it.
 fn code(summary: &Summary, stop: Option<&Stop>) -> u8 {
     use lifecycle_core::sprint::epic::SprintOutcome;
     match (summary.outcome, stop.map(|stop| stop.cause)) {

@@ -18,69 +18,69 @@ use crate::child_exit::{ChildExit, acknowledge};
 use crate::children::{Child, exit_text};
 use crate::context::{Context, Trouble, written};
 
-/// A sprint on its way.
+/// A sprint, from before its start until after its end.
 #[derive(Debug)]
 pub(crate) struct Sprint {
     /// Its position in the plan.
     pub(crate) number: usize,
     pub(crate) plan: SprintPlan,
     pub(crate) stage: Stage,
-    /// The tasks' records as last seen in the store; before it starts and after it ended, as they would be.
+    /// The tasks' records as last read from the store. Before the start and after the end, as they would be.
     pub(crate) records: BTreeMap<TaskId, TaskRecord>,
-    /// One for each agent of the plan.
+    /// One slot for each agent of the plan.
     pub(crate) slots: Vec<Slot>,
-    /// Since when nobody seems to hold a task that is in flight by its record.
+    /// Tasks whose run in flight looks lost, and since when.
     pub(crate) loose: BTreeMap<TaskId, Duration>,
-    /// Since when agents that are not ours keep it from ending.
+    /// Since when agents that are not ours keep the sprint from ending.
     pub(crate) guests_since: Option<Duration>,
-    /// What these were told last.
+    /// The last order that these agents were given.
     pub(crate) guests_told: Option<Order>,
-    /// Another coordinator has taken it over: its records are not ours any more.
+    /// Whether another coordinator has taken the sprint over, so that its records are not ours any more.
     pub(crate) taken: bool,
-    /// A key of its own holds something else, so its records cannot be used any more.
+    /// Whether a key of its own holds another type, so that its records cannot be used any more.
     pub(crate) is_broken: bool,
-    /// Tasks whose records were written anew, so that it is said once.
+    /// Tasks whose records were replaced, so that each is reported once.
     pub(crate) mended: BTreeSet<TaskId>,
-    /// What its tasks wait for, as people were told.
+    /// What its tasks wait for, as it was last reported.
     pub(crate) told_waiting: Option<String>,
-    /// When its records were last found missing.
+    /// When its records were last found missing from the store.
     pub(crate) restored_at: Option<Duration>,
 }
 
-/// Where it is.
+/// Where the sprint is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// For others to end.
+    /// It waits for other sprints to end.
     Waiting,
-    /// Its records are to be put into the store.
+    /// Its records have to be put into the store.
     Starting,
     Running,
-    /// Its agents are asked to end in this level.
+    /// Its agents are asked to end, at this level.
     Finishing(StopLevel),
     Over(SprintOutcome),
 }
 
-/// The place of an agent.
+/// The slot of one agent: its process and its registration.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) process: Process,
     pub(crate) child: Option<Child>,
-    /// The registration as last seen.
+    /// The registration as last read.
     pub(crate) record: Option<AgentRecord>,
     pub(crate) missing_since: Option<Duration>,
-    /// The life that was seen to be reaped.
+    /// The last life that was seen to be reaped.
     pub(crate) reaped: Option<Incarnation>,
     /// The last life whose process has ended.
     pub(crate) ended: Option<EndedLife>,
     /// Whether an exit is still being dealt with.
     pub(crate) settling_exit: bool,
-    /// The tasks it had in flight when it ended: what it left running may still be at them.
+    /// Tasks that it had in flight when it ended: processes that it left running may still work on them.
     pub(crate) occupied: Vec<TaskId>,
     pub(crate) given: u64,
     pub(crate) restarts: Vec<Duration>,
-    /// An operator said not to replace it.
+    /// Whether an operator said not to replace it.
     pub(crate) is_retired: bool,
-    /// The life that holds its id, as people were told.
+    /// The life that holds its id, as it was last reported.
     pub(crate) told_held: Option<Incarnation>,
     /// When the removal of an earlier life was last tried.
     pub(crate) reap_tried: Option<Duration>,
@@ -105,7 +105,7 @@ impl Slot {
         }
     }
 
-    /// Whether this is the last life of ours whose process has ended.
+    /// Whether this life is the last one of ours whose process has ended.
     pub(crate) fn has_ended(&self, life: Incarnation) -> bool {
         self.ended.as_ref().is_some_and(|ended| ended.life == life)
     }
@@ -115,7 +115,7 @@ impl Slot {
         record.ended.is_some() || self.has_ended(record.incarnation)
     }
 
-    /// The life of the running process, once the store has shown it.
+    /// The life of the running process, once its registration was read.
     pub(crate) fn life(&self) -> Option<Incarnation> {
         self.child.as_ref()?.incarnation
     }
@@ -142,10 +142,10 @@ impl Sprint {
         }
     }
 
-    /// One step, whatever the stage. `true` if it changed something, so that there may be more to do at once.
+    /// One step at any stage. `true` if it changed something, so that there may be more to do at once.
     ///
-    /// A key of the sprint's own that holds something else will not get better by waiting, and others must not wait for it:
-    /// the sprint ends, as failed.
+    /// If a key of the sprint's own holds another type, waiting does not help, and other sprints must not wait for it:
+    /// this sprint ends as failed.
     pub(crate) async fn step(&mut self, context: &Context) -> Result<bool, Trouble> {
         let stepped = match self.stage {
             Stage::Waiting | Stage::Over(_) => Ok(false),
@@ -201,14 +201,14 @@ impl Sprint {
         Ok(())
     }
 
-    /// Writes the records as last known; what the store has already stays.
+    /// Writes the records as last known. What the store has already stays.
     pub(crate) async fn put_records(&self, context: &Context) -> Result<SprintStarted, Trouble> {
         let agents: Vec<_> = self.plan.agents.iter().map(|agent| agent.id.clone()).collect();
         let store = context.store();
         written(store.start_sprint(&context.epic, &self.plan.id, &self.records, &agents).await?)
     }
 
-    /// It will not run: all its tasks fail.
+    /// The sprint will not run: all its tasks fail.
     pub(crate) fn skip(&mut self, context: &Context, why: &str) {
         self.fail_unsettled(why);
         self.stage = Stage::Over(SprintOutcome::NotRun);
@@ -226,7 +226,7 @@ impl Sprint {
         }
     }
 
-    /// Signals that are due, whatever the store does.
+    /// Sends signals that are due, even if the store is away.
     pub(crate) fn press(&mut self, context: &Context) {
         let now = context.now();
         for child in self.slots.iter_mut().filter_map(|slot| slot.child.as_mut()) {
@@ -237,7 +237,7 @@ impl Sprint {
         }
     }
 
-    /// A child's process has ended: seen at once, told at once.
+    /// A child's process has ended. This is noted and reported at once.
     pub(crate) fn exited(
         &mut self,
         context: &Context,
@@ -258,11 +258,13 @@ impl Sprint {
             _ if matches!(self.stage, Stage::Finishing(_)) => {}
             Exit::Left => self.say(context, &format!("{id} left")),
             Exit::Spent => self.say(context, &format!("{id} left, it had used up its soft memory limit")),
-            // The step that sees who holds it says so.
+            // The step that sees which agent holds the id reports it.
             Exit::Held => {}
-            Exit::Fenced => self.warn(context, &format!("{id} was reaped or replaced, and has ended")),
+            Exit::Fenced => {
+                self.warn(context, &format!("{id} fenced: it was reaped or replaced, and has ended"))
+            }
             Exit::NoStore => self.say(context, &format!("{id} found no store")),
-            Exit::Crashed => self.warn(context, &format!("{id} lost ({})", exit_text(status))),
+            Exit::Crashed => self.warn(context, &format!("{id} crashed ({})", exit_text(status))),
         }
         let exit = ChildExit {
             sprint: self.number,
@@ -294,7 +296,7 @@ impl Sprint {
         slot.ended = ended.or(slot.ended.take());
     }
 
-    /// Whether an event makes it worth looking at the keys now.
+    /// Whether an event is a reason to look at the keys now.
     pub(crate) fn hear(&mut self, context: &Context, event: &Event) -> bool {
         let agent = event.agent_id.as_deref().and_then(|id| slot_of(&self.plan, id));
         let Some(agent) = agent else { return event.sprint() == Some(self.plan.id.as_str()) };
@@ -329,7 +331,7 @@ impl Sprint {
         }
     }
 
-    /// Takes over what the store says, and tells people what is new.
+    /// Takes over what the store says, and reports what is new.
     pub(crate) fn adopt(&mut self, context: &Context, seen: &BTreeMap<String, TaskRecord>) {
         let mut told = Vec::new();
         for (task, record) in &mut self.records {

@@ -1,4 +1,4 @@
-//! What people see: before it runs, while it runs, and at the end.
+//! What people see: before a run, during it, and at its end.
 
 pub(crate) mod intro;
 pub mod preview;

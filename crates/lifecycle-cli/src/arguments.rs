@@ -1,4 +1,4 @@
-//! What every command line takes, and how a wrong one is refused.
+//! The options of every command line, and how a wrong command line is refused.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::output::{self, Output};
 use crate::settings::{Override, SettingsError, Sources};
 use crate::{logging, secrets};
 
-/// Named on each option: a heading for the struct would also take the options that stand after it.
+/// Set on each option: a heading on the struct would also take the options that stand after it.
 const HEADING: &str = "Options of every command";
 
 /// The one flag whose value may hold a secret.
@@ -48,7 +48,7 @@ impl GlobalArgs {
         self.over(Sources::of_process(self.config.clone()))
     }
 
-    /// Loads the settings, and hides from other processes those that are secret. To be called before any thread is started.
+    /// Loads the settings, and hides the secret ones from other processes. Must be called before any thread is started.
     ///
     /// # Errors
     /// All mistakes in the settings at once.
@@ -75,8 +75,8 @@ impl GlobalArgs {
         self.output.unwrap_or_default()
     }
 
-    /// As [`GlobalArgs::start`], for a command whose stderr belongs to what it runs, or which tells by itself what happens:
-    /// unless a level is set anywhere, only warnings are logged.
+    /// As [`GlobalArgs::start`], but logs only warnings unless a level is set somewhere. For a command whose stderr
+    /// belongs to the program it runs, or that reports by itself what happens.
     ///
     /// # Errors
     /// Those of [`GlobalArgs::start`].
@@ -94,7 +94,7 @@ impl GlobalArgs {
         Ok(settings)
     }
 
-    /// Loads the settings and starts logging as they say: the first thing a command does.
+    /// Loads the settings, and starts logging accordingly. It is the first thing that a command does.
     ///
     /// # Errors
     /// Those of [`GlobalArgs::load`] and [`logging::start`].
@@ -154,7 +154,7 @@ pub fn run<P: Parser>(command: impl FnOnce(P) -> anyhow::Result<u8>) -> ExitCode
     })
 }
 
-/// Prints help. A reader that has gone has seen enough of it.
+/// Prints help. If the reader has gone, it has seen enough.
 fn quietly(help: &clap::Error, code: u8) -> anyhow::Result<u8> {
     match help.print() {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -162,10 +162,10 @@ fn quietly(help: &clap::Error, code: u8) -> anyhow::Result<u8> {
     }
 }
 
-/// Commands that end somebody's work. Whoever mistypes another word must not be led to one of them.
+/// Commands that end work. A person who mistyped another word must not be led to one of them.
 const ENDS_WORK: [&str; 7] = ["stop", "reap", "drain", "kill", "cancel", "restart", "close"];
 
-/// Takes from clap's tips those commands that end work: it names `stop` to who wrote `top`.
+/// Removes commands that end work from clap's tips: for `top` clap would suggest `stop`.
 fn suggest_no_end(error: &mut clap::Error) {
     let suggested = match error.get(ContextKind::SuggestedSubcommand) {
         Some(ContextValue::String(word)) => vec![word.clone()],

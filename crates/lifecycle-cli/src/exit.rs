@@ -1,4 +1,4 @@
-//! How a command ends: with one of these codes, and with one line on stderr when it failed.
+//! How a command ends: with one of these exit codes, and with one line on stderr if it failed.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -9,26 +9,26 @@ use lifecycle_redis::StoreError;
 use crate::mistake::SettingsError;
 use crate::output::printable;
 
-/// All that was asked for was done.
+/// Everything that was asked for was done.
 pub const OK: u8 = 0;
-/// It was tried and failed, or what was checked does not hold.
+/// It was tried and failed; or something that was checked is not in order.
 pub const FAILED: u8 = 1;
-/// Nothing was tried: the command line, the settings or the plan are wrong.
+/// Nothing was tried, because the command line, the settings or the plan are wrong.
 pub const USAGE: u8 = 2;
 /// The store could not be reached, is full, busy or loading, or is of a kind that is not supported (`EX_UNAVAILABLE` of
 /// sysexits.h).
 pub const UNAVAILABLE: u8 = 69;
 /// This agent was reaped or replaced and had to stop (`EX_SOFTWARE` of sysexits.h).
 pub const FENCED: u8 = 70;
-/// The agent's id is held by a living agent (`EX_CANTCREAT` of sysexits.h).
+/// A living agent has the id (`EX_CANTCREAT` of sysexits.h).
 pub const HELD: u8 = 73;
 /// A pass found orphans and held every one of them, because their silence proves nothing.
 pub const ALL_HELD: u8 = 74;
-/// It left of its own accord, cleanly, and a fresh one should take over (`EX_TEMPFAIL` of sysexits.h).
+/// The agent left cleanly because of its memory, and a fresh one should take over (`EX_TEMPFAIL` of sysexits.h).
 pub const SPENT: u8 = 75;
 
-/// The exit code that an error of the store stands for. 69 means that the same call may succeed later, or on another
-/// store; what a person has to put right in this one is 1.
+/// The exit code for an error of the store. 69 means that the same call may succeed later, or on another store. 1 means
+/// that a person has to put something right in this store.
 #[must_use]
 pub fn of_store(error: &StoreError) -> u8 {
     match error {
@@ -45,7 +45,7 @@ pub fn of_store(error: &StoreError) -> u8 {
     }
 }
 
-/// An error that knows the exit code of the process. Further context may be put around it.
+/// An error that knows the process's exit code. Context may be added around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     code: u8,
@@ -89,17 +89,17 @@ impl<T, E: Into<anyhow::Error>> ExitWith<T> for Result<T, E> {
     }
 }
 
-/// Runs a command to its end and turns what comes out into the process's exit code. Errors are printed on stderr.
+/// Runs a command to its end, and turns its result into the process's exit code. Errors are printed on stderr.
 pub fn main(run: impl FnOnce() -> anyhow::Result<u8>) -> ExitCode {
     let code = run().unwrap_or_else(|error| {
-        // Nobody is left to tell when stderr is closed; eprintln! would panic.
+        // If stderr is closed, there is nowhere to report to; eprintln! would panic.
         let _ = io::stderr().write_all(report(&error).as_bytes());
         code(&error)
     });
     ExitCode::from(code)
 }
 
-/// The exit code that an error stands for: a [`Failure`]'s own, 2 for settings, else 1.
+/// The exit code for an error: a [`Failure`]'s own, 2 for settings, else 1.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
     error

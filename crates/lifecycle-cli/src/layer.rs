@@ -1,7 +1,7 @@
-//! One place that settings come from: a file, one environment variable, or one flag.
+//! A layer: settings that come from one file, one environment variable, or one flag.
 //!
-//! figment stops at the first mistake. A person with five wants to hear of five, so a layer is
-//! read on its own again and again, each time without the value that was wrong the time before.
+//! figment stops at the first mistake, but a person wants to hear of all of them. So a layer is read again and again,
+//! each time without the value that was wrong the time before.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,8 +47,8 @@ impl Layer {
 
     /// One setting from text without a type.
     ///
-    /// Text that the setting takes as it stands is taken so: a password `007` keeps its zeros. Only a
-    /// setting that wants something else than text makes it a number or a flag.
+    /// Text is used as it is if the setting takes text: a password `007` keeps its zeros. Only for a setting of another
+    /// type is it made a number or a flag.
     pub(crate) fn single(origin: Origin, setting: &str, text: &str) -> Self {
         let values = |value: Value| nested(setting, value);
         let place = Place::Single { setting: setting.to_owned(), origin };
@@ -62,7 +62,7 @@ impl Layer {
         layer
     }
 
-    /// Removes every value that is wrong by itself and says what is wrong with it, in the order of a file's lines.
+    /// Removes every value that is wrong by itself, and tells what is wrong, in the order of a file's lines.
     pub(crate) fn take_mistakes(&mut self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         while let Err(error) = self.read() {
@@ -91,7 +91,7 @@ impl Layer {
         values.contains_key(key).then(|| self.origin(setting))
     }
 
-    /// The names of all settings in this layer.
+    /// The names of all settings that this layer has.
     pub(crate) fn settings(&self) -> Vec<String> {
         let mut names = Vec::new();
         note(&self.values, "", &mut names);
@@ -125,7 +125,7 @@ impl Provider for Layer {
     }
 }
 
-/// How deep settings lie, `redis.tls.ca`: a name with more dots is unknown, and must not cost a level for each.
+/// How deep settings lie, as in `redis.tls.ca`. A name with more dots is unknown, and must not cost time for each dot.
 const LEVELS: usize = 3;
 
 /// The value at a dotted name.
@@ -136,7 +136,7 @@ fn nested(setting: &str, value: Value) -> Dict {
     names.iter().rev().fold(values, |values, name| Dict::from([((*name).to_owned(), values.into())]))
 }
 
-/// Notes the dotted names of all values, which are those of settings below the first level.
+/// Collects the dotted names of all values; they are those of settings below the first level.
 fn note(values: &Dict, section: &str, names: &mut Vec<String>) {
     for (key, value) in values {
         let name = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
@@ -157,7 +157,7 @@ fn typed(text: &str) -> Option<Value> {
     flag().or_else(natural).or_else(whole).or_else(real)
 }
 
-/// Removes what stands at `path`, or the value on the way to it that is no section.
+/// Removes the value at `path`, or the value on the way to it that is no section.
 fn remove(values: &mut Dict, path: &[String]) -> bool {
     let [first, rest @ ..] = path else { return false };
     match values.get_mut(first) {

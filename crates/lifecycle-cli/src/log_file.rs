@@ -1,9 +1,9 @@
-//! Opening a log file where a command may have put something else.
+//! Opens a log file in a folder where a command may have put something else.
 //!
-//! Commands write in the folders that their logs go to, or may. What they can put at a log's path is a link to a file of
-//! somebody else's, or a FIFO that blocks whoever opens it until there is a reader, for ever. So the way to the file is
-//! walked folder by folder, each opened relative to the one before, no link is followed, nothing is waited for, and only
-//! a regular file with one name is written to.
+//! Commands may write in the folders of their logs. At a log's path they can put a link to a file of somebody else's,
+//! or a FIFO, which blocks its opener until there is a reader, for ever. So the path is walked folder by folder, each
+//! opened relative to the one before. No link is followed, nothing is waited for, and only a regular file with one name
+//! is written to.
 
 use std::fs::File;
 use std::io;
@@ -13,16 +13,16 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fcntl_setfl, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
 
-/// A log that is open.
+/// An open log.
 #[derive(Debug)]
 pub struct LogFile {
-    /// Whatever is written here goes to its end.
+    /// Opened for appending: each write goes to the end.
     pub end: File,
     /// The same file, for reading and writing at any place.
     pub whole: File,
 }
 
-// Folders need not be readable to lead to a file.
+// A folder on the way to the file need not be readable.
 #[cfg(target_os = "linux")]
 const ON_THE_WAY: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
@@ -35,11 +35,11 @@ const LOG: OFlags = OFlags::CREATE
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Opens the log at `path` for appending, for its owner alone (0600), and makes it and its folders (0700) where they are
-/// missing. Does not block, but for a file system that does.
+/// Opens the log at `path` for appending, for its owner alone (0600). Creates it and its folders (0700) if they are
+/// missing. Does not block, unless the file system does.
 ///
 /// # Errors
-/// When there is something else than a file, or a link on the way to it; names that place and says what it is.
+/// When something else than a file is there, or a link is on the way; the text names the place and tells what it is.
 pub fn open(path: &Path) -> io::Result<LogFile> {
     let name = path.file_name().ok_or_else(|| refused(path, "it names no file"))?;
     let (folder, way) = folder_of(path.parent().unwrap_or(Path::new("")))?;
@@ -55,12 +55,12 @@ pub fn open(path: &Path) -> io::Result<LogFile> {
     if stat.st_nlink != 1 || (stat.st_dev, stat.st_ino) != (again.st_dev, again.st_ino) {
         return Err(refused(path, "the file has another name too, or was just replaced"));
     }
-    // Only the opening had to be so; whoever inherits the file does not expect it.
+    // Only the opening had to be non-blocking. A process that inherits the file does not expect it.
     fcntl_setfl(&end, OFlags::APPEND)?;
     Ok(LogFile { end: end.into(), whole: whole.into() })
 }
 
-/// The folder, made where it is missing, and its path.
+/// The folder, created if it is missing, and its path.
 fn folder_of(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let start = if path.is_absolute() { "/" } else { "." };
     let mut way = PathBuf::new();
@@ -74,7 +74,7 @@ fn folder_of(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
         folder = match openat(&folder, name, FOLDER, Mode::empty()) {
             Err(Errno::NOENT) => {
                 match mkdirat(&folder, name, Mode::RWXU) {
-                    // Somebody else may have made it at the same time.
+                    // Another process may have created it at the same time.
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(explained(&folder, name.as_ref(), &way, error)),
                 }
@@ -87,7 +87,7 @@ fn folder_of(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     Ok((folder, way))
 }
 
-/// The error in words; what the system says of a FIFO or a link tells nobody what is there.
+/// The error in words: the system's own text for a FIFO or a link does not tell what is there.
 fn explained(folder: impl AsFd, name: &Path, path: &Path, error: Errno) -> io::Error {
     let there =
         statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode));

@@ -16,15 +16,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::exit::{self, ExitWith};
 use crate::output::{printable, printable_json};
 
-/// The Redis client's own logs repeat, at `warn`, every reconnect that we report ourselves.
+/// The Redis client's own logs repeat at `warn` every reconnect, which we report ourselves.
 const QUIET: (&str, LevelFilter) = ("fred", LevelFilter::ERROR);
 
 /// Starts logging for the whole process, text or JSON as set. Colours appear only on a terminal
 /// and only where `NO_COLOR` is unset or empty.
 ///
 /// # Errors
-/// With exit code 2 when the level is none (settings that were loaded have been checked for that), with
-/// exit code 1 when the process logs already.
+/// With exit code 2 when the level is invalid (loaded settings have been checked for that). With exit code 1 when the
+/// process logs already.
 pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter =
         targets(&log.level).map_err(|problem| anyhow!("log.level: {problem}")).exit_with(exit::USAGE)?;
@@ -56,7 +56,7 @@ pub fn targets(text: &str) -> Result<Targets, String> {
     Ok(targets)
 }
 
-/// Only the names: the numbers and the empty text that tracing also takes would let mistakes pass.
+/// Only the names. Tracing also takes numbers and an empty text, which would let mistakes pass.
 fn level_filter(name: &str) -> Option<LevelFilter> {
     if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
         return None;
@@ -64,8 +64,8 @@ fn level_filter(name: &str) -> Option<LevelFilter> {
     name.parse().ok()
 }
 
-/// Writes log lines with what nobody should see of other people's text escaped: what steers a terminal (C1 controls too),
-/// turns text around, or begins a new line.
+/// Writes log lines, and escapes in other people's text the characters that steer a terminal (C1 controls too), change
+/// the direction of text, or begin a new line.
 struct Printable<W> {
     format: LogFormat,
     colours: bool,
@@ -79,7 +79,7 @@ impl<W: io::Write> io::Write for Printable<W> {
         let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
         let shown = match self.format {
             LogFormat::Json => printable_json(text),
-            // The log's own colours; escape characters in what it is given are escaped by then.
+            // The colours are the log's own: escape characters in its input are escaped by then.
             LogFormat::Text if self.colours => {
                 text.split('\u{1b}').map(printable).collect::<Vec<_>>().join("\u{1b}")
             }

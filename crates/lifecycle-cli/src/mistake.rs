@@ -1,4 +1,4 @@
-//! What can be wrong with the settings, in words: one line per mistake, and all of them at once.
+//! Describes what is wrong with the settings: one line per mistake, all of them at once.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ const SECRET: &str = "redis.password";
 /// Where a setting's value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The setting was not set anywhere.
     Default,
     /// A settings file, with the line counted from 1 where it is known.
     File {
@@ -35,7 +35,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// How a setting is spelt in this place: `LIFECYCLE_SWEEP__INTERVAL` in the environment, else `sweep.interval`.
+    /// How this place spells a setting: `LIFECYCLE_SWEEP__INTERVAL` in the environment, else `sweep.interval`.
     fn spell(&self, section: &str, key: Option<&str>) -> String {
         match (self, key) {
             (Self::Variable(_), Some(key)) => {
@@ -123,9 +123,10 @@ pub(crate) fn explain(kind: &Kind, setting: &str, origin: &Origin) -> String {
         return unknown(setting, origin, known);
     }
     let wrong = match kind {
-        // Whatever the value was, it may be the secret in the wrong shape.
+        // Whatever the value is, it may be the secret in the wrong form.
         _ if setting == SECRET => return "this is not text: put the password in quotes".into(),
-        // A line such as `redis = "redis://:secret@host"`: what stands there belongs to a setting we cannot tell.
+        // A line such as `redis = "redis://:secret@host"`: the value belongs to a setting that cannot be told, and may
+        // be a secret.
         Kind::InvalidType(_, expected) if expected.starts_with("struct ") => {
             "this is not a section of settings".into()
         }
@@ -181,7 +182,7 @@ fn shown(actual: &Actual) -> String {
     }
 }
 
-/// What serde expected, without the words of a programming language.
+/// What serde expected, without terms of the programming language.
 fn friendly(expected: &str) -> &str {
     match expected {
         "u32" | "u64" => "a whole number, 0 or more",

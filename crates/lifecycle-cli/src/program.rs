@@ -1,4 +1,4 @@
-//! Finding a program as the system would, before anything is started or registered for it.
+//! Finds a program as the system would, before it is started or registered for.
 
 use std::ffi::OsStr;
 use std::io;
@@ -22,7 +22,8 @@ pub fn find(program: &str, path: Option<&OsStr>) -> io::Result<PathBuf> {
     for folder in std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH))) {
         match executable(&folder.join(program)) {
             Ok(file) => return Ok(file),
-            // One that may not be executed does not hide another further on; but it says more than that there is none.
+            // A file that may not be executed does not hide another one further on. But if there is none, this error
+            // tells more.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => problem = error,
             Err(_) => {}
         }

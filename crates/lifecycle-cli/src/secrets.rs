@@ -1,8 +1,8 @@
-//! Keeping our secrets to ourselves, from the commands that we run.
+//! Hides our secrets from the commands that we run.
 //!
-//! A command runs as the same user as its supervisor and its coordinator, and that user may read of each of its processes
-//! the environment and the arguments it was started with, its memory and its open files. So once the settings are
-//! read, and before anything else is started,
+//! A command runs as the same user as its supervisor and its coordinator. Of each of its processes that user may read
+//! the environment and the arguments it was started with, its memory and its open files. So once the settings are read,
+//! and before anything else is started,
 //!
 //! 1. the secrets are overwritten where the kernel shows them: in the very block of memory that was filled at the start of
 //!    the process (to unset a variable only makes the process forget where it stands);
@@ -29,20 +29,21 @@ pub fn is_secret(variable: &OsStr) -> bool {
         .is_some_and(|name| SETTINGS.contains(&name.to_lowercase().replace(VARIABLE_SEPARATOR, ".").as_str()))
 }
 
-/// Hides the secrets of this process, given as variables or with `flag`. To be called while it has one thread.
+/// Hides the secrets of this process that were given as variables or with `flag`. Must be called while it has one
+/// thread.
 ///
 /// # Errors
-/// When the kernel does not let us: what it shows of this process is then to be read by others of this user.
+/// When the kernel does not allow it. Then other processes of this user can read what the kernel shows of this one.
 #[cfg(target_os = "linux")]
 pub fn hide(flag: &str) -> io::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    // First, because of a process that is not dumpable root alone may open its memory by name.
+    // This comes first, because only root may open the memory of a process that is not dumpable by name.
     let overwritten = block::overwrite(flag);
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     overwritten
 }
 
-/// Other systems do not show a process's environment to its neighbours in this way, and have none of these calls.
+/// Other systems have none of these calls, and do not show a process's environment to its neighbours in this way.
 #[cfg(not(target_os = "linux"))]
 pub fn hide(_: &str) -> io::Result<()> {
     Ok(())

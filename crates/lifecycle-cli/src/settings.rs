@@ -1,12 +1,11 @@
 //! Loading the settings: defaults < `lifecycle.toml` < environment < flags.
 //!
-//! The file is `lifecycle.toml` in the current folder if it is there, or exactly the one named with
-//! `--config`; parent folders are never searched. A variable is called after its setting,
-//! `LIFECYCLE_SWEEP__ORPHAN_THRESHOLD=120s`. The product passes other variables to the processes it
-//! starts (`LIFECYCLE_AGENT_ID`, …); they have no `__` and are no settings. A variable set to
-//! nothing counts as not set, as container tools write it.
+//! The file is `lifecycle.toml` in the current folder if it is there, or exactly the one named with `--config`. Parent
+//! folders are never searched. A variable is named after its setting, `LIFECYCLE_SWEEP__ORPHAN_THRESHOLD=120s`. Other
+//! variables, which the product passes to the processes it starts (`LIFECYCLE_AGENT_ID`, …), have no `__` and are no
+//! settings. A variable that is set to nothing counts as not set, because container tools write it so.
 //!
-//! Every mistake is reported, not just the first, and each says where it was made; see [`SettingsError`].
+//! Every mistake is reported, not only the first, and each tells where it was made; see [`SettingsError`].
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -25,7 +24,7 @@ pub use crate::mistake::{Mistake, Origin, SettingsError};
 /// The settings file that is read from the current folder when no other is named.
 pub const DEFAULT_FILE: &str = "lifecycle.toml";
 
-/// Variables of the test suite, which are no settings whatever their names look like.
+/// Prefix of the test suite's variables, which are no settings whatever their names look like.
 const TEST_PREFIX: &str = "LIFECYCLE_TEST_";
 
 /// A setting given by a flag.
@@ -39,7 +38,7 @@ pub struct Override {
     pub value: String,
 }
 
-/// Everything settings are read from. Nothing else is looked at, so a test can name it all.
+/// All that settings are read from. Nothing else is looked at, so a test can set all of it.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// The file of `--config`, which must exist.
@@ -90,9 +89,8 @@ impl Sources {
     /// Reads all sources and checks what comes out.
     ///
     /// # Errors
-    /// All mistakes at once: unknown names, values of a wrong form, files that cannot be read. Only when there are
-    /// none of these are the values compared with each other, because a contradiction with a value that is still
-    /// missing would be a guess.
+    /// All mistakes at once: unknown names, values of a wrong form, files that cannot be read. Values are compared with
+    /// each other only if there is none of these, because a contradiction with a missing value would be a guess.
     pub fn load(&self) -> Result<Settings, SettingsError> {
         self.load_checked(|_| Vec::new())
     }
@@ -151,7 +149,7 @@ impl Sources {
     }
 
     fn file(&self) -> Option<Result<Layer, Mistake>> {
-        // Joined only for reading: messages name the file as the person knows it.
+        // Joined only for reading: messages name the file as the person wrote it.
         let (path, place) = match &self.config {
             Some(path) => (path.as_path(), path.clone()),
             None => (Path::new(DEFAULT_FILE), self.folder.join(DEFAULT_FILE)),
@@ -197,7 +195,7 @@ fn unreadable(error: &io::Error) -> String {
     }
 }
 
-/// A contradiction with the source of the setting at fault, and of those it is compared with.
+/// A contradiction, with the source of the setting at fault and of those it is compared with.
 fn located(found: Contradiction, layers: &[Layer]) -> Mistake {
     let mut others: Vec<String> = layers.iter().flat_map(Layer::settings).collect();
     others.sort();
@@ -214,7 +212,7 @@ fn located(found: Contradiction, layers: &[Layer]) -> Mistake {
     Mistake::Setting { setting: found.setting.to_owned(), origin: origin(found.setting, layers), problem }
 }
 
-/// Layers that are right one by one give right settings together, so this says what should not happen.
+/// Layers that are right one by one give right settings together, so this should not happen.
 fn unexpected(error: &figment::Error, layers: &[Layer]) -> Mistake {
     let setting = error.path.join(".");
     let origin = origin(&setting, layers);

@@ -1,6 +1,6 @@
-//! On which line of a TOML text each key stands.
+//! Finds the line of a TOML text on which each key stands.
 //!
-//! figment keeps values without their places, so the text is read a second time for its keys alone.
+//! figment does not keep the places of values, so the text is read a second time for its keys alone.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use toml_edit::{ImDocument, Key, TableLike};
 
 /// The line of each key, by its dotted path (`sweep.interval`, `sweep`), counted from 1.
 ///
-/// Empty for a text that is not TOML: whoever parses it for its values reports that.
+/// Empty for a text that is not TOML; the parser of its values reports that.
 pub(crate) fn of_keys(text: &str) -> BTreeMap<String, usize> {
     let mut lines = BTreeMap::new();
     if let Ok(document) = ImDocument::parse(text) {

@@ -7,7 +7,7 @@ pub mod epic_record;
 pub mod event;
 pub mod ids;
 pub mod keys;
-pub mod memory;
+pub mod memory_records;
 pub mod metric;
 pub mod orphan;
 pub mod process_fate;

@@ -2,7 +2,7 @@
 
 pub(crate) mod fleet;
 pub(crate) mod inventory;
-mod memory;
+mod memory_reads;
 mod sprints;
 
 use lifecycle_core::agent::shutdown::StopCause;

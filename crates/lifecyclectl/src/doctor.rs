@@ -1,4 +1,4 @@
-//! `doctor`: is the store fit for its work, and is anybody sweeping?
+//! `doctor`: whether the store is fit for its work, and whether a sweeper is at work.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{verify, wording};
 
-/// From how many percent of maxmemory on the store counts as nearly full.
+/// Percentage of maxmemory from which on the store counts as nearly full.
 const NEARLY_FULL: u64 = 90;
 
 #[derive(Debug, Args)]
@@ -67,7 +67,7 @@ async fn server(store: &OperatorStore) -> Result<Check, StoreError> {
     Ok(Check { name: "store", ok: true, detail: format!("{version} at {}", store.url()) })
 }
 
-/// No judgement: who can listen to the network is known to nobody here.
+/// This check does not judge, because it cannot be known here who can listen to the network.
 fn encryption(store: &OperatorStore) -> Check {
     let detail = if store.is_encrypted() {
         match &store.settings().redis.tls.ca {
@@ -121,7 +121,7 @@ async fn latency(store: &OperatorStore) -> Result<Check, StoreError> {
     let asked = Instant::now();
     store.server_time().await?;
     let took = asked.elapsed();
-    // A beat and its retry must fit into a lease many times over.
+    // A lease must leave room for many beats and retries.
     let ok = took < store.settings().heartbeat.interval / 10;
     let slow = if ok { "" } else { ": too slow for this heartbeat.interval" };
     let millis = took.as_secs_f64() * 1_000.0;

@@ -1,4 +1,4 @@
-//! `events`: what was done to whom, from the log; or everything that happens, from the bus.
+//! `events`: the audit log, or everything that happens on the bus.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::wording;
 
-/// How often a reader that went away is noticed while nothing happens.
+/// While nothing happens, how often to check whether the reader has gone.
 const READER_CHECK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
@@ -98,8 +98,8 @@ async fn follow(store: &OperatorStore, shape: Shape, heartbeats: bool) -> anyhow
     }
 }
 
-/// A pipe or socket without a reader reports an error. Without this look, a quiet fleet would keep
-/// `events --follow | head -1` alive until the event after the last.
+/// A pipe or socket without a reader reports an error. Without this check, a quiet fleet would keep `events --follow |
+/// head -1` alive until another event comes.
 fn reader_has_gone() -> bool {
     let stdout = io::stdout();
     let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
@@ -109,7 +109,7 @@ fn reader_has_gone() -> bool {
     }
 }
 
-/// A remark on stderr, so that stdout carries nothing but events. Nobody is left to tell when that is closed.
+/// A remark on stderr, so that stdout carries only events. If stderr is closed, there is nowhere to report it.
 fn note(text: &str) {
     let _ = writeln!(io::stderr(), "note: {}", printable(text));
 }
@@ -123,7 +123,7 @@ struct Shape {
 
 impl Shape {
     fn show(self, fields: &Map<String, Value>) -> anyhow::Result<Stdout> {
-        // Asked for each line: a terminal can be made wider while events are followed.
+        // Read for each line: a terminal can be made wider while events are followed.
         let width = output::terminal_width().filter(|_| !self.wide);
         let line = match (self.output, width) {
             (Output::Json, _) => return output::print_json(fields),
@@ -154,10 +154,10 @@ pub(crate) fn entry(entry: &LogEntry) -> Map<String, Value> {
     fields
 }
 
-/// What tells most of an event, first. A narrow terminal may show no more.
+/// The most telling fields of an event, first. A narrow terminal may show no more.
 const TELLING: [&str; 8] = ["reason", "status", "outcome", "state", "taskId", "process", "sprint", "count"];
 
-/// One line that fits: without the date where the terminal is narrow, and with an ellipsis where something is left out.
+/// One line that fits: without the date if the terminal is narrow, and with an ellipsis where something is left out.
 fn fitted(fields: &Map<String, Value>, width: usize) -> String {
     let whole = line(fields);
     if whole.chars().count() <= width {
@@ -170,7 +170,7 @@ fn fitted(fields: &Map<String, Value>, width: usize) -> String {
     output::shortened(&written(&when, fields, &told), width)
 }
 
-/// One line: when, what, who, and then whatever else is said but the names of deleted keys, of which there are many.
+/// One line: when, what, who, then all other fields but the names of deleted keys, of which there may be many.
 pub(crate) fn line(fields: &Map<String, Value>) -> String {
     let when = fields.get("timestamp").and_then(Value::as_u64).map(wording::instant).unwrap_or_default();
     written(&when, fields, &details(fields))
@@ -196,7 +196,7 @@ fn detail(value: &Value) -> String {
     match value {
         Value::String(text) if text.is_empty() || text.contains(char::is_whitespace) => format!("{text:?}"),
         Value::String(text) => text.clone(),
-        // The orphans of a pass: their names say enough.
+        // The orphans of a pass: only their names are shown.
         Value::Array(items) => {
             let name = |item: &Value| match item.get("agentId").and_then(Value::as_str) {
                 Some(id) => id.to_string(),

@@ -1,4 +1,4 @@
-//! `hold`: why reaping is held, and the word that lets it go on.
+//! `hold`: shows why reaping is held, or lets it go on.
 
 use clap::{Args, Subcommand};
 use lifecycle_cli::exit;
@@ -43,7 +43,7 @@ struct HoldReport {
 
 pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let released = match arguments.action {
-        // Nothing to release is no errors: what was asked for is so.
+        // It is no error if nothing is held: reaping goes on, as was asked for.
         Some(Action::Release) => store.release_hold(store.settings().sweep.hold_timeout).await?.is_some(),
         None => false,
     };

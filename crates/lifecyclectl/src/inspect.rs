@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{errors, events, ps, wording};
 
-/// How many of its log entries are shown.
+/// How many of the agent's log entries are shown.
 const LOG_ENTRIES: usize = 5;
 
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ async fn portrait(store: &OperatorStore, view: &AgentView) -> anyhow::Result<Por
     let id = view.id.as_str();
     let now = store.server_time().await?;
     let record = view.record.as_ref();
-    // Only registered agents are given tasks, and their ids fit.
+    // Only registered agents are given tasks, and their ids fit the grammar.
     let tasks = match AgentId::new(id) {
         Ok(id) if record.is_some() => store.assignments(&id).await?,
         _ => Vec::new(),

@@ -1,7 +1,7 @@
-//! `lifecyclectl`: what an operator does to a fleet and asks of it.
+//! `lifecyclectl`: what an operator asks of a fleet, and does to it.
 //!
-//! Each command is a file of its own. All but a replay work on the store alone: no role has to be running, and none is
-//! ever called.
+//! Each command has its own file. All but `memory judge` work on the store alone: no role has to be running, and none
+//! is called.
 //!
 //! ```text
 //!   ask     ps · inspect · events · memory · verify · doctor
@@ -99,7 +99,7 @@ fn main() -> ExitCode {
 
 async fn perform(command: Command, settings: &Settings, output: Output) -> anyhow::Result<u8> {
     let store = Store::connect(settings).await?.operator();
-    // A replica or a cluster's node would show a part, and call it all.
+    // A replica or a cluster's node would show a part of the fleet as if it were all.
     store.check_deployment().await?;
     match command {
         Command::Ps(arguments) => ps::run(&arguments, &store, output).await,

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{errors, ps, wording};
 
-/// Events are hints, so the keys are looked at as well, this often.
+/// How often the keys are looked at while waiting, because events are only hints.
 const POLL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
@@ -78,7 +78,7 @@ pub(crate) async fn run(
     output: Output,
 ) -> anyhow::Result<u8> {
     let id = arguments.id.as_str();
-    // First the subscription, so that a quick agent's farewell is heard.
+    // The subscription comes first, so that the end of a quick agent is heard.
     let bus = arguments.wait.map(|_| store.subscribe()).transpose()?;
     let incarnation = give(order, arguments, store).await?;
     let mut report = OrderReport { agent_id: id, order, gone: false, detail: None };
@@ -96,7 +96,7 @@ pub(crate) async fn run(
     Ok(exit::OK)
 }
 
-/// Gives the order to the life that is there now.
+/// Gives the order to the life that is registered now.
 async fn give(order: Order, arguments: &Arguments, store: &OperatorStore) -> anyhow::Result<Incarnation> {
     let id = arguments.id.as_str();
     let Some(view) = store.view(id).await? else {
@@ -108,7 +108,7 @@ async fn give(order: Order, arguments: &Arguments, store: &OperatorStore) -> any
         );
     };
     if let (true, Some(sprint)) = (arguments.no_replace, &record.sprint) {
-        // First, or its coordinator might be quicker. Without a sprint nobody would replace it.
+        // This comes first, or the coordinator might replace the agent before. Without a sprint no coordinator would.
         store.tell_sprint(sprint, &SprintMessage::Retire { agent_id: id.into() }).await?;
     }
     if store.order(id, record.incarnation, order).await? {

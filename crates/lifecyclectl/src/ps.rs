@@ -1,4 +1,4 @@
-//! `ps`: who is there, and how they do.
+//! `ps`: lists the agents, and how they are.
 
 use clap::Args;
 use lifecycle_cli::exit;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::wording;
 
-/// Characters of its progress that an agent may fill a listing with.
+/// How many characters of its progress a listing shows of an agent.
 const LONGEST_PROGRESS: usize = 40;
 
 #[derive(Debug, Args)]
@@ -184,7 +184,7 @@ impl Row {
         }
     }
 
-    /// What it is, in a word or two: its kind, and its role where that is not the usual one.
+    /// What the agent is, in a word or two: its kind, and its role unless it is a worker.
     pub(crate) fn nature(&self) -> String {
         match (self.role, &self.kind) {
             (None, _) => "plain".into(),
@@ -235,7 +235,7 @@ impl Row {
     }
 }
 
-/// The beginning of a text; `inspect` shows the rest.
+/// The beginning of a text; `inspect` shows all of it.
 fn cut(text: &str) -> String {
     if text.chars().count() <= LONGEST_PROGRESS {
         return text.to_string();

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{errors, ps};
 
-/// Who reaps, as the log says it.
+/// The name of the reaper in the audit log.
 const BY: &str = "lifecyclectl";
 
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ struct ReapReport {
     outcome: &'static str,
     keys_deleted: u64,
     tasks_requeued: u64,
-    /// Only where nothing but these could be removed.
+    /// Only where nothing but index entries could be removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     index_entries: Option<u64>,
 }
@@ -76,7 +76,8 @@ pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Ou
     report.show(output)
 }
 
-/// Takes an id that is of no use in key names off the indexes; nothing else of it can be told from another's.
+/// Removes an id that cannot stand in a key name from the indexes. Its keys cannot be told from another agent's, so
+/// they stay.
 async fn unlist(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let id = arguments.id.as_str();
     if !arguments.force {
@@ -99,7 +100,7 @@ async fn unlist(arguments: &Arguments, store: &OperatorStore, output: Output) ->
     report.show(output)
 }
 
-/// What the agent is judged by. The reap compares it again.
+/// The suspect by which the agent is judged. The reap script compares it again.
 async fn judge(store: &OperatorStore, view: &AgentView, force: bool) -> anyhow::Result<Suspect> {
     let now = store.server_time().await?;
     let row = ps::Row::of(view, now);
@@ -129,7 +130,7 @@ async fn remove(
     suspect: &Suspect,
     force: bool,
 ) -> anyhow::Result<ReapOutcome> {
-    // A registered agent without a lease has nothing that could be over.
+    // A registered agent without a lease has no lease that could be over.
     let has_no_lease = suspect.record.is_some() && view.lease_end.is_none();
     Ok(store.reap(suspect, force || has_no_lease, BY).await?)
 }

@@ -1,4 +1,4 @@
-//! `restart`: another process in an agent's place, by its coordinator.
+//! `restart`: has the coordinator put another process in an agent's place.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::errors;
 
-/// Time between two looks whether it is back.
+/// Pause between two checks whether the agent is back.
 const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
@@ -74,7 +74,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Ou
     Ok(exit::OK)
 }
 
-/// Says that the agent is wanted. Refused, with nothing done, where nobody would start it again.
+/// Tells the coordinator that the agent is wanted. Refused, with nothing done, if no coordinator would start it again.
 async fn ask_coordinator(
     arguments: &Arguments,
     store: &OperatorStore,
@@ -95,7 +95,7 @@ async fn ask_coordinator(
     }
 }
 
-/// The sprints whose coordinator may have the agent: its own, or, where it is not there to say, all of its epic.
+/// The sprints whose coordinator may have the agent: the agent's own; or, if it is not registered, all of its epic.
 async fn sprints(
     store: &OperatorStore,
     id: &AgentId,

@@ -1,7 +1,7 @@
-//! `verify`: is anything left behind?
+//! `verify`: looks for keys that are left behind.
 //!
-//! A store is read while it is used, so every finding is looked at twice: a key that appeared because an agent was
-//! just registering, or that was seen while one was leaving, is in order at the second look.
+//! A store is read while it is used, so every finding is checked a second time. A key of an agent that was just
+//! registering or leaving is in order at the second look.
 
 use clap::Args;
 use lifecycle_cli::exit;
@@ -24,13 +24,13 @@ pub(crate) struct Arguments {}
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Findings {
-    /// Keys of the product.
+    /// How many keys of the product there are.
     pub(crate) keys: u64,
-    /// Agents that live.
+    /// How many agents live.
     pub(crate) living_agents: u64,
-    /// Keys of others.
+    /// How many keys of others there are.
     pub(crate) foreign_keys: u64,
-    /// What has no living owner.
+    /// Keys and entries without a living owner.
     pub(crate) residue: Vec<Residue>,
 }
 
@@ -43,13 +43,13 @@ pub(crate) async fn run(_: &Arguments, store: &OperatorStore, output: Output) ->
     Ok(if findings.residue.is_empty() { exit::OK } else { exit::FAILED })
 }
 
-/// Reads the whole keyspace, and once more what looked left behind.
+/// Reads the whole keyspace, and a second time the keys that seemed left behind.
 pub(crate) async fn search(store: &OperatorStore) -> Result<Findings, StoreError> {
     let (keys, foreign_keys) = store.product_keys().await?;
     let first = store.inventory(&keys).await?;
     let mut residue = residue::find(store.keys(), &first);
     if !residue.is_empty() {
-        // What is not done in one script (a plain agent's beat and membership, say) gets as long as a last call.
+        // Writes that are not one script (a plain agent's beat and membership, say) get as much time as a last call.
         tokio::time::sleep(store.settings().sweep.grace).await;
         residue = confirmed(store, &first, &residue).await?;
     }
@@ -67,7 +67,7 @@ async fn confirmed(
     Ok(found)
 }
 
-/// The suspected keys, and those that say who claimed one of them or whose sprint it is.
+/// The suspected keys, and the keys that tell which agent declared one of them, or whose sprint it is.
 fn to_read_again(store: &OperatorStore, first: &Inventory, suspected: &[Residue]) -> Vec<String> {
     let claims = first.claimed.keys().map(|id| store.keys().keys(id));
     let mut keys: Vec<String> = suspected.iter().map(|finding| finding.key.clone()).chain(claims).collect();
@@ -81,7 +81,7 @@ fn living(seen: &Inventory) -> u64 {
 }
 
 impl Findings {
-    /// The last line: what was looked at, and what came of it.
+    /// The last line: what was checked, and the result.
     pub(crate) fn summary(&self) -> String {
         let foreign = match self.foreign_keys {
             0 => String::new(),

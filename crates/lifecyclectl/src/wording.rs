@@ -1,4 +1,4 @@
-//! How instants, leases and log entries read to people.
+//! How times, leases and log entries are shown to people.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ pub(crate) const LOG_DEPTH: u64 = 2_000;
 /// The first instant of the year 10000 in ms: from there on there is no date to show.
 const END_OF_DATES: u64 = 253_402_300_800_000;
 
-/// An instant, from ms since 1970: `2025-11-24T16:00:00.000Z`. Other writers' numbers may be anything.
+/// An instant, from ms since 1970: `2025-11-24T16:00:00.000Z`. Numbers of other writers may be anything.
 pub(crate) fn instant(ms: u64) -> String {
     if ms >= END_OF_DATES {
         return ms.to_string();
@@ -67,7 +67,7 @@ pub(crate) fn farewell(entry: &LogEntry, now: ServerTime) -> String {
     }
 }
 
-/// What an operator should know of the sweepers before reading anything else; empty when all is well.
+/// What an operator should know of the sweepers before reading on; empty when all is well.
 pub(crate) fn warnings(seen: &IndexReading, settings: &Settings) -> Vec<String> {
     hold(seen).into_iter().chain(absence(seen, settings)).collect()
 }
@@ -78,12 +78,12 @@ fn hold(seen: &IndexReading) -> Option<String> {
     Some(format!("reaping is held since {since}: {}; `lifecyclectl hold release` lets it go on", held.reason))
 }
 
-/// The hold in force: one that an operator released is none.
+/// The hold in force. A hold that an operator released does not count.
 pub(crate) fn held(seen: &IndexReading) -> Option<&Hold> {
     seen.hold.as_ref().filter(|hold| !hold.is_released(seen.now))
 }
 
-/// That no sweeper is at work, in words; `None` while one is.
+/// Tells in words that no sweeper is at work; `None` while one is.
 pub(crate) fn absence(seen: &IndexReading, settings: &Settings) -> Option<String> {
     Some(match sweeper_absence(seen.watermark.as_ref(), seen.now, settings.sweep.interval)? {
         SweeperAbsence::Never => {

@@ -43,7 +43,8 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
     let pages = Pages::new(recorder.clone(), Arc::clone(&sweeper), bus.listening(), Arc::clone(&sampler));
     let address = settings.http.listen;
     let looping = RunLoop::new(Arc::clone(&sweeper), Arc::clone(&wake), stop);
-    // Ends with this function. What may have much to do has a task of its own, so that the watch is never late.
+    // These tasks end with this function. Work that may take long has a task of its own, so that the watch is never
+    // late.
     let mut background = JoinSet::new();
     background.spawn(async move { http::serve(address, pages).await });
     background.spawn({
@@ -78,7 +79,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<u8> {
     Ok(exit::OK)
 }
 
-/// The first signal asks to stop, the second does not wait.
+/// The first signal asks the sweeper to stop after the pass under way. The second one ends the process at once.
 fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (sender, stop) = watch::channel(false);
@@ -98,7 +99,8 @@ fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
     Ok(stop)
 }
 
-/// A connection that is refused is tried for ever, but a person has to put it right. Told once for each reason.
+/// A connection that the store refuses is tried for ever, but only a person can put it right. Each reason is logged
+/// once.
 async fn tell_of_refusals(mut troubles: Troubles, store: &Store) -> Infallible {
     let mut told = HashSet::new();
     loop {
@@ -112,7 +114,7 @@ async fn tell_of_refusals(mut troubles: Troubles, store: &Store) -> Infallible {
     }
 }
 
-/// A store that evicts keys throws heartbeats away first, and everything else that is not written for ever.
+/// A store that evicts keys evicts heartbeats first, because they expire. Other keys go for good.
 pub(crate) async fn warn_of_eviction(store: &Store) {
     loop {
         match store.server_info("memory").await {

@@ -1,4 +1,4 @@
-//! Listens to the bus: an event makes a pass come sooner, and makes the audit entry say more.
+//! Listens to the bus. An event makes a pass come sooner, and adds what was proven of processes to the audit entry.
 
 use std::convert::Infallible;
 
@@ -10,10 +10,10 @@ use crate::http::event_counters;
 use crate::memory::sampler::MemorySampler;
 use crate::pass::acknowledgements::Acknowledgements;
 
-/// Calls for a pass. However many hints come, they are one call.
+/// Calls for a pass. Any number of hints before the next pass are one call.
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
-    /// Somebody's end was proven, or something may have been missed.
+    /// An agent's end was proven, or an event may have been missed.
     pub(crate) now: Notify,
     /// The index changed, so the next lease to end may be another one.
     pub(crate) soon: Notify,

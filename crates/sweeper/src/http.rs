@@ -1,6 +1,6 @@
 //! `/metrics`, `/healthz` and `/readyz`.
 //!
-//! Sweeping does not need them: where the address is taken, they come as soon as it is free.
+//! Sweeping does not depend on them. Where the address is taken, they are served as soon as it is free.
 
 pub(crate) mod counters;
 pub(crate) mod event_counters;
@@ -30,12 +30,12 @@ use crate::http::exposition::Exposition;
 use crate::memory::sampler::MemorySampler;
 use crate::sweeper::Sweeper;
 
-/// A loop that stands still for this long (and the grace period) is dead.
+/// A loop that stood still for this long (plus the grace period) counts as dead.
 const STANDSTILL: Duration = Duration::from_secs(60);
-/// Time to the next try where the address is taken.
+/// Pause between two tries while the address is taken.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// What the pages are made of.
+/// The sources of the pages.
 #[derive(Clone)]
 pub(crate) struct Pages {
     recorder: PrometheusHandle,
@@ -44,7 +44,7 @@ pub(crate) struct Pages {
     sampler: Arc<MemorySampler>,
 }
 
-/// Serves for ever, from the moment the address can be had.
+/// Serves for ever, from the moment the address is free.
 pub(crate) async fn serve(address: SocketAddr, pages: Pages) -> Infallible {
     let router = Router::new()
         .route("/metrics", get(metrics_page))
@@ -60,7 +60,7 @@ pub(crate) async fn serve(address: SocketAddr, pages: Pages) -> Infallible {
     }
 }
 
-/// Tries until it succeeds. One line for however many tries.
+/// Tries until it succeeds. Logs one line, however many tries it takes.
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut told = false;
     loop {
@@ -91,10 +91,11 @@ impl Pages {
         Self { recorder, sweeper, listening, sampler }
     }
 
-    /// What was counted, and what is so at this moment.
+    /// The page of metrics: counters, and gauges as of this moment.
     fn metrics(&self) -> String {
         let (sweeper, mut page) = (&self.sweeper, Exposition::default());
-        // A sweeper that is cut off from the store would show the fleet of then beside those that see it now.
+        // A sweeper that is cut off from the store would show an old fleet beside the sweepers that see the present
+        // one.
         let sees = sweeper.watch.is_answering();
         sweeper.pass_gauges.render(&mut page, sees);
         if sees {
@@ -107,14 +108,14 @@ impl Pages {
         self.recorder.render() + &page.text()
     }
 
-    /// Why the process should be replaced, if it should.
+    /// Why the process should be replaced; `None` if it is well.
     fn sickness(&self) -> Option<String> {
         let standing = self.sweeper.health.standing();
         let limit = STANDSTILL + self.sweeper.settings().sweep.grace;
         (standing > limit).then(|| format!("the sweep loop has stood still for {} s", standing.as_secs()))
     }
 
-    /// Why orphans are not found at this moment, if they are not.
+    /// Why orphans are not found now; `None` if they are.
     fn obstacle(&self) -> Option<String> {
         if let Some(sickness) = self.sickness() {
             return Some(sickness);

@@ -1,8 +1,8 @@
 //! The Lifecycle Cleanup Manager: finds agents that died without cleaning up, and cleans up after them.
 //!
-//! Everything turns around one *pass*: observe → plan → announce → reap → report. The plan is made in
-//! `lifecycle-core`, where no I/O can blur it; this crate looks, waits and acts. Any number of sweepers may run
-//! on one store: locks keep them out of each other's way, and the reap script makes it harmless when they are not.
+//! The crate does one thing over and over, a *pass*: observe → plan → announce → reap → report. The plan is made in
+//! `lifecycle-core`, without I/O. This crate looks, waits and acts. Any number of sweepers may run on one store. Locks
+//! spare them doing the same work, and the reap script keeps it harmless when two do it.
 //!
 //! ```text
 //!   events (hints) ─┐
@@ -22,7 +22,7 @@
 //!   store_watch     whether the store was up, which decides whether silence proves anything
 //! ```
 //!
-//! Nothing here decides who is dead, and nothing here ends on an error: a pass that fails is tried again.
+//! This crate does not decide which agents are dead, and no error ends it: a pass that fails is made again.
 
 mod events;
 mod memory;

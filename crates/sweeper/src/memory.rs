@@ -1,4 +1,4 @@
-//! Memory of the fleet, read beside passes: sampled, and judged for growth and for leaks.
+//! The memory of the fleet, read beside passes. It is sampled, and judged for growth and for leaks.
 
 mod census;
 mod fleet_growth;

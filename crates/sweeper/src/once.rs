@@ -14,10 +14,10 @@ use crate::pass::How;
 use crate::pass::table::print;
 use crate::sweeper::Sweeper;
 
-/// How long to wait for the subscription that hears answers to the last call; a pass does without.
+/// How long to wait for the subscription that hears answers to the last call. A pass also works without it.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What to do besides a plain pass.
+/// How to sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sweep {
     /// Look and plan only; nothing is written.
@@ -26,7 +26,7 @@ pub struct Sweep {
     pub reconcile: bool,
 }
 
-/// Makes one pass and prints what it did. Returns 73 if it found orphans and held every one of them, else 0.
+/// Makes one pass and prints what it did. Returns 74 if it found orphans and held every one of them, else 0.
 ///
 /// # Errors
 /// With exit code 69 when the store could not be reached, 2 when its URL cannot be used, else 1.

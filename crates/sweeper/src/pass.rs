@@ -8,8 +8,8 @@
 //!   report    counts, log, events, watermark             report.rs
 //! ```
 //!
-//! The plan is made once, over everybody whose lease is over, because the brake must see all who fell silent
-//! together; only announcing and reaping go batch by batch.
+//! The plan is made once, for all agents whose lease is over, because the brake must see all that fell silent together.
+//! Announcing and reaping go batch by batch.
 
 pub(crate) mod acknowledgements;
 pub(crate) mod cleanup;
@@ -36,17 +36,17 @@ use crate::pass::cleanup::Orphan;
 use crate::pass::report::Tally;
 use crate::sweeper::Sweeper;
 
-/// Leases asked for in one command: a page costs the store well under 1 ms.
+/// Leases that one command asks for: such a page costs the store well under 1 ms.
 const PAGE: usize = 1_000;
-/// Most orphans one pass looks at; the next one comes at once.
+/// Most orphans that one pass looks at. After such a pass the next one follows at once.
 const MOST: usize = 50_000;
-/// Renewals that are on their way at once.
+/// Renewals that are sent at once.
 const RENEWALS: usize = 64;
-/// Most leases that are looked at for having missed a beat.
+/// Most running leases that are checked for a missed beat.
 const OVERDUE: i64 = 5_000;
-/// How many living agents are asked for as witnesses of the store having been up, from either end of the leases.
+/// How many living agents are asked for as witnesses of the store having been up, from each end of the leases.
 const WITNESSES: i64 = 64;
-/// Most leases that are looked at in one pass for ending too late.
+/// Most leases that one pass checks for ending too late.
 const TOO_LATE: i64 = 5_000;
 
 /// What kind of pass to make.
@@ -58,30 +58,30 @@ pub struct How {
     pub compare: bool,
 }
 
-/// A pass that came to its end.
+/// A pass that ended without an error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Passed {
     /// What it did.
     pub result: OrphanCleanupResult,
-    /// Why some were held, if any were.
+    /// Why agents were held; `None` if none was.
     pub hold: Option<Holding>,
-    /// When more of them may go at the limited rate; `None` while there is none.
+    /// When more of the held may be reaped at the limited rate; `None` where no rate applies.
     pub more_may_go_in: Option<Duration>,
-    /// When the last look was.
+    /// Server time in ms at the last look.
     pub now: ServerTime,
     /// End of the next lease.
     pub next_expiry: Option<ServerTime>,
-    /// Whether there was more than one pass looks at.
+    /// Whether there were more orphans than one pass looks at.
     pub more: bool,
 }
 
-/// What observing found.
+/// The result of observing.
 struct Observed {
     triage: Triage,
     contact: Contact,
     /// End of the next lease.
     next_expiry: Option<ServerTime>,
-    /// Keys removed of plain agents that left by themselves.
+    /// How many keys were removed of plain agents that had left.
     forgotten: u64,
 }
 
@@ -89,8 +89,8 @@ impl Sweeper {
     /// Makes one pass.
     ///
     /// # Errors
-    /// [`StoreError`] when the store could not be read, or not be told. Agents that were reaped until then are
-    /// reaped; the next pass finds the others.
+    /// [`StoreError`] when the store does not answer or refuses. Agents that were reaped by then stay reaped, and the
+    /// next pass finds the others.
     pub async fn pass(&self, how: How) -> Result<Passed, StoreError> {
         let started = Instant::now();
         let Observed { triage, contact, next_expiry, forgotten } = self.observe(how).await?;
@@ -116,8 +116,8 @@ impl Sweeper {
         Ok(Passed { result, hold: plan.hold, more_may_go_in, now: seen.now, next_expiry, more })
     }
 
-    /// Where a hold has lasted long enough, moves as many of the held among those to be reaped as the store grants.
-    /// Returns when it will grant more.
+    /// Where a hold has lasted long enough, moves as many of the held to the reaped as the store grants. Returns when
+    /// the store will grant more.
     async fn let_some_go(
         &self,
         plan: &mut SweepPlan,
@@ -136,7 +136,7 @@ impl Sweeper {
         }
     }
 
-    /// Puts the indexes right, reads everything that a plan needs, and draws the conclusions.
+    /// Repairs the indexes, reads everything that a plan needs, and draws the conclusions.
     async fn observe(&self, how: How) -> Result<Observed, StoreError> {
         let (mut index, mut contact) = self.observe_indexes().await?;
         if !how.dry_run && self.shorten_leases(index.now, how).await? > 0 {
@@ -170,8 +170,8 @@ impl Sweeper {
         Ok((seen, contact))
     }
 
-    /// Shortens leases that the store's clock left in the future. Nobody's lease ends later than the longest one there is,
-    /// so usually nothing has to be looked at; when the indexes are compared, everybody beyond the usual length is.
+    /// Shortens leases that the store's clock left in the future. No lease ends later than the longest length from now,
+    /// so usually no lease has to be read. When the indexes are compared, every lease beyond the usual length is.
     async fn shorten_leases(&self, now: ServerTime, how: How) -> Result<u64, StoreError> {
         let usual = millis(self.settings().sweep.orphan_threshold);
         let longest = if how.compare { usual } else { self.longest_lease.load(Ordering::Relaxed).max(usual) };
@@ -186,7 +186,7 @@ impl Sweeper {
         Ok(done.leases)
     }
 
-    /// Every lease that is over, of ids that can be cleaned up, each once; and how many there are of ids that cannot.
+    /// Every lease that is over, once, of ids that can be cleaned up; and how many are of ids that cannot.
     async fn due(&self, index: &IndexReading) -> Result<(Vec<(String, ServerTime)>, u64), StoreError> {
         let mut due = index.due.clone();
         while (due.len() as u64) < index.expired && due.len() < MOST {
@@ -196,7 +196,7 @@ impl Sweeper {
             }
             due.extend(page);
         }
-        // Leases that were renewed meanwhile shift the pages, so one may be seen twice.
+        // Leases that are renewed meanwhile shift the pages, so a lease may come twice.
         let mut known = HashSet::new();
         due.retain(|(id, _)| known.insert(id.clone()));
         due.iter().for_each(|(id, _)| self.report_strange(id));
@@ -206,7 +206,7 @@ impl Sweeper {
         Ok((due, unusable))
     }
 
-    /// Renews the leases of plain agents that have beaten since.
+    /// Renews the leases of plain agents that have beaten since their lease was written.
     async fn renew(&self, living: &[Suspect], due: &[(String, ServerTime)]) -> Result<(), StoreError> {
         let judged: HashMap<&str, ServerTime> = due.iter().map(|(id, end)| (id.as_str(), *end)).collect();
         let renewed = living.iter().filter_map(|suspect| Some((suspect, *judged.get(suspect.id.as_str())?)));
@@ -217,7 +217,8 @@ impl Sweeper {
             .await
     }
 
-    /// Who else has missed a beat, where silence is to be judged: the others of a mass that is only beginning to show.
+    /// How many living agents have missed a beat, if silence has to be judged: they may be part of a mass that only
+    /// begins to show.
     async fn overdue(&self, triage: &Triage) -> Result<u64, StoreError> {
         let (default, now) = (millis(self.settings().sweep.orphan_threshold), triage.now());
         match triage.longest_silent_lease(default) {
@@ -226,7 +227,7 @@ impl Sweeper {
         }
     }
 
-    /// Beats of living agents, where the plan may need them: after a break in watching.
+    /// Beats of living agents, if the plan may need them: after a break in watching.
     async fn witnesses(
         &self,
         seen: &Observation,

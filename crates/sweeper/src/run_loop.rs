@@ -1,11 +1,11 @@
-//! When to make a pass, for ever.
+//! Decides when to make a pass, for ever.
 //!
-//! A wake-up carries no input: a pass looks at everything anyway, so hints may be lost, doubled or late. It comes
+//! A wake-up carries no input: a pass looks at everything anyway, so hints may be lost, doubled or late. A pass is made
 //!
 //! - when the next lease ends (as of the last look),
 //! - after `sweep.interval` at the latest,
 //! - at once when a process was seen to end, or when an event may have been missed,
-//! - soon when somebody registered, whose lease may be the next to end,
+//! - soon when an agent registered, because its lease may be the next to end,
 //! - often while reaping is held, and when more is granted of the limited rate; soon when another sweeper was at work or the store refused.
 //!
 //! An error never ends the loop.
@@ -22,11 +22,11 @@ use crate::events::Wake;
 use crate::pass::{How, Passed};
 use crate::sweeper::Sweeper;
 
-/// Longest time without a sign of life from the loop.
+/// Longest time after which the loop shows that it is alive.
 const TICK: Duration = Duration::from_secs(5);
-/// Longest time between two tries while the store does not answer.
+/// Pause between two tries while the store does not answer.
 const RETRY: Duration = Duration::from_secs(1);
-/// A lease is over at its last ms; a timer may be early by one.
+/// A lease is over in its last ms, and a timer may be early by one.
 const AFTER_EXPIRY: Duration = Duration::from_millis(3);
 
 /// The loop's own state.
@@ -49,7 +49,7 @@ impl RunLoop {
         Self { sweeper, wake, stop, compared: None, outage: None, tries: 0 }
     }
 
-    /// Makes passes until told to stop; a pass under way is finished within `shutdown.drain_timeout`.
+    /// Makes passes until it is told to stop. A pass under way then has `shutdown.drain_timeout` to finish.
     pub(crate) async fn run(mut self) {
         let mut next = Instant::now();
         let mut stop = self.stop.clone();
@@ -106,7 +106,7 @@ impl RunLoop {
 
     async fn cut_off(&self) {
         let mut stop = self.stop.clone();
-        // An error means that nobody can tell us to stop any more, which is a word to stop as well.
+        // An error means that the sender is gone and cannot tell us to stop, so it counts as a stop.
         let _ = stop.wait_for(|stop| *stop).await;
         tokio::time::sleep(self.sweeper.settings().shutdown.drain_timeout).await;
     }
@@ -117,7 +117,7 @@ impl RunLoop {
         if let Some(end) = passed.next_expiry {
             wait = wait.min(passed.now.until(end) + AFTER_EXPIRY);
         }
-        // While reaping goes on at the limited rate there is nothing to do before more is granted.
+        // While reaping goes on at the limited rate, there is nothing to do before more is granted.
         let granted_next = passed.more_may_go_in.map(|more_in| more_in + AFTER_EXPIRY);
         if passed.hold.is_some() {
             wait = granted_next
@@ -126,16 +126,16 @@ impl RunLoop {
         if passed.result.elsewhere > 0 || passed.result.failed > 0 {
             wait = wait.min(self.soon());
         }
-        // What is held stays in front of all that a pass looks at.
+        // Held agents come first among those that a pass looks at, so the next pass would only see them again.
         if passed.more && passed.hold.is_none() { Duration::ZERO } else { wait }
     }
 
-    /// Soon, measured by how long leases are.
+    /// A short wait, in proportion to the length of leases.
     fn soon(&self) -> Duration {
         (self.sweeper.settings().sweep.orphan_threshold / 4).min(Duration::from_secs(1))
     }
 
-    /// One line per outage and kind of trouble, not one per try.
+    /// Logs one line per outage and kind of trouble, not one per try.
     fn note_failure(&mut self, error: &StoreError) {
         let kind = std::mem::discriminant(error);
         if self.outage.as_ref().is_some_and(|outage| outage.kind == kind) {

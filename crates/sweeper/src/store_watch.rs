@@ -1,8 +1,8 @@
-//! Whether the store was up: the eyes of the brake.
+//! Watches whether the store is up, for the brake.
 //!
-//! A task of its own asks the store for its time every moment, also while a pass is waiting for something. Every
-//! answer, an observation of a pass included, is taken in as a probe, so a pass always plans with what its own
-//! observation revealed: one that was answered only after an outage knows of the outage.
+//! A task of its own asks the store for its time at a short interval, also while a pass waits for something. Every
+//! answer, an observation of a pass included, counts as a probe. So a pass always plans with what its own observation
+//! revealed: if that was answered only after an outage, the plan knows of the outage.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use lifecycle_core::wire::time::{ServerTime, millis};
 use lifecycle_redis::{Store, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// What is answers of the store having been up, by one sweeper.
+/// One sweeper's answers of the store.
 #[derive(Debug)]
 pub(crate) struct StoreWatch {
     epoch: Instant,
@@ -47,7 +47,7 @@ impl StoreWatch {
         }
     }
 
-    /// Probes for ever; an error is a missing answer and nothing more.
+    /// Probes for ever. An error only counts as a missing answer.
     pub(crate) async fn run(&self, store: &Store) -> Infallible {
         let mut ticks = interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -69,7 +69,7 @@ impl StoreWatch {
         Ok(answers.contact)
     }
 
-    /// Takes in what a pass saw. The first observation begins the watch.
+    /// Takes in an observation of a pass. The first one begins the watch.
     pub(crate) fn observed(&self, seen: &IndexReading) -> Contact {
         let mut answers = self.lock();
         self.take_in(&mut answers, seen.now);
@@ -102,7 +102,7 @@ impl StoreWatch {
                     tracing::debug!(?length, "the store was not watched for a while");
                 }
                 Some(Break::ClockJump { millis }) => {
-                    // By the new clock it may seem to have gone back, and it has not.
+                    // By the new clock the store may seem to have gone back in time. It has not.
                     answers.watermark = None;
                     tracing::warn!(millis, "the store's clock was set: silence proves nothing for now");
                 }
@@ -117,8 +117,8 @@ impl StoreWatch {
     }
 }
 
-/// The start of watching, from what the last sweeper wrote down. While a hold is in force, the break that led to
-/// it counts, and not the short time since the last pass.
+/// Begins the watch from what the last sweeper wrote down. While a hold is in force, the break that led to it counts,
+/// not the short time since the last pass.
 fn begin(seen: &IndexReading, half_lease_ms: u64) -> Contact {
     let Some(mark) = &seen.watermark else { return Contact::begin(seen.now, None) };
     match &seen.hold {

@@ -1,4 +1,4 @@
-//! One sweeper: its name, its connection, and what it remembers between passes.
+//! One sweeper: its name, its connection, and what it remembers from pass to pass.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -15,10 +15,10 @@ use crate::http::pass_gauges::PassGauges;
 use crate::pass::acknowledgements::Acknowledgements;
 use crate::store_watch::StoreWatch;
 
-/// Most strange ids that are remembered, so that a flood of them costs no memory.
+/// Most strange ids that are remembered, so that a flood of them does not fill the memory.
 const REMEMBERED: usize = 1_000;
 
-/// A sweeper. It remembers little, and nothing that another one would have to know.
+/// A sweeper. It remembers little, and nothing that another sweeper would have to know.
 #[derive(Debug)]
 pub struct Sweeper {
     pub(crate) store: SweeperStore,
@@ -27,13 +27,13 @@ pub struct Sweeper {
     pub(crate) acknowledgements: Arc<Acknowledgements>,
     pub(crate) health: Arc<Health>,
     pub(crate) pass_gauges: Arc<PassGauges>,
-    /// By how much the counts of the indexes differed after they had been compared last.
+    /// By how much the sizes of the two indexes differed after the last comparison.
     pub(crate) accepted: AtomicI64,
-    /// The longest lease that was seen, in ms.
+    /// The longest lease seen so far, in ms.
     pub(crate) longest_lease: AtomicU64,
-    /// Whether the last pass held anybody.
+    /// Whether the last pass held any agent.
     pub(crate) holding: AtomicBool,
-    /// Whether the last pass let some of them go at the limited rate.
+    /// Whether the last pass reaped some of the held at the limited rate.
     pub(crate) limiting: AtomicBool,
     /// Keys without a living owner, as of the last look; -1 before the first.
     residue: AtomicI64,
@@ -61,7 +61,7 @@ impl Sweeper {
         }
     }
 
-    /// Its name, as it stands in the audit log and in locks.
+    /// Its name, as in the audit log and in locks.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -81,7 +81,7 @@ impl Sweeper {
         }
     }
 
-    /// Keys without a living owner, as of the last look; `None` before the first.
+    /// How many keys had no living owner at the last look; `None` before the first one.
     pub(crate) fn residue(&self) -> Option<u64> {
         u64::try_from(self.residue.load(Ordering::Relaxed)).ok()
     }
@@ -90,8 +90,8 @@ impl Sweeper {
         self.residue.store(i64::try_from(keys).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
-    /// Reports an id found in the store that no agent of ours could have, once. Whether it can be cleaned up is another
-    /// question ([`is_usable`]).
+    /// Logs an id from the store that no agent of ours can have, once. Whether it can be cleaned up is another question
+    /// ([`is_usable`]).
     pub(crate) fn report_strange(&self, id: &str) {
         let Err(problem) = AgentId::new(id) else { return };
         let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);

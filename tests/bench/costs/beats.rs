@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::ids::AgentId;
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::record::{AgentState, Heartbeat, Registration, Role};
 use lifecycle_core::wire::time::HostTime;
 use lifecycle_redis::{Fenced, Life, Registered, Store};

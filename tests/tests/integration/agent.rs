@@ -340,7 +340,7 @@ fn beats_are_messagepack_or_json_as_the_fleet_is_set() {
 #[test]
 fn a_registration_over_a_key_of_another_type_fails_in_one_line_and_joins_no_index() {
     let mut fleet = Fleet::new();
-    fleet.client.run(&["SET", "agent:state:coder-1", "somebody else's"]).unwrap();
+    fleet.redis(&["SET", "agent:state:coder-1", "somebody else's"]);
     let mut agent = fleet.agent("coder-1", "exit 0").spawn().unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(1));
     assert!(
@@ -355,14 +355,14 @@ fn a_registration_over_a_key_of_another_type_fails_in_one_line_and_joins_no_inde
 #[test]
 fn a_living_agent_of_the_plain_protocol_keeps_its_id_until_its_heartbeat_is_over() {
     let mut fleet = Fleet::new();
-    fleet.client.run(&["SADD", "agents:active", "p"]).unwrap();
-    let now = fleet.client.now_ms().unwrap();
+    fleet.redis(&["SADD", "agents:active", "p"]);
+    let now = fleet.now();
     let beat = |timestamp: i64| format!("{{\"agentId\":\"p\",\"timestamp\":{timestamp}}}");
-    fleet.client.run(&["SET", "agent:heartbeat:p", &beat(now)]).unwrap();
+    fleet.redis(&["SET", "agent:heartbeat:p", &beat(now)]);
     let mut agent = fleet.agent("p", "exit 0").spawn().unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(73), "{}", agent.stderr());
     assert!(fleet.client.exists("agent:heartbeat:p").unwrap());
-    fleet.client.run(&["SET", "agent:heartbeat:p", &beat(now - 180_000)]).unwrap();
+    fleet.redis(&["SET", "agent:heartbeat:p", &beat(now - 180_000)]);
     let mut agent = fleet.agent("p", "exit 0").spawn().unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), Some(0), "{}", agent.stderr());
     assert_eq!(fleet.residue(), [""; 0]);
@@ -375,8 +375,8 @@ fn a_life_that_never_heard_of_its_new_generation_is_fenced_once_it_was_reaped() 
     agent.wait_for_line(|line| line == "up", SOON).unwrap();
     fleet.wait_for_beat("coder-1");
     // As after a registration in a store that lost its memory whose reply was lost on the way.
-    fleet.client.run(&["SET", "lifecycle:generation", "new"]).unwrap();
-    fleet.client.run(&["HSET", "agent:state:coder-1", "generation", "new"]).unwrap();
+    fleet.redis(&["SET", "lifecycle:generation", "new"]);
+    fleet.redis(&["HSET", "agent:state:coder-1", "generation", "new"]);
     agent.wait_for_line(|line| line.contains("registered again"), SOON).unwrap();
     let mut reap = fleet.role("lifecyclectl").args(["reap", "coder-1", "--force"]).spawn().unwrap();
     assert_eq!(reap.wait(SOON).unwrap().code(), Some(0), "{}", reap.stderr());

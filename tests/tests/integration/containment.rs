@@ -148,16 +148,8 @@ type Entry = BTreeMap<String, String>;
 fn acknowledged(fleet: &mut Fleet, count: usize) -> Vec<Entry> {
     let mut seen = Vec::new();
     fleet.wait_until("the audit to say what became of the processes", |client| {
-        let lifecycle_tests::Reply::Array(entries) = client.run(&["XRANGE", "agents:log", "-", "+"]).unwrap()
-        else {
-            return false;
-        };
-        let fields = |entry: &lifecycle_tests::Reply| {
-            let lifecycle_tests::Reply::Array(parts) = entry else { return Entry::new() };
-            let words = parts[1].texts();
-            words.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
-        };
-        seen = entries.iter().map(fields).filter(|entry| entry["type"] == "acknowledge").collect();
+        let entries = client.entries("agents:log").unwrap();
+        seen = entries.into_iter().filter(|entry| entry["type"] == "acknowledge").collect();
         seen.len() >= count
     });
     seen
@@ -196,7 +188,7 @@ fn a_tree_of_every_kind_ends_with_its_killed_supervisor_and_the_audit_says_kille
 #[test]
 fn a_tree_whose_supervisor_is_killed_after_flushall_is_ended_although_the_store_says_gone() {
     a_killed_supervisor_leaves_nothing(|fleet, _, supervisor| {
-        fleet.client.run(&["FLUSHALL"]).unwrap();
+        fleet.redis(&["FLUSHALL"]);
         signal(supervisor, Signal::KILL);
     });
 }
@@ -206,8 +198,7 @@ fn a_tree_whose_supervisor_is_killed_while_a_store_without_persistence_restarts_
     a_killed_supervisor_leaves_nothing(|fleet, _, supervisor| {
         fleet.server.kill().unwrap();
         signal(supervisor, Signal::KILL);
-        fleet.server.restart().unwrap();
-        fleet.client = fleet.server.client().unwrap();
+        fleet.restart();
     });
 }
 
@@ -344,12 +335,8 @@ fn a_command_that_ended_by_itself_is_released_as_dead_and_one_that_was_ended_as_
     let mut released = |script: &str| {
         let mut agent = fleet.agent("solo", script).in_folder(grove.path()).spawn().unwrap();
         assert_eq!(agent.wait(SOON).unwrap().code(), Some(0), "{}", agent.stderr());
-        let entry = fleet.client.run(&["XREVRANGE", "agents:log", "+", "-", "COUNT", "1"]).unwrap();
-        let lifecycle_tests::Reply::Array(entries) = entry else { panic!("{entry:?}") };
-        let lifecycle_tests::Reply::Array(parts) = &entries[0] else { panic!("{entries:?}") };
-        let words = parts[1].texts();
-        let at = words.iter().position(|word| word == "process").unwrap();
-        (words[1].clone(), words[at + 1].clone())
+        let entry = fleet.log().remove(0);
+        (entry["type"].clone(), entry["process"].clone())
     };
     assert_eq!(released("exit 0"), ("release".into(), "dead".into()));
     let leaves = format!("(env -i setsid {} &); until [ -e up.a ]; do sleep 0.02; done", grove.stay("a"));

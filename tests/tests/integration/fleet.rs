@@ -1,10 +1,15 @@
-//! What the agent, sdk and outage tests share: a server of their own, roles on it, short leases.
+//! A server of the test's own and roles on it as processes, with short leases where a test is about time.
 
+mod time;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use lifecycle_tests::process::RoleCommand;
 use lifecycle_tests::{PlainClient, Role, Server, eventually};
+
+pub(crate) use time::LONG_AGO_MS;
 
 /// Long enough for anything that should happen at all on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -61,6 +66,17 @@ impl Fleet {
         self.role("agent").args(["run", "--id", id, "--", "sh", "-c", script])
     }
 
+    /// Kills the server if it runs, starts it again, and connects to it.
+    pub(crate) fn restart(&mut self) {
+        self.server.restart().unwrap();
+        self.client = self.server.client().unwrap();
+    }
+
+    /// One command to the store, by the plain client; what it answers is of no interest.
+    pub(crate) fn redis(&mut self, parts: &[&str]) {
+        self.client.run(parts).unwrap();
+    }
+
     /// A sweeper that has made its first pass.
     pub(crate) fn sweeper(&mut self) -> Role {
         let sweeper = self.role("sweeper").arg("run").spawn().unwrap();
@@ -84,7 +100,12 @@ impl Fleet {
         self.client.text(&["HGET", &format!("agent:state:{id}"), "incarnation"]).unwrap()
     }
 
-    /// Every key but the fleet's own records.
+    /// The audit log, newest first.
+    pub(crate) fn log(&mut self) -> Vec<BTreeMap<String, String>> {
+        self.client.entries("agents:log").unwrap()
+    }
+
+    /// Every key but the records that stay when all agents have gone.
     pub(crate) fn residue(&mut self) -> Vec<String> {
         let kept = ["agents:log", "lifecycle:generation", "memory:stats", "sweep:watermark"];
         let keys = self.client.keys().unwrap();

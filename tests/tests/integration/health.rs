@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use lifecycle_tests::process::RoleCommand;
-use lifecycle_tests::{Role, eventually};
+use lifecycle_tests::{eventually, http};
 
 use crate::fleet::{Fleet, SOON};
 
@@ -21,17 +21,11 @@ fn wait_for_yes(what: &str, question: impl Fn() -> RoleCommand) {
     eventually(SOON, what, || Ok((answer(question()).0 == Some(0)).then_some(()))).unwrap();
 }
 
-/// The address that a sweeper says it serves.
-fn address(sweeper: &Role) -> String {
-    let line = sweeper.wait_for_line(|line| line.contains("http="), SOON).unwrap();
-    line.split("http=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
-}
-
 #[test]
 fn a_sweeper_is_ready_while_its_store_answers_and_says_why_when_it_does_not() {
     let fleet = Fleet::new();
     let mut sweeper = fleet.role("sweeper").arg("run").spawn().unwrap();
-    let address = address(&sweeper);
+    let address = http::address(&sweeper, SOON).unwrap();
     let ready = || fleet.role("sweeper").args(["ready", "--listen", &address]);
     wait_for_yes("the sweeper to be ready", ready);
     assert_eq!(answer(ready()).1, "ok");

@@ -22,6 +22,7 @@ mod refusals;
 mod sdk;
 mod secrets;
 mod server;
+mod site;
 mod sprint;
 mod sweeping;
 mod tls;

@@ -102,7 +102,7 @@ fn after_flushall_all_register_again_under_their_incarnations_and_go_on() {
     let _sweeper = fleet.sweeper();
     let mut agents = start_agents(&mut fleet);
     let lives = incarnations(&mut fleet);
-    fleet.client.run(&["FLUSHALL"]).unwrap();
+    fleet.redis(&["FLUSHALL"]);
     all_alive(&mut fleet);
     assert_eq!(incarnations(&mut fleet), lives);
     for agent in &mut agents {
@@ -116,8 +116,7 @@ fn a_store_that_is_killed_and_restarted_empty_costs_no_agent_its_life() {
     let mut agents = start_agents(&mut fleet);
     let lives = incarnations(&mut fleet);
     fleet.server.kill().unwrap();
-    fleet.server.restart().unwrap();
-    fleet.client = fleet.server.client().unwrap();
+    fleet.restart();
     all_alive(&mut fleet);
     assert_eq!(incarnations(&mut fleet), lives);
     agents[0].stop(SOON).unwrap();
@@ -130,8 +129,8 @@ fn a_full_store_silences_no_living_agent_and_can_still_be_cleaned() {
     let mut dying = fleet.agent("dying", "sleep 600").spawn().unwrap();
     fleet.wait_for_beat("living");
     fleet.wait_for_beat("dying");
-    fleet.client.run(&["SET", "filler", &"x".repeat(100_000)]).unwrap();
-    fleet.client.run(&["CONFIG", "SET", "maxmemory", "100kb"]).unwrap();
+    fleet.redis(&["SET", "filler", &"x".repeat(100_000)]);
+    fleet.redis(&["CONFIG", "SET", "maxmemory", "100kb"]);
     fleet.client.run(&["SET", "more", "x"]).expect_err("the store is full");
 
     let lease = |client: &mut PlainClient| {

@@ -13,13 +13,13 @@ use crate::fleet::{Fleet, SOON};
 impl Fleet {
     /// From here on the store refuses whatever takes memory.
     fn fills_up(&mut self) {
-        self.client.run(&["SETRANGE", "ballast", "16777216", "x"]).unwrap();
-        self.client.run(&["CONFIG", "SET", "maxmemory", "1000000"]).unwrap();
+        self.redis(&["SETRANGE", "ballast", "16777216", "x"]);
+        self.redis(&["CONFIG", "SET", "maxmemory", "1000000"]);
     }
 
     fn has_room_again(&mut self) {
-        self.client.run(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
-        self.client.run(&["DEL", "ballast"]).unwrap();
+        self.redis(&["CONFIG", "SET", "maxmemory", "0"]);
+        self.redis(&["DEL", "ballast"]);
     }
 }
 
@@ -81,7 +81,7 @@ fn a_plan_survives_a_store_that_is_full_while_an_agent_dies() {
 #[test]
 fn a_right_that_is_missing_is_said_at_once_and_is_no_outage() {
     let mut fleet = Fleet::new();
-    fleet.client.run(&["ACL", "SETUSER", "weak", "on", ">pass", "~*", "&*", "+@all", "-zadd"]).unwrap();
+    fleet.redis(&["ACL", "SETUSER", "weak", "on", ">pass", "~*", "&*", "+@all", "-zadd"]);
     let url = fleet.server.url().replace("redis://", "redis://weak:pass@");
     let mut agent = fleet
         .role("agent")
@@ -96,7 +96,7 @@ fn a_right_that_is_missing_is_said_at_once_and_is_no_outage() {
 #[test]
 fn a_wrong_password_is_a_failure_that_is_said_at_once_and_no_outage() {
     let mut fleet = Fleet::new();
-    fleet.client.run(&["CONFIG", "SET", "requirepass", "right"]).unwrap();
+    fleet.redis(&["CONFIG", "SET", "requirepass", "right"]);
     for (name, args) in [("lifecyclectl", &["ps"][..]), ("agent", &["run", "--id", "a", "--", "true"][..])] {
         for password in ["wrong", ""] {
             let command = fleet.role(name).args(args.iter().copied());
@@ -143,14 +143,14 @@ fn a_replica_is_told_from_an_empty_store_and_serves_once_it_is_promoted() {
     let primary = Server::start().unwrap();
     let mut fleet = Fleet::new();
     let port = primary.port().to_string();
-    fleet.client.run(&["REPLICAOF", "127.0.0.1", &port]).unwrap();
+    fleet.redis(&["REPLICAOF", "127.0.0.1", &port]);
     every_command_refuses(&fleet, "is a replica (of 127.0.0.1:");
     let mut sweeper = fleet.role("sweeper").arg("run").spawn().unwrap();
     sweeper
         .wait_for_line(|line| line.contains("no pass could be made") && line.contains("a replica"), SOON)
         .unwrap();
 
-    fleet.client.run(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    fleet.redis(&["REPLICAOF", "NO", "ONE"]);
     sweeper.wait_for_line(|line| line.contains("the store answers again"), SOON).unwrap();
     assert!(sweeper.is_running().unwrap());
     let mut agent = fleet.agent("coder-1", "exit 0").spawn().unwrap();

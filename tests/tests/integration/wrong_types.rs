@@ -2,38 +2,23 @@
 //!
 //! The names come from the schema, so a new key is covered by itself.
 
-use std::time::Duration;
-
 use lifecycle_core::agent::shutdown::StopCause;
-use lifecycle_core::settings::Settings;
 use lifecycle_core::sweep::residue;
-use lifecycle_core::wire::ids::{AgentId, EpicId, SprintId, TaskId};
+use lifecycle_core::wire::ids::AgentId;
 use lifecycle_core::wire::keys::KeyType;
-use lifecycle_core::wire::memory::MemoryUsage;
 use lifecycle_core::wire::process_fate::ProcessFate;
-use lifecycle_core::wire::record::{AgentState, Heartbeat, Order, Registration, Role as AgentRole};
-use lifecycle_core::wire::task::{Assignment, TaskRecord};
-use lifecycle_core::wire::time::HostTime;
-use lifecycle_redis::{Assigned, Fenced, Life, Refusal, Registered, SprintStarted, Store, StoreError};
-use lifecycle_tests::{PlainClient, Role, Server};
-use tokio::runtime::Runtime;
+use lifecycle_core::wire::record::{AgentState, Order, Registration};
+use lifecycle_redis::{Life, Refusal, Registered, Store, StoreError};
 
-const SOON: Duration = Duration::from_secs(20);
-const LEASE: Duration = Duration::from_secs(600);
-const BOSS: &str = "shop.coordinator";
+use crate::fleet::SOON;
+use crate::site::{BOSS, Site, child_of_the_boss, epic, registration, sprint, task};
+
 const CODER: &str = "shop.coder-1";
 /// A key that the coder declared as its own.
 const CACHE: &str = "cache:of-the-coder";
 
-struct Site {
-    server: Server,
-    runtime: Runtime,
-    store: Store,
-    client: PlainClient,
-}
-
-/// A coordinator with a sprint, and its child with a task in flight.
-struct Fleet {
+/// A coordinator with a sprint, and its child with a task in hand.
+struct Family {
     boss: Life,
     coder: Life,
 }
@@ -45,54 +30,7 @@ enum Way {
     Reaped,
 }
 
-fn epic() -> EpicId {
-    EpicId::new("shop").unwrap()
-}
-
-fn sprint() -> SprintId {
-    SprintId::new("api").unwrap()
-}
-
-fn task() -> TaskId {
-    TaskId::new("login").unwrap()
-}
-
-fn registration(id: &str) -> Registration {
-    Registration {
-        id: AgentId::new(id).unwrap(),
-        role: AgentRole::Worker,
-        kind: "coder".into(),
-        parent: None,
-        sprint: None,
-        epic: None,
-        host: "builder".into(),
-        pid: 4242,
-        pid_start: None,
-        place: None,
-        lease: LEASE,
-    }
-}
-
-fn child_of_the_boss(id: &str) -> Registration {
-    let parent = Some(AgentId::new(BOSS).unwrap());
-    Registration { parent, sprint: Some(sprint()), ..registration(id) }
-}
-
 impl Site {
-    fn start() -> Self {
-        let server = Server::start().unwrap();
-        let mut settings = Settings::default();
-        settings.redis.url = server.url();
-        let runtime = Runtime::new().unwrap();
-        let store = runtime.block_on(Store::connect(&settings)).unwrap();
-        let client = server.client().unwrap();
-        Self { server, runtime, store, client }
-    }
-
-    fn redis(&mut self, parts: &[&str]) {
-        self.client.run(parts).unwrap();
-    }
-
     /// Every key of the two agents and of what they share, with its right type.
     fn every_key(&self) -> Vec<(String, KeyType)> {
         let of = |id: &str| self.store.keys().every(&AgentId::new(id).unwrap(), &task(), &sprint(), &epic());
@@ -102,68 +40,24 @@ impl Site {
         keys
     }
 
-    fn registers(&self, registration: &Registration) -> Result<Registered, StoreError> {
-        self.runtime.block_on(self.store.newcomer(registration).register(AgentState::Running, None))
-    }
-
-    fn begins(&self, registration: &Registration) -> Life {
-        match self.registers(registration).unwrap() {
-            Registered::Ok(life) => life,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// An empty store with a fleet in it, each of whose agents has all the keys an agent can have.
-    fn fleet(&mut self) -> Fleet {
+    /// An empty store with a family in it, each of whose agents has all the keys an agent can have.
+    fn family(&mut self) -> Family {
         self.redis(&["FLUSHALL"]);
-        let boss = self.begins(&Registration {
-            role: AgentRole::Coordinator,
-            epic: Some(epic()),
-            ..registration(BOSS)
-        });
-        let (epic, sprint, tasks) = (epic(), sprint(), [(task(), TaskRecord::pending(3, 3))].into());
-        let coordinator_store = self.store.coordinator(&boss);
-        let started = coordinator_store.start_sprint(&epic, &sprint, &tasks, &[]);
-        assert_eq!(self.runtime.block_on(started).unwrap(), Fenced::Ok(SprintStarted::Ok));
-        let coder = self.begins(&child_of_the_boss(CODER));
-        let in_hand = Assignment {
-            run: 1,
-            task: task(),
-            sprint,
-            attempt: 1,
-            max_attempts: 3,
-            input: String::new(),
-            timeout: None,
-        };
-        let coordinator_store = self.store.coordinator(&boss);
-        let assigned = coordinator_store.assign_task(&coder.id, coder.incarnation, &in_hand);
-        assert_eq!(self.runtime.block_on(assigned).unwrap(), Fenced::Ok(Assigned::Ok));
+        let boss = self.coordinator();
+        let coder = self.worker(CODER, &boss);
         self.redis(&["SET", CACHE, "x"]);
-        let further = [CACHE.to_string()];
-        let agent_store = self.store.agent(&coder);
-        let own = agent_store.own_keys(&further);
-        assert_eq!(self.runtime.block_on(own).unwrap(), Fenced::Ok(()));
+        self.own(&coder, [CACHE]);
         for life in [&boss, &coder] {
             self.lives(life);
         }
-        Fleet { boss, coder }
+        Family { boss, coder }
     }
 
     /// Beats, depends on something, and has an order to answer.
     fn lives(&self, life: &Life) {
-        let beat = Heartbeat {
-            agent_id: life.id.to_string(),
-            timestamp: Some(HostTime::from_host_ms(1)),
-            memory_usage: Some(MemoryUsage::default()),
-            ..Heartbeat::default()
-        };
-        let lease = u64::try_from(LEASE.as_millis()).unwrap();
-        self.runtime.block_on(async {
-            let beaten = self.store.agent(life).beat(lease, &beat, AgentState::Running).await.unwrap();
-            assert!(matches!(beaten, Fenced::Ok(_)));
-            self.store.agent(life).depend_on(&["db".into()]).await.unwrap();
-            assert!(self.store.agent(life).order_itself(Order::Drain, StopCause::Operator).await.unwrap());
-        });
+        assert!(self.beats(life));
+        self.depend_on(life, "db");
+        assert!(self.done(self.store.agent(life).order_itself(Order::Drain, StopCause::Operator)));
     }
 
     fn plants(&mut self, key: &str, right: KeyType) {
@@ -182,24 +76,25 @@ impl Site {
     /// The agent's process ends, and nobody has cleaned up.
     fn dies(&mut self, life: &Life) {
         let id = life.id.as_str();
-        let host_store = self.store.host("test");
-        let exited = host_store.process_exited(id, life.incarnation, "signal 9");
-        assert!(self.runtime.block_on(exited).unwrap());
+        self.prove_exit(life);
         // Of an agent whose record is gone the silence has to say it.
-        let over = (self.client.now_ms().unwrap() - 700_000).to_string();
-        self.redis(&["ZADD", "agents:leases", "XX", &over, id]);
-        self.redis(&["DEL", &self.store.keys().heartbeat(id)]);
+        self.expire(id);
+        let heartbeat = self.store.keys().heartbeat(id);
+        self.redis(&["DEL", &heartbeat]);
+    }
+
+    /// A connection of a user who may do all but this command.
+    fn store_without_right(&mut self, command: &str) -> Store {
+        let right = format!("-{command}");
+        self.redis(&["ACL", "SETUSER", "weak", "on", ">pass", "~*", "&*", "+@all", &right]);
+        let mut settings = self.store.settings().clone();
+        settings.redis.url = self.server.url().replace("redis://", "redis://weak:pass@");
+        self.done(Store::connect(&settings))
     }
 
     /// One pass; what it said when it failed.
     fn sweeps(&self) -> Result<(), String> {
-        let mut pass = Role::command("sweeper")
-            .unwrap()
-            .args(["sweep"])
-            .env("LIFECYCLE_REDIS__URL", self.server.url())
-            .env("LIFECYCLE_SWEEP__GRACE", "1ms")
-            .spawn()
-            .unwrap();
+        let mut pass = self.sweeper_command(&["sweep"]).spawn().unwrap();
         match pass.wait(SOON).unwrap().code() {
             Some(0) => Ok(()),
             _ => Err(pass.stderr()),
@@ -211,10 +106,7 @@ impl Site {
     fn removes(&mut self, life: &Life, way: Way, planted: &str) {
         let id = life.id.as_str();
         if way == Way::Released {
-            let released = self
-                .runtime
-                .block_on(self.store.agent(life).release(StopCause::Done, ProcessFate::Unknown))
-                .unwrap();
+            let released = self.release(life, StopCause::Done);
             let is_readable = planted != self.store.keys().state(id);
             assert_eq!(released.is_some(), is_readable, "{planted}: {released:?}");
             if is_readable {
@@ -255,11 +147,9 @@ impl Site {
 
     /// The keys that `verify` names.
     fn residue(&self) -> Vec<String> {
-        let found = self.runtime.block_on(async {
-            let (keys, _) = self.store.operator().product_keys().await.unwrap();
-            let seen = self.store.operator().inventory(&keys).await.unwrap();
-            residue::find(self.store.keys(), &seen)
-        });
+        let operator = self.store.operator();
+        let (keys, _) = self.done(operator.product_keys());
+        let found = residue::find(self.store.keys(), &self.done(operator.inventory(&keys)));
         found.into_iter().map(|found| found.key).collect()
     }
 
@@ -287,7 +177,7 @@ impl Site {
         let stands = self.stands(planted);
         let schema = self.store.keys();
         let is_needed = self.is_index(planted) || planted == schema.generation();
-        match self.registers(registration) {
+        match self.answer_to(registration, None) {
             Err(StoreError::WrongType { key, .. }) => {
                 assert!(is_needed && key == planted, "{planted}: {key}");
             }
@@ -303,13 +193,13 @@ impl Site {
 fn a_child_is_removed_whole(way: Way) {
     let mut site = Site::start();
     for (planted, right) in site.every_key() {
-        let fleet = site.fleet();
+        let family = site.family();
         let is_written_over = planted == site.store.keys().state(CODER);
         if way == Way::Reaped || is_written_over {
-            site.dies(&fleet.coder);
+            site.dies(&family.coder);
         }
         site.plants(&planted, right);
-        site.removes(&fleet.coder, way, &planted);
+        site.removes(&family.coder, way, &planted);
         assert_eq!(site.traces(CODER, &planted), [""; 0], "{way:?}, {planted}");
         let list = site.store.keys().keys(CODER);
         assert!(planted == list || !site.client.exists(CACHE).unwrap(), "{way:?}, {planted}");
@@ -322,15 +212,14 @@ fn a_child_is_removed_whole(way: Way) {
 fn a_coordinator_is_removed_whole(way: Way) {
     let mut site = Site::start();
     for (planted, right) in site.every_key() {
-        let fleet = site.fleet();
+        let family = site.family();
         if way == Way::Reaped || planted == site.store.keys().state(BOSS) {
-            site.dies(&fleet.boss);
+            site.dies(&family.boss);
         }
         site.plants(&planted, right);
-        site.removes(&fleet.boss, way, &planted);
+        site.removes(&family.boss, way, &planted);
         // Its child is there, and was told to stop if anybody can tell that it is its child.
-        let told =
-            site.runtime.block_on(site.store.operator().pending_order(CODER)).unwrap().unwrap_or_default();
+        let told = site.done(site.store.operator().pending_order(CODER)).unwrap_or_default();
         let untold = [site.store.keys().state(CODER), site.store.keys().leases(), site.store.keys().active()];
         assert!(
             untold.contains(&planted) || told == "terminate coordinator_lost",
@@ -351,34 +240,25 @@ fn a_coordinator_is_removed_whole(way: Way) {
 #[test]
 fn a_removal_that_a_missing_right_stops_half_way_is_finished_by_the_next_pass() {
     let mut site = Site::start();
-    let fleet = site.fleet();
-    site.redis(&["ACL", "SETUSER", "weak", "on", ">pass", "~*", "&*", "+@all", "-xadd"]);
-    let mut settings = site.store.settings().clone();
-    settings.redis.url = site.server.url().replace("redis://", "redis://weak:pass@");
-    let released = site.runtime.block_on(async {
-        let store = Store::connect(&settings).await.unwrap();
-        store.agent(&fleet.coder).release(StopCause::Done, ProcessFate::Unknown).await
-    });
+    let family = site.family();
+    let agent = site.store_without_right("xadd").agent(&family.coder);
+    let released = site.runtime.block_on(agent.release(StopCause::Done, ProcessFate::Unknown));
     assert_eq!(released.unwrap_err().refusal(), Some(Refusal::NotPermitted));
     assert!(!site.client.exists(CACHE).unwrap(), "it stopped half-way");
-    assert!(site.client.exists(&site.store.keys().state(CODER)).unwrap(), "with its record still there");
+    let record = site.store.keys().state(CODER);
+    assert!(site.client.exists(&record).unwrap(), "with its record still there");
     site.sweeps().unwrap();
     assert_eq!(site.traces(CODER, ""), [""; 0]);
-    assert_eq!(site.client.int(&["XLEN", "agents:log"]).unwrap(), 1, "and it is in the log once");
+    assert_eq!(site.log().len(), 1, "and it is in the log once");
     site.is_clean_but_for("", "finished");
 }
 
 #[test]
 fn a_registration_that_a_missing_right_stops_leaves_no_record_behind() {
     let mut site = Site::start();
-    site.redis(&["ACL", "SETUSER", "weak", "on", ">pass", "~*", "&*", "+@all", "-zadd"]);
-    let mut settings = site.store.settings().clone();
-    settings.redis.url = site.server.url().replace("redis://", "redis://weak:pass@");
-    let registered = site.runtime.block_on(async {
-        let store = Store::connect(&settings).await.unwrap();
-        let registration = registration(CODER);
-        store.newcomer(&registration).register(AgentState::Running, None).await
-    });
+    let store = site.store_without_right("zadd");
+    let coder = registration(CODER);
+    let registered = site.runtime.block_on(store.newcomer(&coder).register(AgentState::Running, None));
     assert_eq!(registered.unwrap_err().refusal(), Some(Refusal::NotPermitted));
     assert_eq!(site.traces(CODER, ""), [""; 0]);
     site.is_clean_but_for("", "refused");

@@ -1,4 +1,4 @@
-//! Ends process trees, all of them from one thread: TERM, time to close files, KILL, and a look whether anybody is left.
+//! Ends process trees, all from one thread: TERM, time to close files, KILL, and a look whether any process is left.
 //!
 //! ```text
 //!            ┌──────────────── one look for all trees ────────────────┐
@@ -7,8 +7,8 @@
 //!            └───── an exit (pidfd), a new tree, or a pause ◀─────────┘
 //! ```
 //!
-//! Looking reads `/proc`, which takes as long as it takes: never on a thread that has anything else to do. Sixty
-//! supervisors that died at once are sixty trees and one look. Looks wait for exits, and pause longer the less happens.
+//! Looking reads `/proc`, which may take long, so its thread has nothing else to do. Sixty supervisors that die at once
+//! are sixty trees and one look. Looks wait for exits, and pause longer the less happens.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -29,25 +29,25 @@ use super::subreaper::Subreaper;
 use super::tree::Tree;
 use super::tree::{Kinship, token_of};
 
-/// Shortest pause between two looks: exits that come together are one.
+/// Shortest pause between two looks. Exits within it are handled by one look.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(3);
-/// Longest pause while nothing happens. What a process starts without ever ending is found after that.
+/// Longest pause while nothing happens. A process that starts others without an end is noticed after that time.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// How much of a processor looking may take at most: one part in so many. On a busy machine a look takes longer than its
-/// own work, so no pause is longer than [`LONGEST_REST`] for it.
+/// Looking may take one part in this many of a processor. On a busy machine a look takes longer than its own work, so
+/// the pause for this reason is at most [`LONGEST_REST`].
 const SHARE: u32 = 4;
 const LONGEST_REST: Duration = Duration::from_millis(250);
-/// Most exits that are waited for at once; each takes a file descriptor. Others are seen by looking.
+/// Most exits that are waited for at once, because each takes a file descriptor. Looks notice the others.
 const MOST_HANDLES: usize = 256;
 
-/// Ends trees of processes that descend from this one. Clones are the same; the thread ends with the last of them.
+/// Ends process trees that descend from this process. Clones share one thread, which ends with the last of them.
 #[derive(Debug, Clone)]
 pub struct Ender {
     subreaper: Subreaper,
     wakes: Arc<Wakes>,
 }
 
-/// Wakes the thread, and tells it to end once nobody can ask anything of it any more.
+/// Wakes the thread. Dropping the last clone tells it to end.
 #[derive(Debug)]
 struct Wakes(Arc<Inbox>);
 
@@ -84,18 +84,18 @@ impl Ender {
         Ok(Self { subreaper, wakes: Arc::new(Wakes(inbox)) })
     }
 
-    /// The children that this ender knows.
+    /// The children of this process that the ender knows of.
     #[must_use]
     pub fn subreaper(&self) -> &Subreaper {
         &self.subreaper
     }
 
-    /// Ends every process of the tree: TERM, `kill_after` to close files, then KILL, until nobody is left or the kernel
-    /// does not end them. New members that appear meanwhile are ended too. Returns what was found.
+    /// Ends every process of the tree: TERM, then `kill_after` to close files, then KILL, until no process is left or
+    /// the kernel does not end the rest. Members that appear meanwhile are ended too. Returns what was found.
     pub async fn end(&self, tree: Tree, kill_after: Duration) -> Findings {
         let (reply, found) = oneshot::channel();
         self.wakes.0.ask(|asked| asked.trees.push((tree, kill_after, reply)));
-        // Without an answer nobody has looked.
+        // Without an answer, nothing was looked at.
         found.await.unwrap_or_default()
     }
 
@@ -124,13 +124,13 @@ impl Drop for Wakes {
 impl Inbox {
     fn ask(&self, ask: impl FnOnce(&mut Asked)) {
         ask(&mut self.asked());
-        // It can only fail when the thread has more wake-ups to come than fit in 64 bits.
+        // This fails only if more wake-ups are pending than fit in 64 bits.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
-    /// What was asked since; `closed` stays.
+    /// What was asked since the last time; `closed` stays set.
     fn take(&self) -> Asked {
-        // Empty when nobody woke us.
+        // Fails if there was no wake-up, which does no harm.
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         let mut asked = self.asked();
         let closed = asked.closed;
@@ -142,15 +142,15 @@ impl Inbox {
     }
 }
 
-/// The thread.
+/// The thread's state.
 struct Worker {
     inbox: Arc<Inbox>,
     subreaper: Subreaper,
     endings: Endings<oneshot::Sender<Findings>>,
-    /// Of processes that were told to end.
+    /// Handles of processes that were told to end.
     handles: HashMap<ProcessId, OwnedFd>,
     pause: Duration,
-    /// When every process of the machine may be looked at again.
+    /// When all processes of the machine may be looked at again.
     scan_at: Instant,
 }
 
@@ -177,7 +177,7 @@ impl Worker {
         }
     }
 
-    /// Looks until nothing has to be confirmed, does what is due, and waits.
+    /// Looks until nothing has to be confirmed, sends the signals that are due, and waits.
     fn round(&mut self) {
         let begun = Instant::now();
         let scans = self.endings.wants_scan() && begun >= self.scan_at;
@@ -201,7 +201,7 @@ impl Worker {
         self.wait(pauses.into_iter().flatten().min());
     }
 
-    /// One look, and what is due after it. Whether anything happened.
+    /// One look, and the signals that are due after it. Returns whether anything happened.
     fn step(&mut self, scans: bool) -> bool {
         let seen = self.note_members(scans);
         let subreaper = &self.subreaper;
@@ -220,7 +220,7 @@ impl Worker {
             if let Owner::Supervisor(supervisor) = owner {
                 self.subreaper.forget(supervisor);
             }
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = reply.send(findings);
         }
         happened
@@ -242,7 +242,7 @@ impl Worker {
         }
     }
 
-    /// Notes whoever belongs to a tree.
+    /// Notes every process that belongs to a tree.
     fn note_members(&mut self, scans: bool) -> Seen {
         let mut kinship = if scans { Kinship::of_all() } else { Kinship::by_lists() };
         let children = self.subreaper.children(&mut kinship);
@@ -267,7 +267,7 @@ impl Worker {
         Seen { all: scans, doubtful }
     }
 
-    /// Whose an adopted child is; `None` when nothing tells.
+    /// The owners of an adopted child; `None` when nothing tells.
     fn owners(&self, child: ProcessId, is_sure: bool) -> Option<Vec<Owner>> {
         if let Some(owners) = self.endings.owners(child) {
             return Some(owners.to_vec());
@@ -276,7 +276,8 @@ impl Worker {
         if is_sure && self.endings.ends_own() {
             candidates.push(Owner::Own);
         } else if is_sure {
-            // Of those that were dead when it was first seen, also where nobody has told us so yet.
+            // Any supervisor that was dead when the child was first seen may have left it, even one whose death was not
+            // reported yet.
             candidates.extend(self.subreaper.ended().into_iter().map(Owner::Supervisor));
         }
         if candidates.len() != 1
@@ -288,7 +289,7 @@ impl Worker {
         (!candidates.is_empty()).then_some(candidates)
     }
 
-    /// The process, and whatever is below it and of nobody else.
+    /// Notes the process, and its descendants that have no other owner.
     fn note(&mut self, kinship: &mut Kinship, process: ProcessId, owners: &[Owner]) {
         self.endings.note(process, owners);
         for below in kinship.living_below(process.pid) {
@@ -296,7 +297,7 @@ impl Worker {
         }
     }
 
-    /// Whoever went elsewhere and still carries the token of a tree.
+    /// Notes processes that left their tree and still carry its token.
     fn look_for_tokens(&mut self, kinship: &mut Kinship) {
         let everybody: HashSet<ProcessId> = kinship.everybody().collect();
         for process in everybody {
@@ -309,13 +310,13 @@ impl Worker {
         }
     }
 
-    /// Until somebody asks for something, a process that was told has ended, or the time is over.
+    /// Waits for a request, for the exit of a process that was told to end, or for the time to pass.
     fn wait(&self, longest: Option<Duration>) {
         let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
         let mut watched: Vec<PollFd<'_>> =
             self.handles.values().map(|handle| PollFd::new(handle, PollFlags::IN)).collect();
         watched.push(PollFd::new(&self.inbox.wake, PollFlags::IN));
-        // Interrupted or not, what comes next is a look.
+        // Interrupted or not, a look follows.
         let _ = poll(&mut watched, longest.as_ref());
     }
 }

@@ -1,9 +1,10 @@
-//! What is known of the trees that are being ended, and what is due: a function of what was seen and of the time.
+//! What is known of the trees that are being ended, and which signals are due. A function of what was seen and of the
+//! time.
 //!
-//! Every process that was found is remembered, by pid and start time, until it is gone: one that cleared its environment
-//! and whose parent has meanwhile died could not be found a second time. It belongs to the life it was found for, and so
-//! does whatever is found below it. One that may have been left behind by several lives belongs to all of them, so none of
-//! them is done before it is gone.
+//! Every process that was found is remembered by pid and start time until it is gone: a process that cleared its
+//! environment, and whose parent has died since, could not be found a second time. It belongs to the life for which it
+//! was found, and so do its descendants. A process that several lives may have left behind belongs to all of them, so
+//! none of these lives is done before it is gone.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,30 +14,30 @@ use lifecycle_core::wire::process_fate::Findings;
 use super::identity::ProcessId;
 use super::tree::{Descent, Tree};
 
-/// After KILL, how long the kernel may take to end a process before it is said to be left.
+/// How long after KILL the kernel may take to end a process before it is reported as `left`.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
-/// One look proves nothing: a process that ends just then can hide another.
+/// How many looks in a row must find no process: one that ends during a look can hide another.
 const LOOKS: u8 = 2;
 
-/// Whose a process is.
+/// The tree that a process belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
-    /// Left behind by this child of ours.
+    /// The processes that this child of ours left behind.
     Supervisor(ProcessId),
-    /// Of all that descends from this process.
+    /// All that descends from this process.
     Own,
-    /// Of the tree with this number, which is known by its token alone.
+    /// The tree with this number, which is known by its token alone.
     Numbered(u64),
 }
 
-/// What is due to a process.
+/// The signal that is due to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Term,
     Kill,
 }
 
-/// Trees that are being ended, each with `R`, to whom the outcome goes.
+/// Trees that are being ended. Each carries an `R`, which receives the outcome.
 #[derive(Debug)]
 pub(super) struct Endings<R> {
     running: Vec<Ending<R>>,
@@ -49,9 +50,9 @@ struct Ending<R> {
     owner: Owner,
     token: Option<String>,
     kill_at: Instant,
-    /// Looks in a row that found nobody.
+    /// How many looks in a row found no process.
     quiet: u8,
-    /// Whether only a look at every process of the machine counts.
+    /// Whether only a look at all processes of the machine counts.
     needs_scan: bool,
     adopts: bool,
     reply: R,
@@ -65,12 +66,12 @@ struct Stray {
     gone: bool,
 }
 
-/// What one look showed besides the processes that were noted.
+/// What a look showed besides the processes that were noted.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// It was at every process of the machine.
+    /// Whether it looked at all processes of the machine.
     pub(super) all: bool,
-    /// Processes that live and may have been left behind by one of the lives, or by nobody of ours.
+    /// Living processes that one of the lives may have left behind, or that may be none of ours.
     pub(super) doubtful: Vec<ProcessId>,
 }
 
@@ -81,7 +82,7 @@ impl<R> Default for Endings<R> {
 }
 
 impl<R> Endings<R> {
-    /// Begins to end a tree. `adopts`: whether what descends from it, and leaves its parent, comes to this process.
+    /// Begins to end a tree. `adopts`: whether descendants that leave their parent become children of this process.
     pub(super) fn begin(&mut self, tree: Tree, kill_after: Duration, adopts: bool, now: Instant, reply: R) {
         self.begun += 1;
         let owner = match tree.descent {
@@ -90,7 +91,7 @@ impl<R> Endings<R> {
             Descent::Unknown => Owner::Numbered(self.begun),
         };
         if owner == Owner::Own && !self.ends_own() {
-            // Those of an earlier command. Whoever would not go then is still told apart, and killed when it is time.
+            // Strays of an earlier command. Those that did not end are kept, and killed when it is time.
             self.strays.retain(|_, stray| !stray.gone);
         }
         self.running.push(Ending {
@@ -114,28 +115,28 @@ impl<R> Endings<R> {
         Some(ending.owner)
     }
 
-    /// Whether any tree can be told by a token.
+    /// Whether any tree can be recognised by a token.
     pub(super) fn has_tokens(&self) -> bool {
         self.running.iter().any(|ending| ending.token.is_some())
     }
 
-    /// Whether all that descends from this process is to end.
+    /// Whether all descendants of this process are to end.
     pub(super) fn ends_own(&self) -> bool {
         self.running.iter().any(|ending| ending.owner == Owner::Own)
     }
 
-    /// Whose this process is known to be.
+    /// The known owners of this process.
     pub(super) fn owners(&self, process: ProcessId) -> Option<&[Owner]> {
         self.strays.get(&process).map(|stray| stray.owners.as_slice())
     }
 
-    /// A process was seen alive, and belongs to one of these. What was known of it before stays.
+    /// Notes a process that was seen alive, with its possible owners. What was known of it before is kept.
     pub(super) fn note(&mut self, process: ProcessId, owners: &[Owner]) {
         let unknown = || Stray { owners: owners.to_vec(), told: false, killed: false, gone: false };
         self.strays.entry(process).or_insert_with(unknown);
     }
 
-    /// Asks of every process that was noted whether it is still there, and forgets those of nobody's concern: `expects` says
+    /// Asks of every noted process whether it is still there, and drops those that no tree needs. `expects` tells
     /// whether a tree is still to come.
     pub(super) fn ask(&mut self, is_alive: impl Fn(ProcessId) -> bool, expects: impl Fn(ProcessId) -> bool) {
         let running: Vec<Owner> = self.running.iter().map(|ending| ending.owner).collect();
@@ -149,8 +150,8 @@ impl<R> Endings<R> {
         });
     }
 
-    /// What is due now, each once, the oldest processes first: a shell whose command is ended before the shell itself goes on
-    /// with the next line of its script, as if the command had come to its end.
+    /// What is due now, each once, the oldest processes first. The order matters: a shell whose command is ended before
+    /// the shell itself goes on with the next line of its script, as if the command had succeeded.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(ProcessId, Due)> {
         let mut due = Vec::new();
         for (process, stray) in self.strays.iter_mut().filter(|(_, stray)| !stray.gone) {
@@ -170,7 +171,7 @@ impl<R> Endings<R> {
         due
     }
 
-    /// Takes out the trees of which nobody is left, and those whose time is over, with what was found.
+    /// Takes out the trees that have no process left, and those whose time is over, with what was found of each.
     pub(super) fn finish(&mut self, seen: &Seen, now: Instant) -> Vec<(R, Owner, Findings)> {
         let mut finished = Vec::new();
         for mut ending in std::mem::take(&mut self.running) {
@@ -200,7 +201,7 @@ impl<R> Endings<R> {
         finished
     }
 
-    /// When something is due that no process will tell of.
+    /// When something is due that no exit will tell of.
     pub(super) fn next_due(&self, now: Instant) -> Option<Duration> {
         let waiting = |ending: &Ending<R>| {
             let next = if now < ending.kill_at { ending.kill_at } else { ending.kill_at + KILL_PATIENCE };
@@ -209,13 +210,14 @@ impl<R> Endings<R> {
         self.running.iter().map(waiting).min()
     }
 
-    /// Whether nobody of some tree was found, so that another look is due at once: at every process of the machine, or
-    /// (`all` false) at those that descend from us.
+    /// Whether no process of some tree was found, so that another look is due at once: at all processes of the machine,
+    /// or (`all` false) at our descendants.
     pub(super) fn is_to_confirm(&self, all: bool) -> bool {
         self.running.iter().any(|ending| ending.quiet > 0 && ending.needs_scan == all)
     }
 
-    /// Whether a tree waits for a look at every process of the machine, because nobody else of it is known to live.
+    /// Whether a tree waits for a look at all processes of the machine, because none of its other processes is known to
+    /// live.
     pub(super) fn wants_scan(&self) -> bool {
         let lives =
             |owner: &Owner| self.strays.values().any(|stray| !stray.gone && stray.owners.contains(owner));

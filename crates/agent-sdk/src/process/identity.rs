@@ -1,21 +1,21 @@
-//! Which process is meant: its pid and the moment it started, where pids mean something, and the token of a life.
+//! Tells processes apart: by pid and start time, by the place where pids mean something, and by the token of a life.
 
 use std::fs;
 
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::record::AgentRecord;
 
-/// Environment variable that every process of an agent's command inherits, with the [`token`] of its life. It finds the
-/// ones that left their parent, their session and their process group.
+/// Environment variable with the [`token`] of a life, which every process of an agent's command inherits. It finds
+/// processes that left their parent, their session and their process group.
 pub const TOKEN_VARIABLE: &str = "LIFECYCLE_TOKEN";
 
-/// What marks the processes of one life: `<id>:<incarnation>`.
+/// The mark of the processes of one life: `<id>:<incarnation>`.
 #[must_use]
 pub fn token(id: &str, incarnation: Incarnation) -> String {
     format!("{id}:{incarnation}")
 }
 
-/// One process for ever.
+/// One process. Unlike a pid alone, this is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProcessId {
     /// Its pid.
@@ -53,7 +53,7 @@ pub fn place() -> Option<String> {
 }
 
 /// Whether the process that a registration names is *proven* to have ended: it was of this very place, and is not there
-/// any more. `false` whenever it cannot be told.
+/// any more. `false` if that cannot be told.
 #[must_use]
 pub fn is_proven_gone(record: &AgentRecord) -> bool {
     let (Some(pid), Some(start), Some(theirs)) = (record.pid, record.pid_start, &record.place) else {
@@ -62,20 +62,20 @@ pub fn is_proven_gone(record: &AgentRecord) -> bool {
     place().as_ref() == Some(theirs) && !ProcessId { pid, start }.is_alive()
 }
 
-/// The few fields of `/proc/<pid>/stat` that matter here.
+/// The fields of `/proc/<pid>/stat` that are used here.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {
     pub(crate) parent: u32,
     pub(crate) start: u64,
     pub(crate) is_zombie: bool,
-    /// Its first thread has ended, and maybe others run on.
+    /// Its first thread has ended; others may run on.
     pub(crate) first_ended: bool,
 }
 
 impl Stat {
     pub(crate) fn read(pid: u32) -> Option<Self> {
-        // Not as a string: the kernel cuts a command's name to 15 bytes, in the middle of a letter if need be, and a
-        // living process that cannot be read would pass for one that has ended.
+        // Read as bytes: the kernel cuts a command's name to 15 bytes, possibly within a letter. Read as a string, such
+        // a living process could not be read, and counted as ended; its agent could be reaped.
         Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
     }
 

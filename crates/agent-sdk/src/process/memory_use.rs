@@ -1,10 +1,11 @@
-//! How much memory processes use, as far as the kernel says.
+//! How much memory processes use, as the kernel tells.
 //!
 //! `statm` is one short read per process, so every sample takes it. `smaps_rollup` walks page tables, which takes about
-//! 100 times as long, and tells what `statm` cannot: shared pages divided among those who share them. It is only read
-//! where there is cause for suspicion.
+//! 100 times as long. It divides shared pages among the processes that share them. It is read only where there is cause
+//! for suspicion.
 //!
-//! A process may end between being listed and being read. What cannot be read counts nothing, which is then the truth.
+//! A process may end between being listed and being read. A process that cannot be read counts as zero, which is then
+//! true.
 
 use std::fs;
 use std::path::Path;
@@ -14,18 +15,18 @@ use super::tree::descendants;
 /// Memory of several processes together, in bytes; pages they share are counted once per process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resident {
-    /// How many processes there are.
+    /// How many processes were counted.
     pub processes: u64,
     /// Resident memory.
     pub rss: u64,
-    /// The part of it that is files or shared memory.
+    /// The part of it that is in files or shared memory.
     pub shared: u64,
     /// Address space reserved for data and stacks.
     pub reserved: u64,
 }
 
 impl Resident {
-    /// Resident memory that belongs to its process alone: heap, stacks.
+    /// Resident memory that one process alone has: heap and stacks.
     #[must_use]
     pub fn private(&self) -> u64 {
         self.rss.saturating_sub(self.shared)
@@ -49,7 +50,7 @@ pub fn tree_of(root: u32) -> Vec<u32> {
     tree.into_iter().collect()
 }
 
-/// What these processes use. Those that have ended meanwhile count nothing.
+/// The memory of these processes. Those that have ended meanwhile count as zero.
 #[must_use]
 pub fn resident(pids: &[u32]) -> Resident {
     let page = rustix::param::page_size() as u64;
@@ -63,16 +64,16 @@ pub fn resident(pids: &[u32]) -> Resident {
     })
 }
 
-/// The proportional share (PSS) of these processes. One whose share cannot be read (another user's, or one that hides its
-/// memory) counts with all that is resident, so that nobody gets away with being unreadable. `None` when no share can be
-/// read at all, as in kernels before 4.14.
+/// The proportional share (PSS) of these processes. A process whose share cannot be read (another user's, or one that
+/// hides its memory) counts with all its resident memory, so that being unreadable is no way around a limit. `None`
+/// when no share can be read at all, as in kernels before 4.14.
 #[must_use]
 pub fn proportional(pids: &[u32]) -> Option<u64> {
     let share = |pid: u32| pss(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?);
     sum_of_shares(pids, share, |pid| resident(&[pid]).rss)
 }
 
-/// What is resident is only asked for where the share is not known.
+/// Resident memory is read only where the share is not known.
 fn sum_of_shares(
     pids: &[u32],
     share: impl Fn(u32) -> Option<u64>,
@@ -85,7 +86,7 @@ fn sum_of_shares(
     is_known.then_some(sum)
 }
 
-/// The control group that this process is in. `None` where there is no cgroup v2, or it does not account for memory.
+/// The control group of this process. `None` without cgroup v2, or where it does not account for memory.
 #[must_use]
 pub fn own_cgroup() -> Option<Cgroup> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -95,13 +96,13 @@ pub fn own_cgroup() -> Option<Cgroup> {
     Some(Cgroup { current: number("memory.current")?, max: number("memory.max") })
 }
 
-/// proc(5): `size resident shared text lib data dt`, in pages. An ended process has an empty one, or none.
+/// proc(5): `size resident shared text lib data dt`, in pages. For an ended process the text is empty or missing.
 fn statm(text: &str, page: u64) -> Option<Resident> {
     let mut fields = text.split_whitespace().map(|field| field.parse::<u64>().ok());
     let (_, resident, shared) = (fields.next()??, fields.next()??, fields.next()??);
     let reserved = fields.nth(2)??;
     let bytes = |pages: u64| pages.saturating_mul(page);
-    // A zombie, or a process that has just ended: listed, but without memory.
+    // A zombie, or a process that has just ended, is listed but has no memory.
     (resident > 0).then(|| Resident {
         processes: 1,
         rss: bytes(resident),

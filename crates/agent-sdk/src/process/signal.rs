@@ -1,4 +1,4 @@
-//! Signals, to exactly the process that is meant.
+//! Sends signals to exactly the process that is meant.
 
 use std::os::fd::OwnedFd;
 
@@ -7,7 +7,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, p
 use super::identity::ProcessId;
 
 /// Sends a signal to a whole process group, as a terminal does. Only for a group whose leader is a child that has not
-/// been waited for: any other number may be somebody else's by now.
+/// been waited for: another number may have been used again.
 pub fn signal_group(leader: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
         // The group may have ended by now.
@@ -15,8 +15,8 @@ pub fn signal_group(leader: u32, signal: Signal) {
     }
 }
 
-/// A handle on this very process: it is taken first and the start time compared after, so a pid that was used again in
-/// between is never hit. `None` when it has ended.
+/// A handle on this very process. It is opened first and the start time is compared after that, so a pid that was used
+/// again in between is never signalled. `None` when the process has ended.
 pub(super) fn handle(process: ProcessId) -> Option<OwnedFd> {
     let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
@@ -25,6 +25,6 @@ pub(super) fn handle(process: ProcessId) -> Option<OwnedFd> {
 
 /// Signals the process of the handle.
 pub(super) fn send(handle: &OwnedFd, signal: Signal) {
-    // It may have ended between the look and the signal. One that may not be signalled is found to be left.
+    // It may have ended since the look. A process that may not be signalled is reported as `left`.
     let _ = pidfd_send_signal(handle, signal);
 }

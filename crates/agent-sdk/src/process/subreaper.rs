@@ -1,4 +1,4 @@
-//! This process as the reaper of its descendants: whom they leave behind comes here, instead of going to init.
+//! Makes this process the reaper of its descendants: orphaned ones become its children, instead of init's.
 //!
 //! A child of a subreaper is one of three:
 //!
@@ -8,10 +8,10 @@
 //!   adopted     any other: a descendant whose parent has ended
 //! ```
 //!
-//! Adopted ones are ended with the life that left them behind, and waited for here, so that they do not stay zombies.
-//! Bystanders, and what descends from them, are nobody's to end. What *they* leave behind is adopted too and looks like
-//! any other; so while there are bystanders, an adopted process needs a further proof of whose it is. The same holds for
-//! the first process of a PID namespace, which adopts whatever anybody leaves behind there.
+//! Adopted children are ended with the life that left them behind, and waited for here, so that they do not stay
+//! zombies. Bystanders and their descendants are not ended. But processes that *they* leave behind are adopted too, and
+//! look like any other. So while there are bystanders, an adopted process needs a further proof of its owner. The same
+//! holds for the first process of a PID namespace, which adopts every orphan there.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,23 +37,23 @@ struct Inner {
 struct ChildRegistry {
     own: HashSet<ProcessId>,
     bystanders: HashSet<ProcessId>,
-    /// Whether what is adopted can only have been left behind by children of our own.
+    /// Whether only children of our own can have left adopted processes behind.
     is_sure: bool,
 }
 
-/// The living children of this process, at one look.
+/// The living children of this process, as one look saw them.
 #[derive(Debug, Default)]
 pub(super) struct Children {
     pub(super) own: Vec<ProcessId>,
     pub(super) adopted: Vec<ProcessId>,
-    /// Whether these can only have been left behind by children of our own.
+    /// Whether only children of our own can have left these behind.
     pub(super) is_sure: bool,
 }
 
 impl Subreaper {
-    /// Makes orphaned descendants come to this process. Called before it starts a child of its own: whoever is there by
-    /// then is a bystander. From then on every child has to be started through [`Subreaper::start`], or it would be taken
-    /// for an adopted one.
+    /// Makes orphaned descendants come to this process. Called before it starts a child of its own: children that are
+    /// there by then are bystanders. From then on every child has to be started through [`Subreaper::start`], or it
+    /// would be taken for an adopted one.
     #[must_use]
     pub fn begin() -> Self {
         let descendants = || Kinship::by_lists().living_below(std::process::id());
@@ -62,14 +62,14 @@ impl Subreaper {
         if let Err(error) = adopted {
             tracing::warn!(%error, "cannot adopt orphaned processes: those that clear their environment and leave their parent cannot be found");
         }
-        // Whom a bystander left behind in between.
+        // Processes that a bystander left behind in between.
         bystanders.extend(descendants());
         let is_sure = is_sure(&bystanders);
         let known = Mutex::new(ChildRegistry { bystanders, is_sure, ..ChildRegistry::default() });
         Self { inner: Arc::new(Inner { adopts: adopted.is_ok(), known }) }
     }
 
-    /// For a process that adopts nobody, and whose children are none of our business.
+    /// For a process that adopts no orphans, and whose children it leaves alone.
     #[must_use]
     pub fn absent() -> Self {
         Self { inner: Arc::new(Inner { adopts: false, known: Mutex::default() }) }
@@ -81,11 +81,11 @@ impl Subreaper {
         self.inner.adopts
     }
 
-    /// Starts a child that is waited for by whoever starts it. Nobody looks at the children meanwhile: one that is not
-    /// noted yet would be taken for an adopted one, and ended.
+    /// Starts a child, which the caller waits for. No look takes place meanwhile: a child that is not noted yet would
+    /// be taken for an adopted one, and ended.
     ///
     /// # Errors
-    /// As `spawn` does.
+    /// Those of `spawn`.
     pub fn start<T, E>(
         &self,
         spawn: impl FnOnce() -> Result<T, E>,
@@ -93,18 +93,18 @@ impl Subreaper {
     ) -> Result<(T, Option<ProcessId>), E> {
         let mut known = self.known();
         let started = spawn()?;
-        // It has not been waited for, so the pid is its own, even if it has ended.
+        // The child has not been waited for, so the pid is still its own, even if it has ended.
         let process = pid(&started).and_then(ProcessId::of);
         known.own.extend(process);
         Ok((started, process))
     }
 
-    /// A child of our own has been waited for, and what it left behind has been dealt with.
+    /// A child of our own was waited for, and the processes that it left behind were dealt with.
     pub fn forget(&self, process: ProcessId) {
         self.known().own.remove(&process);
     }
 
-    /// The processes below this one, bystanders and what descends from them left out.
+    /// The descendants of this process, without bystanders and their descendants.
     #[must_use]
     pub fn tree(&self) -> Vec<u32> {
         let mut kinship = Kinship::by_lists();
@@ -118,23 +118,24 @@ impl Subreaper {
         below.collect()
     }
 
-    /// Waits for adopted children that have ended. Never for one of our own: its exit status is somebody else's to read.
+    /// Waits for adopted children that have ended. Never for our own: the caller that started one reads its exit
+    /// status.
     pub(super) fn reap(&self) {
         self.children(&mut Kinship::by_lists());
     }
 
-    /// Looks at the children, and waits for the adopted ones that have ended.
+    /// Looks at the children, and waits for adopted ones that have ended.
     pub(super) fn children(&self, kinship: &mut Kinship) -> Children {
-        // The order matters. A bystander that lives here may leave somebody behind only from now on; whom one that has
-        // ended left behind is in the list.
+        // The order matters. From here on a bystander that lives may leave a process behind. A process that an ended
+        // bystander left behind is in the list.
         self.follow_bystanders();
         let mut listed: HashSet<u32> = kinship.children(std::process::id()).into_iter().collect();
         listed.extend(Kinship::by_lists().children(std::process::id()));
-        // A child of our own that is in the list has been noted by the time we hold the lock.
+        // A child of our own in this list has been noted by the time that we hold the lock.
         let known = self.known();
         let mut children = Children { is_sure: known.is_sure, ..Children::default() };
         for pid in listed {
-            // What was read a moment ago has to hold now, or the pid could be another's.
+            // What was read a moment ago has to hold now, or the pid could be another process's.
             let Some(stat) = Stat::read(pid).filter(|stat| stat.parent == std::process::id()) else {
                 continue;
             };
@@ -142,7 +143,7 @@ impl Subreaper {
             if known.own.contains(&process) {
                 children.own.extend((!stat.is_zombie).then_some(process));
             } else if !self.inner.adopts {
-                // Somebody else's business, zombie or not.
+                // Others deal with it, zombie or not.
             } else if stat.is_zombie {
                 wait_for(pid);
             } else if !known.bystanders.contains(&process) {
@@ -152,7 +153,7 @@ impl Subreaper {
         children
     }
 
-    /// Bystanders that have ended are forgotten; whom they have started is one too, and still is when it comes to us.
+    /// Drops bystanders that have ended. Their children are bystanders too, even once they are adopted by this process.
     fn follow_bystanders(&self) {
         let mut known = self.known();
         let mut kinship = Kinship::by_lists();
@@ -162,15 +163,15 @@ impl Subreaper {
         known.bystanders.retain(|bystander| bystander.is_alive());
     }
 
-    /// Adopted processes that may have been left behind by bystanders: as long as there are any, or bystanders, the next
-    /// look is not sure either.
+    /// Adopted processes that bystanders may have left behind. As long as there are any, or bystanders, the next look
+    /// is not sure either.
     pub(super) fn doubt(&self, doubtful: &[ProcessId]) {
         let mut known = self.known();
         known.is_sure = doubtful.is_empty() && is_sure(&known.bystanders);
     }
 
-    /// Children of our own that have ended, or are about to, and were not dealt with. What they leave behind comes here a
-    /// moment before the last of their threads is gone.
+    /// Children of our own that have ended, or are about to, and were not dealt with. Processes that they leave behind
+    /// come here a moment before their last thread is gone.
     pub(super) fn ended(&self) -> Vec<ProcessId> {
         let lives = |process: &ProcessId| {
             Stat::read(process.pid).is_some_and(|stat| stat.start == process.start && !stat.first_ended)
@@ -183,21 +184,21 @@ impl Subreaper {
         self.known().own.contains(&process)
     }
 
-    /// A panic elsewhere does not make what is noted any less true.
+    /// A panic elsewhere cannot leave the registry half changed.
     fn known(&self) -> MutexGuard<'_, ChildRegistry> {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn is_sure(bystanders: &HashSet<ProcessId>) -> bool {
-    // The first process of a namespace adopts from everybody.
+    // The first process of a namespace adopts every orphan there.
     bystanders.is_empty() && std::process::id() != 1
 }
 
-/// Only for a zombie that is a child of ours and that nobody else waits for: so its pid cannot be another's.
+/// Only for a zombie that is a child of ours and that no other code waits for, so its pid cannot be another process's.
 fn wait_for(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // Nobody asks how it ended.
+        // Its exit status is not needed.
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
 }

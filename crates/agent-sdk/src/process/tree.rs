@@ -1,34 +1,34 @@
-//! Which processes belong to a life: what descends from its supervisor, and whoever carries its token.
+//! Which processes belong to a life: the descendants of its supervisor, and all that carry its token.
 //!
-//! Descendants are found by walking down the kernel's own lists of children, which costs as much as the tree is large.
-//! Where the kernel keeps no such lists, and for tokens, every process of the machine has to be looked at.
+//! Descendants are found by walking down the kernel's lists of children, at a cost in proportion to the tree. Where the
+//! kernel has no such lists, and for tokens, all processes of the machine have to be looked at.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use super::identity::{ProcessId, Stat, TOKEN_VARIABLE};
 
-/// What makes a process one of a life's.
+/// How the processes of a life are recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
-    /// From whom it descends.
+    /// The process from which they descend.
     pub descent: Descent,
-    /// Whoever has this value of [`TOKEN_VARIABLE`] in its environment belongs to it, wherever it went.
+    /// The value of [`TOKEN_VARIABLE`]. A process with it in its environment belongs to the life, wherever it went.
     pub token: Option<String>,
 }
 
-/// From whom the processes of a life descend.
+/// The process from which the processes of a life descend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Descent {
-    /// From nobody who could be asked: they are known by their token alone.
+    /// None that could be asked: they are known by their token alone.
     Unknown,
-    /// From this process, whether it started or adopted them.
+    /// This process, whether it started or adopted them.
     Own,
-    /// From a child of this process that has ended, so that this process adopted what it left behind.
+    /// A child of this process that has ended, so that this process adopted what it left behind.
     LeftBy(ProcessId),
 }
 
-/// Who is whose child: asked of the kernel's lists one by one, or read for the whole machine at one time.
+/// Which process is whose child: asked of the kernel's lists one by one, or read for the whole machine at once.
 #[derive(Debug, Default)]
 pub(super) struct Kinship {
     whole: Option<Whole>,
@@ -41,13 +41,13 @@ struct Whole {
 }
 
 impl Kinship {
-    /// Asks as it goes.
+    /// Asks the kernel's lists when needed.
     pub(super) fn by_lists() -> Self {
         Self::default()
     }
 
-    /// Looks at every process now. The lists skip over sisters of a process that ends while they are read; a walk over all
-    /// pids does not.
+    /// Reads all processes now. The kernel's lists skip sisters of a process that ends while they are read; a walk over
+    /// all pids does not.
     pub(super) fn of_all() -> Self {
         let mut whole = Whole::default();
         for (pid, stat) in all_pids().filter_map(|pid| Some((pid, Stat::read(pid)?))) {
@@ -57,7 +57,7 @@ impl Kinship {
         Self { whole: Some(whole) }
     }
 
-    /// Every process of the machine; empty when only asked as it goes.
+    /// All processes of the machine; empty when the kernel's lists are used.
     pub(super) fn everybody(&self) -> impl Iterator<Item = ProcessId> {
         let processes = self.whole.iter().flat_map(|whole| &whole.processes);
         processes.filter(|(_, stat)| !stat.is_zombie).map(|(pid, stat)| stat.process(*pid))
@@ -70,9 +70,9 @@ impl Kinship {
         }
         match listed_children(pid) {
             Some(children) => children,
-            // It has just ended and left its children to somebody else.
+            // It has just ended, and its children have another parent now.
             None if pid != std::process::id() && listed_children(std::process::id()).is_some() => Vec::new(),
-            // A kernel without lists.
+            // The kernel has no such lists.
             None => {
                 *self = Self::of_all();
                 self.children(pid)
@@ -97,7 +97,7 @@ impl Kinship {
         found
     }
 
-    /// The descendants that live.
+    /// The descendants that live; without zombies.
     pub(super) fn living_below(&mut self, root: u32) -> Vec<ProcessId> {
         let pids = self.descendants(root);
         let alive = |pid: u32| self.stat(pid).filter(|stat| !stat.is_zombie).map(|stat| stat.process(pid));
@@ -122,7 +122,7 @@ fn listed_children(pid: u32) -> Option<Vec<u32>> {
             Ok(list) => {
                 children.extend(list.split_whitespace().filter_map(|child| child.parse::<u32>().ok()))
             }
-            // The thread may have ended meanwhile; a kernel without lists has none for any.
+            // The thread may have ended meanwhile. A kernel without lists has none for any thread.
             Err(_) if thread.path().exists() => return None,
             Err(_) => {}
         }
@@ -130,7 +130,7 @@ fn listed_children(pid: u32) -> Option<Vec<u32>> {
     Some(children)
 }
 
-/// The token in the environment that this process was started with. `None` also where that cannot be read: another user's
+/// The token in the environment with which this process was started. `None` also if that cannot be read: another user's
 /// process, or one that has just ended.
 pub(super) fn token_of(pid: u32) -> Option<String> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;

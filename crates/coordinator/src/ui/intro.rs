@@ -1,4 +1,4 @@
-//! What is about to happen, said before it does.
+//! Tells what is about to happen.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn sprint_line(sprint: &SprintPlan) -> String {
     format!("  sprint {}: {agents}, {tasks}{after}", sprint.name)
 }
 
-/// The warning, if nobody is sweeping.
+/// The warning that no sweeper is at work, if that is so.
 fn no_sweeper(seen: &IndexReading, interval: Duration) -> Option<String> {
     let last = match sweeper_absence(seen.watermark.as_ref(), seen.now, interval)? {
         SweeperAbsence::Never => "there was never a pass".into(),

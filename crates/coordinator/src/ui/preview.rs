@@ -43,7 +43,7 @@ struct TaskIntent {
 }
 
 impl Preview {
-    /// Puts it together; nothing is asked of the store.
+    /// Builds it without asking the store.
     #[must_use]
     pub fn of(plan: &Plan, agent_program: &std::path::Path, settings: &Settings) -> Self {
         let sprints = plan.order().into_iter().map(|sprint| SprintIntent {
@@ -73,7 +73,7 @@ impl Preview {
         }
     }
 
-    /// For people.
+    /// The text for people.
     #[must_use]
     pub fn text(&self) -> String {
         let mut lines =

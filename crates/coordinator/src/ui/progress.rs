@@ -1,4 +1,4 @@
-//! What people see while it runs: bars on a terminal, plain lines elsewhere; always on stderr.
+//! What people see during a run: bars on a terminal, plain lines elsewhere; always on stderr.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -7,12 +7,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use lifecycle_cli::output::printable;
 use lifecycle_core::sprint::plan::Plan;
 
-/// Shared by all who have something to say.
+/// Shared by all parts that report something.
 #[derive(Debug, Clone)]
 pub(crate) enum Progress {
     /// A terminal: one bar per sprint, and a line for what happened last.
     Bars { screen: MultiProgress, bars: Vec<ProgressBar>, latest: ProgressBar },
-    /// Anything else: one line for each happening.
+    /// No terminal: one line for each message.
     Lines,
 }
 
@@ -39,7 +39,7 @@ impl Progress {
         Self::Bars { screen, bars, latest }
     }
 
-    /// Something went as it should.
+    /// Reports what went as it should.
     pub(crate) fn say(&self, what: &str) {
         match self {
             Self::Bars { latest, .. } => latest.set_message(printable(what)),
@@ -47,7 +47,7 @@ impl Progress {
         }
     }
 
-    /// Something did not: it stays on the screen.
+    /// Reports what did not: it stays on the screen.
     pub(crate) fn warn(&self, what: &str) {
         match self {
             Self::Bars { screen, latest, .. } => {
@@ -59,7 +59,7 @@ impl Progress {
         }
     }
 
-    /// Where a sprint stands, in figures and a few words.
+    /// Shows how far a sprint is, in figures and a few words.
     pub(crate) fn show(&self, sprint: usize, settled: usize, words: String) {
         let Self::Bars { bars, .. } = self else { return };
         if let Some(bar) = bars.get(sprint) {
@@ -77,7 +77,7 @@ impl Progress {
     }
 }
 
-/// Writes a line to stderr. Nobody is left to tell if that fails.
+/// Writes a line to stderr. If that fails, there is nowhere to report it.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }

@@ -1,4 +1,4 @@
-//! What came of it: a table for people, a document for programs.
+//! The result of a run: a table for people, a document for programs.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ pub struct Summary {
     /// Why it was stopped, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// Tasks that are complete.
+    /// How many tasks are completed.
     pub tasks_completed: u64,
     /// Tasks that failed, or could not run because others failed.
     pub tasks_failed: u64,
-    /// Tasks that were not settled when it was stopped.
+    /// Tasks that were not settled when the run was stopped.
     pub tasks_left: u64,
     /// How often an agent was started again.
     pub agent_restarts: u64,
@@ -38,7 +38,7 @@ pub struct Summary {
 /// The result of a sprint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SprintSummary {
-    /// Its id.
+    /// Its id in the store, `<epic>.<name>`.
     pub sprint: String,
     /// How it ended.
     pub outcome: SprintOutcome,
@@ -52,7 +52,7 @@ pub struct SprintSummary {
 pub struct TaskSummary {
     /// Its id.
     pub task_id: String,
-    /// Where it ended up.
+    /// Where it was at the end.
     pub state: TaskState,
     /// Attempts used.
     pub attempts: u32,
@@ -60,14 +60,14 @@ pub struct TaskSummary {
     pub max_attempts: u32,
     /// How many of the agents that ran it crashed.
     pub crashes: u32,
-    /// Who settled it.
+    /// The agent that settled it.
     pub agent_id: Option<String>,
     /// How the last attempt ended, or why there was none.
     pub detail: Option<String>,
 }
 
 impl Summary {
-    /// Counts up what the sprints say.
+    /// Builds the summary, with totals over the sprints.
     #[must_use]
     pub fn new(
         epic: String,

@@ -1,4 +1,4 @@
-//! The block of memory in which the kernel put what a process was started with, and which it shows to others.
+//! The block of memory in which the kernel keeps a process's arguments and environment, and which others can read.
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,12 +6,13 @@ use std::os::unix::fs::FileExt as _;
 
 use super::is_secret;
 
-/// Through `/proc/self/mem`, which is how safe code writes to memory that it does not own in Rust's sense.
+/// Overwrites the secrets through `/proc/self/mem`: that is how safe code writes to memory it does not own in Rust's
+/// sense.
 pub(super) fn overwrite(flag: &str) -> io::Result<()> {
     // Bytes: the kernel cuts a program's name to 15 of them, within a letter if need be.
     let stat = match std::fs::read("/proc/self/stat") {
         Ok(stat) => String::from_utf8_lossy(&stat).into_owned(),
-        // Where it is not mounted, nobody reads anything there.
+        // Where /proc is not mounted, other processes cannot read it either.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -51,7 +52,7 @@ impl Blocks {
     }
 }
 
-/// The variables that hold a secret, name and all.
+/// The variables that hold a secret; their names are part of what is found.
 fn secret_variables(block: &[u8], _: &str) -> Vec<(usize, usize)> {
     let is_secret = |entry: &[u8]| {
         let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::memory::sample::MemorySample;
 use crate::wire::ids::Incarnation;
-use crate::wire::memory::{Grown, MemoryStats};
+use crate::wire::memory_records::{Grown, MemoryStats};
 use crate::wire::time::ServerTime;
 use crate::wire::word_enum::word_enum;
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::wire::ids::Incarnation;
-use crate::wire::memory::{Grown, MemoryStats};
+use crate::wire::memory_records::{Grown, MemoryStats};
 use crate::wire::orphan::Orphan;
 use crate::wire::process_fate::ProcessFate;
 use crate::wire::word_enum::word_enum;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::ids::{AgentId, EpicId, Incarnation, SprintId};
-use crate::wire::memory::{MemoryUsage, lenient_memory, lenient_number, lenient_time};
+use crate::wire::memory_records::{MemoryUsage, lenient_memory, lenient_number, lenient_time};
 use crate::wire::time::{HostTime, ServerTime};
 use crate::wire::word_enum::word_enum;
 

@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use fred::types::Value;
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::record::{AgentState, Heartbeat, Order, Registration};
 use lifecycle_core::wire::time::{ServerTime, millis};
 use serde::Serialize;

@@ -13,7 +13,7 @@ use lifecycle_core::memory::fleet_growth::LeakTurn;
 use lifecycle_core::wire::codec::{MAX_DECODED_LEN, decode};
 use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::Incarnation;
-use lifecycle_core::wire::memory::{MemoryStats, MemoryUsage};
+use lifecycle_core::wire::memory_records::{MemoryStats, MemoryUsage};
 use lifecycle_core::wire::record::{AgentState, Heartbeat};
 use lifecycle_core::wire::time::{HostTime, ServerTime, millis};
 

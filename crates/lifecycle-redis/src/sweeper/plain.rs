@@ -65,7 +65,7 @@ impl SweeperStore {
         Ok(Differences { unleased, left, unusable })
     }
 
-    /// Removes the lease of a plain agent that left, and the keys it left behind (as [`SweeperStore::left_behind`]
+    /// Removes the lease of a plain agent that left, and the keys it left behind (as [`Store::left_behind`]
     /// found them). Returns how many keys; `None` if the agent is back.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `lifecyclectl memory judge`: what the leak detector would have said.
+//! `lifecyclectl memory judge`: the alerts that the leak detector would have given.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -9,7 +9,7 @@ use lifecycle_cli::output::{self, Output, Stdout, Table};
 
 use super::replay::{Alert, Replay};
 
-/// Nothing that is a row is longer; without an end, a file of something else would be read into memory.
+/// Longest line that is read. No row is longer, and without a limit a file of something else would be read into memory.
 const LONGEST_LINE: u64 = 65_536;
 const BUFFER: usize = 1 << 18;
 
@@ -42,21 +42,21 @@ pub(super) struct Arguments {
     trace: String,
 }
 
-/// A table only where one is asked for: the lines are what other programs read.
+/// A table only if asked for, because other programs read the lines.
 pub(super) fn run(arguments: &Arguments, output: Option<Output>) -> anyhow::Result<u8> {
     let mut told = match output {
         Some(Output::Table) => Told::Rows(Table::new(Alert::COLUMNS)),
         Some(Output::Json) | None => Told::Lines,
     };
     let judged = judge_trace(arguments, &mut told);
-    // What was found before a line that cannot be read counts, as it does among the lines.
+    // Alerts found before an unreadable line are printed, as they are with lines.
     if let Told::Rows(table) = told {
         output::print_stdout(&table.to_string())?;
     }
     judged.map(|()| exit::OK)
 }
 
-/// How alerts are told.
+/// How alerts are printed.
 enum Told {
     /// Each at once, as a line of JSON.
     Lines,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::table::per_hour;
 use crate::wording;
 
-/// What has been replayed so far. Its memory grows with agents and kinds, not with lines.
+/// The state of a replay. Its memory grows with agents and kinds, not with lines.
 #[derive(Default)]
 pub(super) struct Replay {
     header: Option<Header>,
@@ -48,7 +48,7 @@ pub(super) struct Alert {
 }
 
 impl Replay {
-    /// Takes the next line in, without its end.
+    /// Takes in the next line, without its line end.
     pub(super) fn line(&mut self, line: &str) -> Result<Option<Alert>, String> {
         let Some(header) = &mut self.header else {
             self.header = Some(Header::read(line).map_err(|error| error.to_string())?);
@@ -72,7 +72,7 @@ impl Replay {
         Ok(self.detectors.observe(&row))
     }
 
-    /// There are no further lines.
+    /// Ends the replay: there are no further lines.
     pub(super) fn end(&self) -> Result<(), String> {
         match self.header {
             Some(_) => Ok(()),

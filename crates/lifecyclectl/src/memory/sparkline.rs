@@ -1,11 +1,11 @@
-//! A handful of figures as a line of little bars: what a column of a table has room for.
+//! A handful of figures as a line of little bars, for a table's column.
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Floors to a bar. All lines have the same scale of time, so that one can be held against another.
+/// Floors per bar. All lines have the same scale of time, so that they can be compared.
 const FLOORS_PER_BAR: usize = 2;
-/// Other writers' lists may be of any length.
+/// Most bars: lists of other writers may be of any length.
 const MOST_BARS: usize = 12;
-/// A line that rises by less than this part of its top stays low: else noise would look like a leak.
+/// A line that rises by less than this part of its top stays low, or noise would look like a leak.
 const LEAST_RISE: u64 = 10;
 
 /// The youngest floors (oldest first), each bar the least of its floors. Empty without floors.

@@ -2,7 +2,7 @@
 
 use lifecycle_cli::output::{Table, age, count, printable, size};
 use lifecycle_core::agent::liveness::runs;
-use lifecycle_core::wire::memory::MemoryStats;
+use lifecycle_core::wire::memory_records::MemoryStats;
 use lifecycle_core::wire::time::ServerTime;
 
 use super::sparkline::sparkline;
@@ -12,7 +12,7 @@ use super::view::{Fleet, PLAIN, Row};
 const UNSURE: f64 = 0.5;
 /// Columns that a narrow terminal does without, the first to go first.
 const DROPPED: &[&str] = &["KIND", "TREND", "STATE", "PER HOUR", "LIMIT"];
-/// Nobody can tell what is further away than this: 30 days.
+/// Longest forecast that is shown, 30 days: beyond that it is worth nothing.
 const FAR_MS: u64 = 30 * 86_400_000;
 
 impl Fleet {
@@ -56,8 +56,8 @@ impl Fleet {
         text
     }
 
-    /// Growth since the baseline, where it can be told: the baseline is of agents that are still there, so it is theirs
-    /// and nobody else's as long as there are as many now.
+    /// Growth since the baseline, if it can be told. The baseline covers agents that are still there, so the comparison
+    /// is valid only while there are as many agents now.
     fn comparison(&self) -> Option<String> {
         let then = self.baseline.filter(|_| self.kind.is_none())?;
         let ago = age(self.totals.timestamp.ms_since(then.timestamp));

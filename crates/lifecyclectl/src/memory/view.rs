@@ -1,4 +1,4 @@
-//! `memory`: how much the fleet has, who has most of it, and where that is going.
+//! `memory`: how much memory the fleet has, which agents have most of it, and the trends.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -8,18 +8,18 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::memory::leak::{Finding, Trend};
-use lifecycle_core::wire::memory::{MemoryStats, MemoryUsage};
+use lifecycle_core::wire::memory_records::{MemoryStats, MemoryUsage};
 use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{AgentUsage, OperatorStore};
 use serde::Serialize;
 
 use crate::wording;
 
-/// What agents on the plain protocol are called where a kind is asked for.
+/// The kind under which agents on the plain protocol are found.
 pub(super) const PLAIN: &str = "plain";
 /// How many agents are shown unless another number is asked for.
 const SHOWN: usize = 20;
-/// A slope beyond this is none: 2^53 bytes per hour.
+/// A slope beyond this is not believed: 2^53 bytes per hour.
 const STEEPEST: f64 = 9_007_199_254_740_992.0;
 
 #[derive(Debug, Clone, Args)]
@@ -41,13 +41,13 @@ pub(super) struct Selection {
 pub(super) struct Fleet {
     #[serde(flatten)]
     pub(super) totals: MemoryStats,
-    /// What sweepers hold the fleet against: only agents that were there then and still are.
+    /// The sample that sweepers compare the fleet with: only agents that were there then and still are.
     pub(super) baseline: Option<MemoryStats>,
-    /// Those with most resident memory, the most first.
+    /// The agents with most resident memory, in falling order.
     pub(super) agents: Vec<Row>,
     #[serde(skip)]
     pub(super) kind: Option<String>,
-    /// How many of the agents told of their memory.
+    /// How many of the agents reported their memory.
     #[serde(skip)]
     pub(super) telling: u64,
     #[serde(skip)]
@@ -97,7 +97,7 @@ async fn look(selection: &Selection, store: &OperatorStore) -> anyhow::Result<Fl
     let info = match store.server_info("memory").await {
         Ok(info) => info,
         Err(error) if error.is_transient() => return Err(error.into()),
-        // A user without the right to INFO: the rest is worth seeing.
+        // The user has no right to INFO. The other figures are worth showing.
         Err(_) => HashMap::new(),
     };
     let mut fleet = Fleet {
@@ -124,7 +124,7 @@ async fn look(selection: &Selection, store: &OperatorStore) -> anyhow::Result<Fl
     Ok(fleet)
 }
 
-/// What an agent is called where a kind is asked for.
+/// The kind of an agent, or `plain`.
 fn kind_of(agent: &AgentUsage) -> &str {
     if agent.incarnation.is_none() { PLAIN } else { &agent.kind }
 }
@@ -184,7 +184,7 @@ impl Row {
     }
 }
 
-/// What was asked for has been shown: a store that does not say who sweeps it is no errors.
+/// The memory has been shown by now, so it is no error if the store does not tell who sweeps it.
 async fn why_no_trend(store: &OperatorStore) -> String {
     let why = match store.observe(1).await {
         Ok(seen) => wording::absence(&seen, store.settings()),
@@ -197,7 +197,7 @@ async fn why_no_trend(store: &OperatorStore) -> String {
     format!("no trends: {}", why.unwrap_or_else(patience))
 }
 
-/// A remark on stderr. Nobody is left to tell when that is closed.
+/// A remark on stderr. If that is closed, there is nowhere to report it.
 fn note(text: &str) {
     let _ = writeln!(io::stderr(), "note: {}", printable(text));
 }

@@ -1,4 +1,4 @@
-//! What happens is counted where it happens; here the counters are made known, and begin at zero.
+//! Describes all metrics, and makes counters begin at zero. Events are counted where they happen.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use lifecycle_redis::Missed;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::interval;
 
-/// Histograms keep every observation until somebody drains them.
+/// Histograms keep every observation until they are drained, so that is done this often.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Durations of passes in seconds: an idle one takes less than the first, a large cleanup some seconds.
 const PASSES: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
@@ -31,7 +31,7 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
             Kind::Counter => metrics::describe_counter!(*name, *help),
             Kind::Gauge => metrics::describe_gauge!(*name, *help),
             Kind::Histogram => metrics::describe_histogram!(*name, *help),
-            // Rendered from state.
+            // Rendered from state, not kept as a metric handle.
             Kind::Untyped => {}
         }
     }
@@ -48,7 +48,7 @@ pub(crate) async fn keep_small(recorder: &PrometheusHandle) {
     }
 }
 
-/// A counter that appears with its first event hides that event from `rate()`.
+/// A counter that appears with its first event hides that event from `rate()`. So all of them begin at zero.
 fn begin_at_zero() {
     let zero = |name: &'static str, label: &'static str, values: &[&'static str]| {
         for value in values {
@@ -71,7 +71,7 @@ fn begin_at_zero() {
     }
 }
 
-/// The values of a label.
+/// The values that a label can have.
 fn words<T: Copy>(all: &[T], word: fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|value| word(*value)).collect()
 }

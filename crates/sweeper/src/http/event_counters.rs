@@ -1,4 +1,4 @@
-//! Counts what is heard on the bus. Every sweeper hears everything, so these counters are alike on all of them.
+//! Counts events from the bus. Every sweeper hears all of them, so these counters are alike on all sweepers.
 
 use lifecycle_core::agent::memory_budget::Limit;
 use lifecycle_core::wire::event::{Event, EventKind, Payload};
@@ -37,8 +37,8 @@ fn count_meaning(event: &Event) {
     }
 }
 
-/// What was found of an agent's processes. Who looked says what was proven; the cleanup itself repeats that, so it counts
-/// only if nobody had looked.
+/// What was found of an agent's processes. The acknowledgement tells what was proven. The cleanup repeats it, so the
+/// cleanup counts only if nobody had looked.
 fn proof(payload: &Payload) -> Option<ProcessFate> {
     let is_proven = |process: &ProcessFate| *process != ProcessFate::Unknown;
     match payload {

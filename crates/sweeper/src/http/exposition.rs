@@ -1,4 +1,4 @@
-//! Prometheus' text format, for what is rendered from state and not kept as a metric handle.
+//! Writes Prometheus' text format, for metrics that are rendered from state.
 //!
 //! HELP and TYPE come from `metric::ALL`, so a series of a name that is not listed there cannot be written.
 
@@ -6,12 +6,12 @@ use std::fmt::{Display, Write as _};
 
 use lifecycle_core::wire::metric;
 
-/// A page under way.
+/// A page that is being written.
 #[derive(Debug, Default)]
 pub(crate) struct Exposition(String);
 
 impl Exposition {
-    /// The one series of a metric without labels, if it has a value.
+    /// A metric without labels. Without a value it is left out.
     pub(crate) fn single(&mut self, name: &'static str, value: Option<impl Display>) {
         if let Some(value) = value
             && self.head(name)
@@ -20,7 +20,7 @@ impl Exposition {
         }
     }
 
-    /// The series of a metric with one label. Without any there is no metric either.
+    /// A metric with one label. Without any series it is left out.
     pub(crate) fn labelled<L: AsRef<str>, V: Display>(
         &mut self,
         name: &'static str,

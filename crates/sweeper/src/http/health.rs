@@ -1,4 +1,4 @@
-//! Signs of life: what `/healthz` and `/readyz` are answered from.
+//! The times by which `/healthz` and `/readyz` are answered.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,24 +24,24 @@ impl Default for Health {
 }
 
 impl Health {
-    /// The loop goes on, or a pass came a step further.
+    /// The loop went on, or a pass came a step further.
     pub(crate) fn turned(&self) {
         self.lock().turned = Instant::now();
     }
 
-    /// A pass came to its end without an error.
+    /// A pass ended without an error.
     pub(crate) fn passed(&self) {
         let now = Instant::now();
         let mut marks = self.lock();
         (marks.turned, marks.passed) = (now, Some(now));
     }
 
-    /// A pass that came to its end held nothing.
+    /// A pass that ended held no agent.
     pub(crate) fn held_nothing(&self) {
         self.lock().good = Instant::now();
     }
 
-    /// How long ago a pass came to its end that held nothing, or how long ago the process started.
+    /// Time since the last pass that ended and held no agent, or since the process started.
     pub(crate) fn since_good(&self) -> Duration {
         self.lock().good.elapsed()
     }
@@ -51,7 +51,7 @@ impl Health {
         self.lock().turned.elapsed()
     }
 
-    /// How long ago a pass came to its end; `None` if none did yet.
+    /// Time since the last pass ended; `None` before the first one.
     pub(crate) fn since_pass(&self) -> Option<Duration> {
         self.lock().passed.map(|passed| passed.elapsed())
     }

@@ -1,4 +1,4 @@
-//! What passes leave for the pages: the original design's counts, and who still waits for cleanup.
+//! What passes leave for `/metrics`: the original design's counts, and the orphans that still wait for cleanup.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome, Reason};
 
 use crate::http::exposition::Exposition;
 
-/// MemorySampler of passes. Those of the last one are absent before the first.
+/// Figures of passes. Those of the last pass are absent before the first one.
 #[derive(Debug, Default)]
 pub(crate) struct PassGauges {
     cleaned: [AtomicU64; Reason::ALL.len()],
@@ -31,7 +31,7 @@ impl PassGauges {
         }
     }
 
-    /// A pass came to its end.
+    /// A pass ended.
     pub(crate) fn passed(&self, result: &OrphanCleanupResult) {
         let mut standing = [0; Reason::ALL.len()];
         for orphan in &result.orphans {
@@ -52,7 +52,7 @@ impl PassGauges {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 
-    /// What this sweeper did, and where it `sees` the store, what its last pass saw of the fleet.
+    /// Renders what this sweeper did; and, if it `sees` the store, what its last pass saw of the fleet.
     pub(crate) fn render(&self, page: &mut Exposition, sees: bool) {
         let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
         let cleaned = self.cleaned.iter().map(|count| count.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! `sweeper ready`: the question of a health check, for places without a program that could ask it.
+//! `sweeper ready`: the question of a health check, for containers without another program that could ask it.
 //!
 //! It asks `/readyz` of the sweeper on this machine, at the address that the settings give to both.
 
@@ -15,10 +15,10 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest answer that is read, in bytes. A sweeper's is shorter.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
-/// Prints what the sweeper at `listen` says of itself; exit code 0 if orphans are being found.
+/// Prints the answer of the sweeper at `listen`. Exit code 0 if it finds orphans.
 ///
 /// # Errors
-/// Exit code 1 when nobody answers there, or something else does.
+/// Exit code 1 when no server answers there, or one that is no sweeper.
 pub fn ask(listen: SocketAddr) -> anyhow::Result<u8> {
     let address = reachable(listen);
     let failed = |problem: String| {
@@ -42,7 +42,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 /// Whether the status is 200, and the body.
 fn get_readyz(address: SocketAddr) -> Result<(bool, String), ureq::Error> {
-    // A proxy that the environment names is not for this machine's sweeper, and 503 is an answer.
+    // A proxy named in the environment is not meant for this machine's sweeper. And 503 is an answer, not an error.
     let config = Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false);
     let agent = Agent::new_with_config(config.timeout_global(Some(TIMEOUT)).build());
     let mut answer = agent.get(format!("http://{address}/readyz")).call()?;
@@ -54,7 +54,7 @@ fn problem(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => format!("no answer within {} s", TIMEOUT.as_secs()),
         ureq::Error::Protocol(_) => "what answers is no HTTP server".into(),
-        // A Redis hangs up at the word `Host:`, without an answer.
+        // A Redis closes the connection at the word `Host:`, without an answer.
         ureq::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
             "what answers is no HTTP server".into()
         }

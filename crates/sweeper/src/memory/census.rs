@@ -1,29 +1,29 @@
-//! Who is there and what they use, read a part at a time.
+//! The census: which agents there are and what they use, read a part at a time.
 //!
 //! A small fleet is read at once. A large one is read in rounds, a part with each reading, so that neither the store
-//! nor this process has more to do at once; what is known of everybody else stays as it was. Who was not met in a whole
-//! round is gone, and so is, at once, whoever the bus said has left.
+//! nor this process has too much to do at once. What is known of the other agents is kept meanwhile. An agent is
+//! dropped if a whole round did not meet it. It is dropped at once if the bus says that it has left.
 
 use std::collections::{BTreeMap, HashMap};
 
 use lifecycle_core::agent::liveness::runs;
 use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::wire::ids::{Incarnation, MAX_NAME_LEN};
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::record::AgentState;
 use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{AgentUsage, IndexCursor, Stamp, StoreError, SweeperStore};
 
-/// Most agents that one reading asks for.
+/// Most agents that one reading reads.
 const MOST: usize = 5_000;
-/// Most names of the indexes that one reading looks at.
+/// Most ids of the indexes that one reading looks at.
 const MOST_NAMES: usize = 50_000;
-/// Names asked for in one command.
+/// Ids that one command asks for.
 const PAGE: u32 = 1_000;
-/// The word for agents on the plain protocol, which have no state of ours.
+/// The state under which agents on the plain protocol are counted, which report none of ours.
 const PLAIN: &str = "plain";
 
-/// What is known of everybody.
+/// What is known of all agents.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
     agents: HashMap<String, Entry>,
@@ -37,21 +37,21 @@ struct Entry {
     incarnation: Option<Incarnation>,
     state: &'static str,
     lease_used: Option<f64>,
-    /// With the time as the agent wrote it, which tells one sample from the next.
+    /// The figures, with the time as the agent wrote it. A new time marks a new sample.
     memory: Option<(MemoryUsage, Stamp)>,
     met: u64,
 }
 
-/// What one reading brought.
+/// The result of one reading.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
-    /// Memory of agents that told something new.
+    /// New samples since the last reading.
     pub(crate) samples: Vec<MemorySample>,
-    /// Whether it was the last of its round.
+    /// Whether the round ended with it, so that all agents have been met.
     pub(crate) ends_round: bool,
 }
 
-/// Sums over everybody that is known.
+/// Sums over all known agents.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Totals {
     pub(crate) rss: u64,
@@ -86,7 +86,7 @@ impl Census {
         Ok(reading)
     }
 
-    /// Takes one agent in. Returns its memory if it told something new.
+    /// Takes in one agent. Returns its memory if that is a new sample.
     fn meet(&mut self, usage: AgentUsage, now: ServerTime) -> Option<MemorySample> {
         let lease_used = lease_used(&usage, now);
         let known = Entry {
@@ -121,24 +121,24 @@ impl Census {
         self.agents.retain(|_, known| known.met == self.round);
     }
 
-    /// Somebody left. Another life of the same id stays.
+    /// Drops an agent that left. Another life of the same id stays.
     pub(crate) fn forget(&mut self, id: &str, incarnation: Option<Incarnation>) {
         if self.agents.get(id).is_some_and(|known| known.incarnation == incarnation) {
             self.agents.remove(id);
         }
     }
 
-    /// Whether everybody has been met at least once.
+    /// Whether a whole round was read, so that every agent is known.
     pub(crate) fn is_complete(&self) -> bool {
         self.round > 0
     }
 
-    /// Whether this agent is there.
+    /// Whether this agent is known.
     pub(crate) fn knows(&self, id: &str) -> bool {
         self.agents.contains_key(id)
     }
 
-    /// Agents by state, each state there is, `plain` for those on the plain protocol.
+    /// How many agents there are by state; `plain` counts those on the plain protocol.
     pub(crate) fn states(&self) -> BTreeMap<&'static str, u64> {
         let names = AgentState::ALL.iter().map(|state| state.as_str()).chain([PLAIN]);
         let mut states: BTreeMap<&'static str, u64> = names.map(|name| (name, 0)).collect();
@@ -161,8 +161,8 @@ impl Census {
         totals
     }
 
-    /// Resident bytes of those that use most, the most first. Not of ids that are longer than ours can be: others may
-    /// have written anything, and a page is to stay small.
+    /// Resident bytes of the agents that use most, in falling order. Ids that are longer than ours can be are left out:
+    /// others may have written anything, and the page has to stay small.
     pub(crate) fn largest(&self, most: usize) -> Vec<(String, u64)> {
         let used = self.agents.iter().filter(|(id, _)| id.len() <= MAX_NAME_LEN);
         let used = used.filter_map(|(id, known)| Some((known.memory?.0.rss, id)));

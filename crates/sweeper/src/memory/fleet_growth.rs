@@ -1,33 +1,33 @@
-//! Judges the growth of the fleet's memory, and tells people once per leak.
+//! Judges the growth of the fleet's memory, and publishes one alert per leak.
 //!
-//! Every sweeper judges for itself, from what it has read itself. Only telling is shared: a latch in the store lets
-//! one alert through per episode, whoever comes first.
+//! Every sweeper judges for itself, by what it has read itself. Only the alert is shared: a latch in the store lets the
+//! first sweeper's alert through, once per episode.
 
 use lifecycle_cli::output;
 use lifecycle_core::memory::fleet_growth::{FleetGrowth, FleetHistory, LeakEpisode, LeakTurn};
 use lifecycle_core::memory::sample::MemorySample;
 use lifecycle_core::settings;
 use lifecycle_core::wire::event::{Event, Payload};
-use lifecycle_core::wire::memory::Grown;
+use lifecycle_core::wire::memory_records::Grown;
 use lifecycle_core::wire::time::{ServerTime, millis};
 use lifecycle_redis::SweeperStore;
 
 use crate::pass::report;
 
-/// One sweeper's judgement of the fleet.
+/// One sweeper's judgement of the fleet's growth.
 #[derive(Debug)]
 pub(crate) struct FleetGrowthWatch {
     history: FleetHistory,
     episode: LeakEpisode,
     threshold: u64,
-    /// What the store was not told yet: it did not answer.
+    /// A change that the store does not know of yet, because it did not answer.
     untold: Option<LeakTurn>,
 }
 
-/// The verdict as of the last reading.
+/// The result of the last judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct GrowthStatus {
-    /// In bytes; `None` until there is something to compare with.
+    /// Growth in bytes; `None` until there is a sample to compare with.
     pub(crate) growth: Option<i64>,
     /// Whether a leak is going on.
     pub(crate) is_leak: bool,
@@ -43,7 +43,7 @@ impl FleetGrowthWatch {
         }
     }
 
-    /// Takes in what a reading brought.
+    /// Takes in the samples of a reading.
     pub(crate) fn observe(&mut self, samples: &[MemorySample], now: ServerTime, store_memory: Option<u64>) {
         for sample in samples {
             self.history.observe(sample);
@@ -53,12 +53,12 @@ impl FleetGrowthWatch {
         }
     }
 
-    /// Forgets who is not there any more.
+    /// Drops the history of agents that are gone.
     pub(crate) fn retain(&mut self, is_there: impl FnMut(&str) -> bool) {
         self.history.retain(is_there);
     }
 
-    /// Judges as of `now`, and tells the store and people what changed.
+    /// Judges as of `now`, and tells the store and the bus what changed.
     pub(crate) async fn judge(&mut self, store: &SweeperStore, now: ServerTime) -> GrowthStatus {
         let Some(growth) = self.history.judge(now) else {
             return GrowthStatus { growth: None, is_leak: self.episode.is_on };
@@ -85,7 +85,8 @@ impl FleetGrowthWatch {
             }
             LeakTurn::Quiet | LeakTurn::Lasts => {}
         }
-        // A beginning that could not be told is told as long as it lasts, an end until there is something new.
+        // A beginning that the store does not know of is told as long as the leak lasts, and an end until something new
+        // happens.
         let turn = match (self.untold.take(), turn) {
             (Some(LeakTurn::Began), LeakTurn::Lasts) => LeakTurn::Began,
             (Some(LeakTurn::Ended), LeakTurn::Quiet) => LeakTurn::Ended,

@@ -1,8 +1,9 @@
-//! Watches each agent's memory for leaks, and tells what is found.
+//! Watches each agent's memory for leaks, and publishes what is found.
 //!
-//! What is a leak is decided in `lifecycle_core::memory::leak`; here is who is watched, and who hears of it. Every sweeper judges
-//! for itself from what it has read itself. Trends are written beside an agent's memory sampler, where `lifecyclectl
-//! memory` finds them; that is also where the latch is which lets one alert through per episode, whoever comes first.
+//! `lifecycle_core::memory::leak` decides what is a leak. This module decides which agents are watched, and tells the
+//! findings. Every sweeper judges for itself, by what it has read itself. Trends are written beside an agent's memory
+//! figures, where `lifecyclectl memory` finds them. The latch is there too; it lets the first sweeper's alert through,
+//! once per episode.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,16 +18,16 @@ use lifecycle_redis::{SweeperStore, TrendNote};
 
 use crate::pass::report::named;
 
-/// Most agents that are watched; each takes less than 4 KB. In larger fleets, who was met first is.
+/// Most agents that are watched; each takes less than 4 KB. In a larger fleet those that were met first are watched.
 const MOST: usize = 20_000;
-/// Most kinds that are told apart; whoever comes later shares one history.
+/// Most kinds that have a history of their own. All later ones share one.
 const MOST_KINDS: usize = 1_000;
-/// Time between two notes of a trend, in ms.
+/// Time between two notes of one agent's trend, in ms.
 const NOTE_EVERY_MS: u64 = 60_000;
-/// Notes that are on their way at once.
+/// Notes that are sent at once.
 const AT_ONCE: usize = 32;
 
-/// One sweeper's judgement of each agent.
+/// One sweeper's judgement of each agent's memory.
 #[derive(Debug, Default)]
 pub(crate) struct LeakWatch {
     watched: HashMap<String, Watched>,
@@ -40,12 +41,12 @@ struct Watched {
     kind: String,
     detector: Box<Detector>,
     noted_at: ServerTime,
-    /// What goes on.
+    /// The findings that go on.
     findings: Vec<Finding>,
     untold: Untold,
 }
 
-/// What the store was not told yet.
+/// Changes that the store does not know of yet.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Untold {
     began: Option<LeakVerdict>,
@@ -58,7 +59,7 @@ impl Untold {
     }
 }
 
-/// What there is to write down of one agent.
+/// What is to be written down of one agent.
 #[derive(Debug, PartialEq)]
 struct Note {
     id: String,
@@ -69,7 +70,7 @@ struct Note {
 }
 
 impl LeakWatch {
-    /// Takes in what a reading brought.
+    /// Takes in the samples of a reading.
     pub(crate) fn observe(&mut self, samples: &[MemorySample]) {
         for sample in samples {
             self.observe_one(sample);
@@ -96,7 +97,7 @@ impl LeakWatch {
             untold: Untold::default(),
         });
         if watched.incarnation != sample.incarnation {
-            // Another process: what was noted of the last one went with its keys.
+            // Another life, so another process: what was noted of the last one was removed with its keys.
             watched.detector.restarted();
             (watched.incarnation, watched.noted_at) = (sample.incarnation, ServerTime::default());
             (watched.findings, watched.untold) = (Vec::new(), Untold::default());
@@ -107,7 +108,7 @@ impl LeakWatch {
         let verdict = watched.detector.observe(history, look);
         let findings = watched.detector.findings();
         watched.untold.ended.extend(watched.findings.iter().filter(|one| !findings.contains(one)));
-        // One that began and ended before it could be told is told all the same: it happened.
+        // An episode that began and ended before it could be told is told all the same, because it happened.
         watched.untold.began = verdict.or(watched.untold.began);
         watched.findings = findings;
     }
@@ -121,13 +122,13 @@ impl LeakWatch {
         }
     }
 
-    /// Forgets who is not there any more. What is usual for their kind stays known.
+    /// Drops agents that are gone. What is usual for their kind is kept.
     pub(crate) fn retain(&mut self, mut is_there: impl FnMut(&str) -> bool) {
         self.watched.retain(|id, _| is_there(id));
         self.is_full &= self.watched.len() >= MOST;
     }
 
-    /// Agents by what was found of them and goes on, each finding there is.
+    /// How many agents have a finding that goes on, by finding.
     pub(crate) fn findings(&self) -> BTreeMap<&'static str, u64> {
         let mut counts: BTreeMap<&'static str, u64> =
             Finding::ALL.iter().map(|finding| (finding.as_str(), 0)).collect();
@@ -137,7 +138,8 @@ impl LeakWatch {
         counts
     }
 
-    /// Writes down what changed, and from time to time the trends of those who are `shown` and of those who leak.
+    /// Writes down what changed. From time to time, also writes the trends of the agents that are `shown` and of those
+    /// that leak.
     pub(crate) async fn tell(&mut self, store: &SweeperStore, now: ServerTime, shown: &HashSet<&str>) {
         let notes = self.notes(now, shown);
         let told: Vec<(String, bool)> = stream::iter(notes)
@@ -168,7 +170,7 @@ impl LeakWatch {
 }
 
 impl Note {
-    /// Returns whether it was written down. An error costs a try.
+    /// Returns whether it was written down. An error only means that it is tried again.
     async fn tell(&self, store: &SweeperStore, now: ServerTime) -> bool {
         let began = self.untold.began.as_ref();
         let alert = began.map(|verdict| (verdict.finding, alert(&self.id, self.incarnation, verdict, now)));

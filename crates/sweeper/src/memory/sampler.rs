@@ -1,8 +1,8 @@
-//! MemorySampler of the fleet that a pass does not need: agents by state, memory by agent and in total, its growth.
+//! Figures of the fleet that a pass does not need: agents by state, memory by agent and in total, and its growth.
 //!
-//! One task reads (`census`), judges (`growth`) and leaves a summary here, from which pages are rendered. A scrape reads
-//! nothing but the summary, so it is as fast with 100,000 agents as with ten; series of agents that are gone are gone
-//! with the next summary, and those of agents that are known to have left are left out at once.
+//! One task reads (`census`), judges (`fleet_growth`) and leaves a summary here, from which pages are rendered. A
+//! scrape reads only the summary, so it is as fast with 100,000 agents as with ten. The series of an agent that is gone
+//! ends with the next summary, and at once if the bus said that the agent left.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -31,20 +31,20 @@ const LEAST_PERIOD: Duration = Duration::from_millis(250);
 const BETWEEN_PARTS: Duration = Duration::from_secs(5);
 /// The same in the first round, before which there is nothing to show.
 const BETWEEN_FIRST_PARTS: Duration = Duration::from_millis(500);
-/// Readings in a window at least: growth is to be measured over it.
+/// Fewest readings per window: growth is measured over that window.
 const PER_WINDOW: u32 = 20;
-/// How often to look whether the store is there for the first reading.
+/// Pause between two tries of the first reading, while the store is away.
 const FIRST: Duration = Duration::from_millis(500);
-/// Most agents with a series of their own: those that use most.
+/// Most agents that have a series of their own: those that use most.
 const SERIES: usize = 200;
-/// Most names of agents that left which are remembered until the next reading.
+/// Most agents that left and are remembered until the next reading.
 const MOST_LEFT: usize = 10_000;
 
-/// What the pages are rendered from.
+/// The source of the pages' figures.
 #[derive(Debug, Default)]
 pub(crate) struct MemorySampler {
     summary: Mutex<Summary>,
-    /// Who left since the last reading.
+    /// Agents that left since the last reading.
     left: Mutex<HashMap<String, Option<Incarnation>>>,
 }
 
@@ -55,12 +55,12 @@ struct Summary {
     largest: Vec<(String, u64)>,
     totals: Option<Totals>,
     growth: GrowthStatus,
-    /// Agents by what was found of them.
+    /// How many agents have a finding, by finding.
     findings: BTreeMap<&'static str, u64>,
     store: StoreMemory,
 }
 
-/// Who reads, and who judges what was read.
+/// The census, and the watches that judge what it read.
 struct Watchers {
     census: Census,
     growth: FleetGrowthWatch,
@@ -74,7 +74,7 @@ struct StoreMemory {
 }
 
 impl MemorySampler {
-    /// Reads for ever; an error costs one reading.
+    /// Reads for ever. An error costs one reading.
     pub(crate) async fn keep(&self, store: &SweeperStore, watch: &StoreWatch) -> Infallible {
         let mut looks = interval(FIRST);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -102,7 +102,7 @@ impl MemorySampler {
         }
     }
 
-    /// One reading. Returns whether everybody has been met by now.
+    /// Makes one reading. Returns whether it ended a round, so that the next one may begin later.
     async fn read(&self, store: &SweeperStore, watchers: &mut Watchers) -> Result<bool, StoreError> {
         let Watchers { census, growth, leaks } = watchers;
         for (id, incarnation) in std::mem::take(&mut *lock(&self.left)) {
@@ -131,7 +131,7 @@ impl MemorySampler {
         Ok(reading.ends_round)
     }
 
-    /// Takes in what the bus says of agents that left.
+    /// Takes in from the bus which agents left.
     pub(crate) fn heard(&self, event: &Event) {
         if !event.is_end_of_life() {
             return;
@@ -168,7 +168,7 @@ async fn store_memory(store: &SweeperStore) -> Result<StoreMemory, StoreError> {
     let info = match store.server_info("memory").await {
         Ok(info) => info,
         Err(error) if error.is_transient() => return Err(error),
-        // A user without the right to INFO: figures of the fleet do not need it.
+        // The user has no right to INFO. The figures of the fleet do not need it.
         Err(_) => return Ok(StoreMemory::default()),
     };
     let number = |name: &str| info.get(name).and_then(|value| value.parse().ok());

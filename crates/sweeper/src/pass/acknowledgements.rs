@@ -1,4 +1,4 @@
-//! Answers to the last call, so that the audit entry of a cleanup says what became of the agent's processes.
+//! Collects answers to the last call, so that the audit entry of a cleanup tells what became of the agent's processes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::process_fate::ProcessFate;
 
-/// Answers to the last call: what became of a process, as seen on its own host.
+/// Answers to the last call: what somebody on an agent's own host found of its processes.
 #[derive(Debug, Default)]
 pub(crate) struct Acknowledgements(Mutex<HashMap<String, Answer>>);
 
@@ -18,17 +18,17 @@ struct Answer {
 }
 
 impl Acknowledgements {
-    /// Answers about this agent are of interest from now on.
+    /// From now on, answers about this agent are kept.
     pub(crate) fn expect(&self, id: &str, incarnation: Option<Incarnation>) {
         self.lock().insert(id.to_string(), Answer { incarnation, process: None });
     }
 
-    /// What was answered, if anything; no further answer is of interest.
+    /// The answer, if there was one. From now on, answers about this agent are dropped.
     pub(crate) fn take(&self, id: &str) -> Option<ProcessFate> {
         self.lock().remove(id)?.process
     }
 
-    /// Takes in an answer. Answers that nobody waits for are dropped.
+    /// Takes in an answer. It is dropped unless it is expected.
     pub(crate) fn note(&self, event: &Event) {
         let (Some(id), Payload::CleanupAcknowledged { process, .. }) = (&event.agent_id, &event.payload)
         else {
@@ -37,7 +37,7 @@ impl Acknowledgements {
         if let Some(answer) = self.lock().get_mut(id)
             && event.incarnation == answer.incarnation
         {
-            // Who could not tell takes nothing back from who could.
+            // An answer `unknown` does not replace one that proved something.
             let proven = process.filter(|process| *process != ProcessFate::Unknown);
             answer.process = proven.or(answer.process);
         }

@@ -1,8 +1,8 @@
 //! Announce and reap, batch by batch.
 //!
-//! A batch is locked, called out, given the grace period once, and reaped. The lock only saves other sweepers
-//! work; what makes a cleanup right is the reap script, which compares before it removes. Agents whose end was
-//! *seen* get no last call: nobody is there to answer, and somebody waits for their tasks.
+//! A batch is locked, announced, given the grace period once, and reaped. The lock only saves other sweepers work. A
+//! cleanup is safe because the reap script compares before it removes. Agents whose end was *seen* get no last call: no
+//! agent is there to answer, and its tasks are waiting.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use lifecycle_redis::{Reap, ReapOutcome, StoreError};
 use crate::pass::report::{Tally, named};
 use crate::sweeper::Sweeper;
 
-/// Reaps that are on their way at once.
+/// Reaps that are under way at once.
 const IN_FLIGHT: usize = 64;
-/// How long beyond the grace period a lock's owner may take before it is taken for dead.
+/// How long beyond the grace period the owner of a lock may take before it counts as dead.
 const STEAL_AFTER: Duration = Duration::from_secs(10);
 
 /// An agent to be reaped.
@@ -40,6 +40,7 @@ impl Orphan<'_> {
         self.suspect.record.is_none()
     }
 
+    /// An event of this kind about the orphan.
     fn event(&self, payload: Payload, now: ServerTime) -> Event {
         Event::new(payload, now.as_ms()).about(self.id(), self.suspect.incarnation())
     }
@@ -54,7 +55,7 @@ impl Orphan<'_> {
 }
 
 impl Sweeper {
-    /// Cleans up after these agents: first those whose end is proven.
+    /// Cleans up after these agents; those whose end is proven come first.
     pub(crate) async fn clean_up(
         &self,
         orphan: Vec<Orphan<'_>>,
@@ -73,7 +74,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// With a contact there is a last call, and the watch must not have broken during it.
+    /// `last_call` is the contact as of the plan; with it there is a last call, during which the watch must not break.
     async fn clean_up_batch(
         &self,
         batch: &[Orphan<'_>],
@@ -88,7 +89,7 @@ impl Sweeper {
         {
             tracing::info!(
                 agents = locked.len(),
-                "the store was away during the last call: nobody was reaped, the next pass judges anew"
+                "failed: the store was away during the last call, so no agent was reaped; the next pass judges anew"
             );
             for orphan in locked {
                 self.unlock(&orphan, &token).await;
@@ -111,7 +112,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Locks and calls out; returns those whose lock was got.
+    /// Locks the agents and announces their cleanup. Returns those that could be locked.
     async fn announce<'a>(
         &self,
         batch: &[Orphan<'a>],
@@ -134,8 +135,8 @@ impl Sweeper {
         Ok(locked)
     }
 
-    /// Waits for the grace period. Returns whether the store was watched all the while: an agent could only have
-    /// spoken up if it was.
+    /// Waits for the grace period. Returns whether the store was watched all the while: otherwise an agent could not
+    /// have spoken up.
     async fn last_call(&self, locked: &[Orphan<'_>], contact: Contact) -> Result<bool, StoreError> {
         if locked.is_empty() {
             return Ok(true);
@@ -163,7 +164,7 @@ impl Sweeper {
         let reap = Reap {
             left_behind,
             token: Some(token),
-            // That a supervisor was seen to end says nothing of what it had started: only who looked knows.
+            // A supervisor's end tells nothing of the processes it had started. Only somebody who looked at them knows.
             process: process.unwrap_or(ProcessFate::Unknown),
             ..Reap::of(orphan.suspect, orphan.reason, &self.id)
         };
@@ -194,21 +195,21 @@ impl Sweeper {
                 tally.add(suspect, orphan.reason, OrphanOutcome::Elsewhere);
             }
             Err(error) => {
-                tracing::warn!(agent = ?named(&suspect.id), %error, "not cleaned up; the next pass tries again");
+                tracing::warn!(agent = ?named(&suspect.id), %error, "failed: not cleaned up, the next pass tries again");
                 self.unlock(&orphan, token).await;
                 tally.add(suspect, orphan.reason, OrphanOutcome::Failed);
             }
         }
     }
 
-    /// A lock that cannot be given back ends by itself.
+    /// Gives a lock back. If that fails, the lock ends by itself.
     async fn unlock(&self, orphan: &Orphan<'_>, token: &str) {
         if let Err(error) = self.store.unlock(orphan.id(), token).await {
             tracing::debug!(agent = ?named(orphan.id()), %error, "a cleanup lock was not given back");
         }
     }
 
-    /// An event is a hint: one that cannot be published changes nothing.
+    /// Publishes an event. It is only a hint, so a failure changes nothing.
     pub(crate) async fn say(&self, event: Event) {
         if let Err(error) = self.store.publish(&event).await {
             tracing::debug!(kind = event.kind().as_str(), %error, "an event was not published");

@@ -1,7 +1,7 @@
-//! Keeping `agents:active`, `agents:leases` and the records in agreement.
+//! Keeps `agents:active`, `agents:leases` and the records in agreement.
 //!
-//! Agents on the plain protocol list themselves and take themselves off without a lease in mind, and an
-//! index may be lost. Whoever is listed gets a lease; whoever left loses it, with what was left behind.
+//! Agents on the plain protocol list themselves and take themselves off the list, and know of no lease. And an index
+//! may be lost. An agent that is listed gets a lease. An agent that left loses its lease, and the keys it left behind.
 
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
@@ -33,21 +33,21 @@ impl Sweeper {
         for id in &found.unusable {
             self.report_strange(id);
         }
-        // What can be helped is accepted only once it was: a store that refuses that (for want of a right, say) is asked
-        // again by the next pass, and not only by the next reconcile.
+        // A difference that can be repaired is accepted only after the repair. A store that refuses the repair (for
+        // want of a right, say) is asked again by the next pass, not only by the next reconcile.
         if found.unleased.is_empty() && found.left.is_empty() {
             self.accept(seen);
         }
         Ok(found)
     }
 
-    /// What is left of the difference cannot be helped: it is no reason to compare again.
+    /// The remaining difference cannot be repaired, so it is no reason to compare again.
     pub(crate) fn accept(&self, seen: &IndexReading) {
         self.accepted.store(difference(seen), Ordering::Relaxed);
     }
 
-    /// Gives leases to those who have none. That a plain agent gets its first one is the normal course; a registered
-    /// one had a lease, and an index lost it.
+    /// Gives leases to agents that have none. For a plain agent this is the normal course. A registered agent had a
+    /// lease that an index lost.
     pub(crate) async fn watch_again(&self, unleased: &[Suspect]) -> Result<(), StoreError> {
         let (lost, new): (Vec<Suspect>, Vec<Suspect>) =
             unleased.iter().cloned().partition(|suspect| suspect.record.is_some());
@@ -57,7 +57,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Plain agents that left. Returns how many keys they had left behind.
+    /// Forgets plain agents that left. Returns how many keys they had left behind.
     pub(crate) async fn forget(&self, left: &[Suspect]) -> Result<u64, StoreError> {
         if left.is_empty() {
             return Ok(0);
@@ -68,16 +68,16 @@ impl Sweeper {
         for id in ids {
             let keys = left_behind.get(id).map(Vec::as_slice).unwrap_or_default();
             if let Some(keys) = self.store.forget(id, keys).await? {
-                tracing::debug!(agent = ?named(id), keys, "a plain agent left");
+                tracing::debug!(agent = ?named(id), keys, "forgotten: a plain agent left");
                 removed += keys;
             }
         }
         Ok(removed)
     }
 
-    /// Looks for registered agents that neither index has and for keys that are left behind, now and every
-    /// `sweep.reconcile_interval`. On a task of its own, because it reads the name of every key and nobody shall wait
-    /// for that.
+    /// Looks for registered agents that neither index has, and for keys that are left behind: now and every
+    /// `sweep.reconcile_interval`. It has its own task because it reads the name of every key, and no pass should wait
+    /// for it.
     pub(crate) async fn keep_reconciled(&self, wake: &Wake) -> Infallible {
         loop {
             let wait = match self.look_over(wake).await {
@@ -91,18 +91,21 @@ impl Sweeper {
         }
     }
 
-    /// Whom the indexes lost first, so that what they own is not taken for residue.
+    /// Restores the agents that the indexes lost first, so that their keys are not taken for residue.
     async fn look_over(&self, wake: &Wake) -> Result<(), StoreError> {
         let restored = self.reconcile().await?;
         if restored > 0 {
-            tracing::warn!(restored, "registered agents were missing from the indexes and are watched again");
+            tracing::warn!(
+                restored,
+                "unindexed: registered agents were missing from the indexes and are watched again"
+            );
             wake.now.notify_one();
         }
         let keys = self.count_residue().await?;
         if keys > 0 {
             tracing::warn!(
                 keys,
-                "keys are left behind without a living owner; `lifecyclectl verify` names them"
+                "residue: keys are left behind without a living owner; `lifecyclectl verify` names them"
             );
         }
         self.found_residue(keys);

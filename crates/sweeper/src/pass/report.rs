@@ -1,4 +1,4 @@
-//! What a pass did: counted as it happens, then told to people, to the bus, to the store and to Prometheus.
+//! Reports what a pass did: to the log, the bus, the store and Prometheus.
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -16,9 +16,9 @@ use lifecycle_redis::{Removed, StoreError};
 
 use crate::sweeper::Sweeper;
 
-/// Most orphans listed in an event.
+/// Most orphans that an event lists.
 const LISTED: usize = 100;
-/// Most ids in a log line.
+/// Most ids that a log line names.
 const NAMED: usize = 10;
 
 /// The result of a pass under way.
@@ -42,7 +42,7 @@ impl Tally {
         }
     }
 
-    /// When the pass looked.
+    /// Server time in ms at which the pass looked.
     pub(crate) fn now(&self) -> ServerTime {
         self.now
     }
@@ -64,7 +64,7 @@ impl Tally {
 }
 
 impl Sweeper {
-    /// Ends a pass: watermark and hold, `orphans_detected`, the log and the metrics.
+    /// Ends a pass: writes watermark and hold, publishes `orphans_detected`, logs, and updates the metrics.
     pub(crate) async fn report(
         &self,
         tally: Tally,
@@ -90,7 +90,7 @@ impl Sweeper {
         Ok(result)
     }
 
-    /// Logs the beginning and the end of a hold. Returns whether it begins.
+    /// Logs the beginning and the end of a hold. Returns whether a hold begins.
     fn note_hold(&self, hold: Option<Holding>, result: &OrphanCleanupResult) -> bool {
         let was = self.holding.swap(hold.is_some(), Ordering::Relaxed);
         if let Some(hold) = hold.filter(|_| !was) {
@@ -103,7 +103,7 @@ impl Sweeper {
             tracing::warn!(
                 held = result.held,
                 cleaned = result.orphans_cleaned,
-                "reaping goes on slowly: {hold}"
+                "held, but reaping goes on slowly: {hold}"
             );
         }
         match (&result.hold, was) {
@@ -116,7 +116,7 @@ impl Sweeper {
                 true
             }
             (None, true) => {
-                tracing::info!("reaping goes on: nobody is held any more");
+                tracing::info!("released: reaping goes on, no agent is held any more");
                 false
             }
             _ => false,
@@ -152,7 +152,7 @@ fn log(result: &OrphanCleanupResult) {
     );
 }
 
-/// An id for a log line: cut to the length that one of ours can have. Others may have written anything.
+/// An id for a log line, cut to the length that our ids can have. Others may have written anything.
 pub(crate) fn named(id: &str) -> Cow<'_, str> {
     match (id.char_indices().nth(MAX_NAME_LEN - 1), id.chars().nth(MAX_NAME_LEN)) {
         (Some((end, _)), Some(_)) => format!("{}…", &id[..end]).into(),

@@ -1,4 +1,4 @@
-//! The result of a pass as a person reads it.
+//! Prints the result of a pass for people.
 
 use lifecycle_cli::output::{Output, Table, age, count, print_stdout};
 use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome};

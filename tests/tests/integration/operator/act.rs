@@ -1,8 +1,7 @@
 //! `reap`, `drain` and `stop` do what they say to whom they say, and refuse the rest.
 
 use lifecycle_core::agent::shutdown::StopCause;
-use lifecycle_core::wire::process_fate::ProcessFate;
-use lifecycle_core::wire::record::{AgentState, Heartbeat, Order};
+use lifecycle_core::wire::record::Order;
 use lifecycle_redis::Fenced;
 use lifecycle_tests::eventually;
 
@@ -22,10 +21,7 @@ fn reap_refuses_a_living_agent_without_force_and_names_where_it_lives() {
     assert_eq!((&report["outcome"], &report["tasksRequeued"]), (&"reaped".into(), &1.into()));
     assert_eq!(site.client.int(&["LLEN", "sprint:requeue:api"]).unwrap(), 1);
     assert!(site.ok(&["verify"]).starts_with("no residue"));
-    let beat = Heartbeat::default();
-    let agent_store = site.store.agent(&worker);
-    let beat = agent_store.beat(1_000, &beat, AgentState::Running);
-    assert_eq!(site.runtime.block_on(beat).unwrap(), Fenced::Fenced);
+    assert_eq!(site.beat(&worker), Fenced::Fenced);
 }
 
 #[test]
@@ -37,12 +33,12 @@ fn reap_takes_exactly_what_a_dead_agent_of_either_protocol_left() {
     {
         site.redis(&["SET", key, "x"]);
     }
-    site.registers("coder-1", |_| {});
-    site.expires("coder-1");
+    site.register("coder-1");
+    site.expire("coder-1");
     let said = site.ok(&["reap", "agent-1"]);
     assert_eq!(said, "reaped agent-1: 3 keys deleted, 0 tasks handed back");
     site.ok(&["reap", "coder-1"]);
-    assert_eq!(site.client.texts(&["SMEMBERS", "agents:active"]).unwrap(), ["agent-10"]);
+    assert_eq!(site.active(), ["agent-10"]);
     assert!(site.client.exists("agent:task:agent-10:t").unwrap());
     assert!(site.ok(&["verify"]).starts_with("no residue"));
     let reasons = site.ok(&["events"]);
@@ -52,12 +48,12 @@ fn reap_takes_exactly_what_a_dead_agent_of_either_protocol_left() {
 #[test]
 fn reap_gives_a_last_call_and_an_agent_that_answers_it_stays() {
     let mut site = Site::start();
-    let worker = site.registers("coder-1", |_| {});
-    site.expires("coder-1");
+    let worker = site.register("coder-1");
+    site.expire("coder-1");
     let mut bus = site.server.client().unwrap().subscribe(&["agent:lifecycle"]).unwrap();
     let mut reap = site.command(&["reap", "coder-1"]).env("LIFECYCLE_SWEEP__GRACE", "2s").spawn().unwrap();
     bus.next(SOON).unwrap().expect("cleanup_started");
-    site.beats(&worker);
+    assert!(site.beats(&worker));
     let status = reap.wait(SOON).unwrap();
     assert_eq!(status.code(), Some(1), "{}", reap.stdout());
     assert!(reap.stderr().contains("answered the last call"), "{}", reap.stderr());
@@ -77,7 +73,7 @@ fn reap_of_nobody_and_of_an_id_that_reaches_into_the_keys_of_another_fails_and_t
         "{refused}"
     );
     assert!(site.client.exists("agent:deps:x:y").unwrap());
-    assert_eq!(site.client.texts(&["SMEMBERS", "agents:active"]).unwrap(), ["x", "x:y"]);
+    assert_eq!(site.active(), ["x", "x:y"]);
 }
 
 #[test]
@@ -124,23 +120,21 @@ fn an_id_that_is_of_no_use_in_key_names_does_not_keep_verify_red() {
 fn drain_and_stop_are_delivered_in_the_reply_to_the_next_beat() {
     let site = Site::start();
     for (command, order) in [("drain", Order::Drain), ("stop", Order::Terminate)] {
-        let life = site.registers(command, |_| {});
-        assert_eq!(site.beats(&life), None);
+        let life = site.register(command);
+        assert_eq!(site.order_to(&life), None);
         site.ok(&[command, command]);
-        assert_eq!(site.beats(&life), Some((order, "operator".into())));
+        assert_eq!(site.order_to(&life), Some((order, "operator".into())));
     }
 }
 
 #[test]
 fn drain_with_wait_ends_when_the_agent_has_left_and_says_how() {
     let site = Site::start();
-    let life = site.registers("coder-1", |_| {});
+    let life = site.register("coder-1");
     let mut drain = site.spawn(&["drain", "coder-1", "--wait", "60s"]);
-    let ordered = eventually(SOON, "the order", || Ok(site.beats(&life))).unwrap();
+    let ordered = eventually(SOON, "the order", || Ok(site.order_to(&life))).unwrap();
     assert_eq!(ordered.0, Order::Drain);
-    let agent_store = site.store.agent(&life);
-    let left = agent_store.release(StopCause::Operator, ProcessFate::Unknown);
-    site.runtime.block_on(left).unwrap().unwrap();
+    site.release(&life, StopCause::Operator).unwrap();
     assert_eq!(drain.wait(SOON).unwrap().code(), Some(0), "{}", drain.stderr());
     assert!(
         drain.stdout().contains("left by itself") && drain.stdout().contains("(operator)"),
@@ -152,7 +146,7 @@ fn drain_with_wait_ends_when_the_agent_has_left_and_says_how() {
 #[test]
 fn drain_with_wait_fails_when_the_agent_stays() {
     let site = Site::start();
-    site.registers("coder-1", |_| {});
+    site.register("coder-1");
     let said = site.refused(&["drain", "coder-1", "--wait", "50ms"], 1);
     assert!(said.contains("still there after 50ms (running, 0 tasks in flight"), "{said}");
 }
@@ -161,7 +155,7 @@ fn drain_with_wait_fails_when_the_agent_stays() {
 fn an_order_to_an_agent_that_cannot_take_it_fails_and_says_why() {
     let mut site = Site::start();
     site.plain("plain-1", 1_000);
-    site.registers("dead", |_| {});
+    site.register("dead");
     site.redis(&["HSET", "agent:state:dead", "ended", "process_exited"]);
     for (id, why) in
         [("plain-1", "plain protocol"), ("dead", "ended (process_exited)"), ("nobody", "no agent")]

@@ -1,7 +1,7 @@
 //! `lifecyclectl memory` shows whose memory goes where, whatever others wrote into the store.
 
 use lifecycle_core::memory::leak::{Finding, Trend};
-use lifecycle_core::wire::memory::MemoryStats;
+use lifecycle_core::wire::memory_records::MemoryStats;
 use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{Life, TrendNote};
 use serde_json::{Value, json};
@@ -15,9 +15,9 @@ const NO_SWEEPER: &str = "no trends: no sweeper ever made a pass here";
 
 impl Site {
     /// A registered agent with these memory figures, as its beats leave them.
-    fn uses(&mut self, id: &str, rss: u64, more: &[&str]) -> Life {
-        let life = self.registers(id, |_| {});
-        let (rss, heap, now) = (rss.to_string(), (rss / 4).to_string(), self.now().to_string());
+    fn registered_using(&mut self, id: &str, rss: u64, more: &[&str]) -> Life {
+        let life = self.register(id);
+        let (rss, heap, now) = (rss.to_string(), (rss / 4).to_string(), self.ago(0));
         let key = format!("agent:memory:{id}");
         let figures = ["HSET", &key, "rss", &rss, "heapUsed", &heap, "timestamp", &now];
         self.redis(&[&figures, more].concat());
@@ -39,7 +39,7 @@ impl Site {
     }
 
     fn compares_with(&self, baseline: &MemoryStats) {
-        self.runtime.block_on(self.store.sweeper().keep_baseline(baseline)).unwrap();
+        self.done(self.store.sweeper().keep_baseline(baseline));
     }
 
     /// Three agents: one that leaks, one on the plain protocol, one that no sweeper has told of.
@@ -51,18 +51,18 @@ impl Site {
             finding: Some(Finding::Leak),
             floors: (1..=24).map(|step| step * 50 * MIB).collect(),
         };
-        self.uses("small", 64 * MIB, &["processes", "2"]);
-        let life = self.uses("leaky", 3 * GIB, &["processes", "5", "limit", &(4 * GIB).to_string()]);
-        let sweeper_store = self.store.sweeper();
-        let told = sweeper_store.tell_trend(TrendNote {
+        self.registered_using("small", 64 * MIB, &["processes", "2"]);
+        let life =
+            self.registered_using("leaky", 3 * GIB, &["processes", "5", "limit", &(4 * GIB).to_string()]);
+        let note = TrendNote {
             id: "leaky",
             incarnation: Some(life.incarnation),
             trend: &trend,
             began: None,
             ended: &[],
             lasting: &[],
-        });
-        assert!(!self.runtime.block_on(told).unwrap(), "an alert");
+        };
+        assert!(!self.done(self.store.sweeper().tell_trend(note)), "an alert");
         self.plain_uses("plain-1", &format!(r#"{{"rss":{GIB},"heapUsed":1024}}"#));
     }
 }
@@ -138,7 +138,7 @@ fn programs_get_the_same_in_the_original_designs_words() {
 fn the_rest_of_a_large_fleet_is_counted_and_a_kind_can_be_chosen() {
     let mut site = Site::start();
     for number in 1..=22 {
-        site.uses(&format!("coder-{number}"), number * MIB, &[]);
+        site.registered_using(&format!("coder-{number}"), number * MIB, &[]);
     }
     site.plain_uses("plain-1", r#"{"rss":1048576}"#);
     let said = site.run(&["memory"]).stdout;
@@ -181,15 +181,19 @@ fn absurd_figures_and_keys_of_another_type_cost_a_figure_only() {
     let mut site = Site::start();
     site.three();
     let absurd = u64::MAX.to_string();
-    site.uses("odd", 32 * MIB, &["heapUsed", "1e99", "processes", "-3", "limit", "0", "pss", &absurd]);
+    site.registered_using(
+        "odd",
+        32 * MIB,
+        &["heapUsed", "1e99", "processes", "-3", "limit", "0", "pss", &absurd],
+    );
     site.trends("odd", "1e308", "-1", "1", "leak");
-    site.uses("past", 16 * MIB, &["limit", "1"]);
+    site.registered_using("past", 16 * MIB, &["limit", "1"]);
     site.trends("past", "-1", "7", "1", "runaway");
-    site.uses("other", 8 * MIB, &[]);
+    site.registered_using("other", 8 * MIB, &[]);
     site.trends("other", "NaN", "1", "1", "leak");
     site.plain_uses("lost", r#"{"rss":-5,"heapUsed":"all"}"#);
     for id in ["listed", "cut"] {
-        site.registers(id, |_| {});
+        site.register(id);
     }
     site.redis(&["DEL", "agent:memory:listed"]);
     site.redis(&["LPUSH", "agent:memory:listed", "a list"]);
@@ -222,21 +226,20 @@ fn absurd_figures_and_keys_of_another_type_cost_a_figure_only() {
 #[test]
 fn an_agent_whose_lease_is_over_is_not_shown_as_running() {
     let mut site = Site::start();
-    site.uses("dead", MIB, &[]);
-    site.expires("dead");
+    site.registered_using("dead", MIB, &[]);
+    site.expire("dead");
     assert!(row(&site.run(&["memory"]).stdout, "dead").starts_with("dead coder lease over 1.0 MiB"));
 }
 
 #[test]
 fn columns_without_a_trend_are_explained_once_on_stderr_and_only_to_people() {
     let mut site = Site::start();
-    site.uses("coder-1", MIB, &[]);
+    site.registered_using("coder-1", MIB, &[]);
     let ended = site.run(&["memory"]);
     assert_eq!(ended.code, Some(0));
     assert!(ended.stderr.contains(NO_SWEEPER) && ended.stderr.lines().count() == 1, "{}", ended.stderr);
     site.json(&["memory"]);
-    let now = site.now().to_string();
-    site.redis(&["HSET", "sweep:watermark", "at", &now, "good", &now, "by", "test"]);
+    site.was_just_swept();
     let ended = site.run(&["memory"]);
     assert!(ended.stderr.contains("for some minutes"), "{}", ended.stderr);
 }
@@ -253,7 +256,7 @@ fn a_store_without_agents_is_one_clear_line() {
 fn ids_and_kinds_of_others_cannot_steer_the_terminal() {
     let mut site = Site::start();
     site.redis(&["SADD", "agents:active", "evil\u{1b}[2J\nid"]);
-    site.uses("coder-1", MIB, &[]);
+    site.registered_using("coder-1", MIB, &[]);
     site.redis(&["HSET", "agent:state:coder-1", "kind", "\u{1b}[31mred", "state", "\u{7}"]);
     let said = site.run(&["memory"]).stdout;
     assert!(said.contains("evil\\u{1b}[2J\\nid") && said.contains("\\u{1b}[31mred"), "{said}");

@@ -1,24 +1,26 @@
 //! `ps`, `inspect`, `events`, `hold` and `doctor` show what is so, whatever others wrote into the store.
 
 use lifecycle_core::agent::shutdown::StopCause;
-use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_tests::PlainClient;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{SOON, Site};
+use crate::site::{BOSS, child_of_the_boss};
 
 #[test]
 fn ps_lists_registered_and_plain_agents_by_id_with_what_matters() {
     let mut site = Site::start();
     let boss = site.coordinator();
     site.worker("coder-1", &boss);
-    site.worker_is_over("coder-2", &boss);
+    site.register_as(&child_of_the_boss("coder-2"));
+    site.lease_ends_in("coder-2", -12_000);
     site.plain("plain-1", 30_000);
     let said = site.ok(&["ps"]);
     let lines: Vec<&str> = said.lines().collect();
     let row = |id: &str| *lines.iter().find(|line| line.starts_with(id)).unwrap();
     assert!(row("coder-1").contains("builder:4242") && row("coder-1").contains("in 9m"), "{said}");
-    assert!(row("coder-1").contains("api") && row("coder-1").contains("boss"), "{said}");
+    assert!(row("coder-1").contains("api") && row("coder-1").contains(BOSS), "{said}");
     assert!(row("coder-2").contains("over by 12s"), "{said}");
     assert!(row("plain-1").contains("plain") && row("plain-1").contains("in 1m"), "{said}");
     assert!(said.contains("4 agents: 3 alive, 1 whose lease is over (1 on the plain protocol)"), "{said}");
@@ -64,7 +66,7 @@ fn inspect_shows_all_that_is_known_of_an_agent() {
     let mut site = Site::start();
     let boss = site.coordinator();
     let worker = site.worker("coder-1", &boss);
-    site.beats(&worker);
+    assert!(site.beats(&worker));
     site.redis(&["SET", "agent:command:coder-1", "drain operator"]);
     let said = site.ok(&["inspect", "coder-1"]);
     for part in ["builder:4242", "drain operator", "login of api, attempt 1 of 3: write the login"] {
@@ -74,7 +76,7 @@ fn inspect_shows_all_that_is_known_of_an_agent() {
     assert_eq!(known["agentId"], "coder-1");
     assert_eq!(known["incarnation"], worker.incarnation.to_string());
     assert_eq!(known["ownedKeys"], serde_json::json!(["agent:task:coder-1:login"]));
-    assert_eq!(site.json(&["inspect", "boss"])["children"], serde_json::json!(["coder-1"]));
+    assert_eq!(site.json(&["inspect", BOSS])["children"], serde_json::json!(["coder-1"]));
 }
 
 #[test]
@@ -82,8 +84,8 @@ fn inspect_of_an_agent_that_is_gone_says_what_became_of_it() {
     let mut site = Site::start();
     let never = site.refused(&["inspect", "never"], 1);
     assert!(never.contains("there is no agent \"never\""), "{never}");
-    site.registers("coder-1", |_| {});
-    site.expires("coder-1");
+    site.register("coder-1");
+    site.expire("coder-1");
     site.ok(&["reap", "coder-1"]);
     let gone = site.refused(&["inspect", "coder-1"], 1);
     assert!(gone.contains("cleaned up") && gone.contains("operator"), "{gone}");
@@ -107,11 +109,8 @@ fn a_hold_is_shown_and_released() {
 fn the_latest_log_entries_come_oldest_first() {
     let site = Site::start();
     for id in ["a", "b", "c"] {
-        let life = site.registers(id, |_| {});
-        site.runtime
-            .block_on(site.store.agent(&life).release(StopCause::Done, ProcessFate::Unknown))
-            .unwrap()
-            .unwrap();
+        let life = site.register(id);
+        site.release(&life, StopCause::Done).unwrap();
     }
     let said = site.ok(&["events", "--count", "2", "--output", "json"]);
     let agents: Vec<Value> =
@@ -124,13 +123,10 @@ fn events_are_followed_live_without_beats_until_interrupted() {
     let mut site = Site::start();
     let mut follow = site.spawn(&["events", "--follow", "--output", "json"]);
     follow.wait_for_line(|line| line.starts_with("note: following"), SOON).unwrap();
-    let life = site.registers("coder-1", |_| {});
-    site.beats(&life);
+    let life = site.register("coder-1");
+    assert!(site.beats(&life));
     site.redis(&["PUBLISH", "agent:lifecycle", "\u{1b}[2J no event"]);
-    site.runtime
-        .block_on(site.store.agent(&life).release(StopCause::Done, ProcessFate::Unknown))
-        .unwrap()
-        .unwrap();
+    site.release(&life, StopCause::Done).unwrap();
     follow.wait_for_line(|line| line.contains("agent_shutdown"), SOON).unwrap();
     follow.signal(Signal::INT).unwrap();
     assert_eq!(follow.wait(SOON).unwrap().code(), Some(0));
@@ -149,8 +145,7 @@ fn a_doctor_finds_a_store_that_evicts_and_a_fleet_that_nobody_sweeps() {
     let ended = site.run(&["doctor"]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stdout.contains("no sweeper ever made a pass"), "{}", ended.stdout);
-    let now = site.now().to_string();
-    site.redis(&["HSET", "sweep:watermark", "at", &now, "good", &now, "by", "test"]);
+    site.was_just_swept();
     assert!(site.ok(&["doctor"]).contains("all is well"));
     site.redis(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
     assert!(site.run(&["doctor"]).stdout.contains("volatile-lru"));
@@ -159,11 +154,7 @@ fn a_doctor_finds_a_store_that_evicts_and_a_fleet_that_nobody_sweeps() {
 #[test]
 fn a_doctor_misses_a_sweeper_that_left_at_once_and_not_while_another_is_at_work() {
     let mut site = Site::start();
-    let sweeper = |site: &Site| {
-        let command = lifecycle_tests::Role::command("sweeper").unwrap().arg("run");
-        let command = command.env("LIFECYCLE_REDIS__URL", site.server.url());
-        command.env("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0").spawn().unwrap()
-    };
+    let sweeper = |site: &Site| site.role("sweeper").arg("run").spawn().unwrap();
     let passes = |site: &mut Site, wanted: usize| {
         lifecycle_tests::eventually(SOON, "a pass of each sweeper", || {
             let fields = site.client.texts(&["HKEYS", "sweep:watermark"])?;
@@ -203,15 +194,20 @@ fn a_mistyped_word_leads_to_no_command_that_ends_work() {
     assert!(said.contains("'inspect'"), "{said}");
 }
 
+/// In bytes, as the server counts them.
+fn used_memory(client: &mut PlainClient) -> u64 {
+    let info = client.text(&["INFO", "memory"]).unwrap().unwrap();
+    info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().parse().unwrap()
+}
+
 #[test]
 fn a_doctor_finds_a_store_that_is_nearly_full_or_full() {
     let mut site = Site::start();
-    let now = site.now().to_string();
-    site.redis(&["HSET", "sweep:watermark", "at", &now, "good", &now, "by", "test"]);
+    site.was_just_swept();
     assert!(site.ok(&["doctor"]).contains("used, no maxmemory"));
     // 16 MiB, so that what a connection takes is nothing. Sent as they are, they would be in the server's buffers too.
     site.redis(&["SETRANGE", "ballast", "16777216", "x"]);
-    let used = site.used_memory();
+    let used = used_memory(&mut site.client);
     for (maxmemory, words) in [
         (used * 2, None),
         (used * 100 / 95, Some("nearly full, and once it is full it refuses registrations and new tasks")),

@@ -4,16 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use lifecycle_tests::Role;
-use lifecycle_tests::process::RoleCommand;
 
 use super::{Site, ended};
-
-impl Site {
-    fn role(&self, name: &str, args: &[&str]) -> RoleCommand {
-        let command = Role::command(name).unwrap().args(args.iter().copied());
-        command.env("LIFECYCLE_REDIS__URL", self.server.url()).env("LIFECYCLE_SWEEP__GRACE", "1ms")
-    }
-}
 
 #[test]
 fn a_command_that_check_prints_can_be_pasted_into_a_shell() {
@@ -26,7 +18,7 @@ fn a_command_that_check_prints_can_be_pasted_into_a_shell() {
          [[sprint.task]]\nid = \"login\"\nattempts = 1\n"
     );
     fs::write(&plan, text).unwrap();
-    let checked = ended(site.role("coordinator", &["check", plan.to_str().unwrap()]));
+    let checked = ended(site.role("coordinator").arg("check").arg(&plan));
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     let line =
         checked.stdout.lines().find_map(|line| line.trim().strip_prefix("agent shop.coder: ")).unwrap();
@@ -42,13 +34,13 @@ fn a_sweep_counts_in_the_singular_and_the_plural_and_cuts_ids_that_are_too_long(
     let long = "a".repeat(10_000);
     site.plain(&long, 180_000);
     site.plain("plain-1", 1_000);
-    let dry = ended(site.role("sweeper", &["sweep", "--dry-run"]));
+    let dry = ended(site.sweeper_command(&["sweep", "--dry-run"]));
     assert!(
         dry.stdout.ends_with("1 orphan, 1 healthy agent; a dry run, nothing was touched"),
         "{}",
         dry.stdout
     );
-    let swept = ended(site.role("sweeper", &["sweep"]));
+    let swept = ended(site.sweeper_command(&["sweep"]));
     assert!(
         swept.stdout.ends_with("1 orphan, 1 healthy agent; 1 cleaned, 1 key removed, 0 tasks handed back"),
         "{}",

@@ -5,10 +5,11 @@ use lifecycle_core::wire::ids::{AgentId, EpicId, SprintId, TaskId};
 use lifecycle_core::wire::keys::KeySchema;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::AgentState;
-use lifecycle_redis::{Fenced, Registered};
+use lifecycle_redis::Registered;
 use serde_json::Value;
 
-use super::{Site, worker_of};
+use super::Site;
+use crate::site::child_of_the_boss;
 
 #[test]
 fn verify_finds_nothing_in_an_empty_store() {
@@ -21,11 +22,8 @@ fn verify_finds_nothing_in_a_fleet_at_work_and_counts_what_is_not_ours() {
     let mut site = Site::start();
     let boss = site.coordinator();
     let worker = site.worker("coder-1", &boss);
-    site.beats(&worker);
-    let cache = ["cache:coder-1".to_string()];
-    let agent_store = site.store.agent(&worker);
-    let owned = agent_store.own_keys(&cache);
-    assert_eq!(site.runtime.block_on(owned).unwrap(), Fenced::Ok(()));
+    assert!(site.beats(&worker));
+    site.own(&worker, ["cache:coder-1"]);
     site.plain("plain-1", 30_000);
     site.redis(&["SET", "agent:task:plain-1:a:b", "x"]);
     site.redis(&["SET", "cache:coder-1", "x"]);
@@ -76,9 +74,11 @@ fn verify_names_a_planted_stray_key_of_each_kind() {
 fn verify_names_members_and_claimed_keys_whose_agent_is_gone() {
     let mut site = Site::start();
     site.coordinator();
-    for (key, member) in
-        [("agent:children:boss", "gone"), ("sprint:agents:api", "gone"), ("epic:sprints:shop", "web")]
-    {
+    for (key, member) in [
+        ("agent:children:shop.coordinator", "gone"),
+        ("sprint:agents:api", "gone"),
+        ("epic:sprints:shop", "web"),
+    ] {
         site.redis(&["SADD", key, member]);
         let ended = site.run(&["verify"]);
         assert!(ended.stdout.contains(&format!("{key} ({member})")), "{key}: {}", ended.stdout);
@@ -115,7 +115,7 @@ fn verify_tells_an_orphan_that_waits_for_cleanup_from_what_nobody_owns() {
     let mut site = Site::start();
     let boss = site.coordinator();
     site.worker("coder-1", &boss);
-    site.expires("coder-1");
+    site.expire("coder-1");
     let ended = site.run(&["verify", "--output", "json"]);
     assert_eq!(ended.code, Some(1));
     let said: Value = serde_json::from_str(&ended.stdout).unwrap();
@@ -143,10 +143,11 @@ fn verify_finds_the_sprint_of_a_coordinator_that_came_back_in_another_life() {
 #[test]
 fn verify_raises_no_false_alarm_while_agents_come_and_go() {
     let site = Site::start();
-    let (store, life) = (site.store.clone(), site.coordinator());
+    site.coordinator();
+    let store = site.store.clone();
     let busy = site.runtime.spawn(async move {
         for number in 0_u64.. {
-            let registration = worker_of(&format!("coder-{number}"), &life);
+            let registration = child_of_the_boss(&format!("coder-{number}"));
             let registered = store.newcomer(&registration).register(AgentState::Running, None).await.unwrap();
             let Registered::Ok(worker) = registered else { panic!("{registered:?}") };
             store.agent(&worker).own_keys(&[format!("cache:{number}")]).await.unwrap();

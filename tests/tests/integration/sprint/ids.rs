@@ -1,10 +1,11 @@
 //! Whose id is it? Agents and sprints of a plan are scoped by their epic, and nobody is ended for his name.
 
+use std::fs;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{SPRINT, Stage, finish, kill, nothing_is_left, sprint, task, until};
+use super::{SPRINT, Stage, finish, hang_once, kill, nothing_is_left, sprint, task, until};
 use crate::fleet::{Fleet, SOON};
 
 #[test]
@@ -56,7 +57,7 @@ fn a_living_agent_that_has_an_id_of_the_plan_is_left_alone_and_said_once() {
 fn an_agent_that_is_taken_over_by_name_is_no_crash_and_comes_back_when_the_id_is_free() {
     let mut fleet = Fleet::new();
     let _sweeper = fleet.sweeper();
-    let stage = Stage::new(&sprint("api", &[], 1, &super::hang_once(), &[("t", "attempts = 1")]));
+    let stage = Stage::new(&sprint("api", &[], 1, &hang_once(), &[("t", "attempts = 1")]));
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 1);
     let wait = until(stage.path("gate").to_str().unwrap());
@@ -80,24 +81,17 @@ fn an_agent_that_is_taken_over_by_name_is_no_crash_and_comes_back_when_the_id_is
 fn after_a_crash_of_the_whole_host_the_next_coordinator_takes_its_own_dead_agents_ids_over() {
     // A lease that nobody could wait for.
     let mut fleet = Fleet::new();
-    let stage = Stage::new(&sprint("api", &[], 3, &super::hang_once(), &[("a", ""), ("b", ""), ("c", "")]));
+    let stage = Stage::new(&sprint("api", &[], 3, &hang_once(), &[("a", ""), ("b", ""), ("c", "")]));
     let mut first = stage.coordinator(&fleet);
     let holders = stage.wait_for_lines("begun", 3);
     kill_process(Pid::from_raw(first.pid().try_into().unwrap()).unwrap(), Signal::STOP).unwrap();
     holders.iter().for_each(|agent| kill(&mut fleet, agent));
     first.kill().unwrap();
-    fleet.client.run(&["DEL", "sweep:watermark"]).unwrap();
+    fleet.redis(&["DEL", "sweep:watermark"]);
     assert!(fleet.client.exists("agent:state:shop.api-coder-1").unwrap(), "nobody has cleaned up");
-    super::fs::write(stage.path("begun"), "").unwrap();
+    fs::write(stage.path("begun"), "").unwrap();
     let script = "echo $LIFECYCLE_AGENT_ID >> begun";
-    super::fs::write(
-        stage.path("plan.toml"),
-        format!(
-            "[epic]\nid = \"shop\"\n{}",
-            sprint("api", &[], 3, script, &[("a", ""), ("b", ""), ("c", "")])
-        ),
-    )
-    .unwrap();
+    stage.write_plan("shop", &sprint("api", &[], 3, script, &[("a", ""), ("b", ""), ("c", "")]));
     let mut second = stage.coordinator(&fleet);
     assert_eq!(second.wait(SPRINT).unwrap().code(), Some(0), "{}", second.stderr());
     nothing_is_left(&mut fleet, &second);

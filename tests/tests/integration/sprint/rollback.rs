@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Stage, finish, nothing_is_left, sprint, task};
+use super::{SPRINT, Stage, finish, nothing_is_left, sprint, task};
 use crate::fleet::Fleet;
 
 #[test]
@@ -14,14 +14,13 @@ fn tasks_that_were_completed_or_handed_out_since_the_snapshot_run_once_all_the_s
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 2);
-    fleet.client.run(&["SAVE"]).unwrap();
+    fleet.redis(&["SAVE"]);
     for (gate, begun) in [("a.gate", 3), ("b.gate", 4)] {
         stage.open(gate);
         stage.wait_for_lines("begun", begun);
     }
-    fleet.server.restart().unwrap();
-    fleet.client = fleet.server.client().unwrap();
-    coordinator.wait_for_line(|line| line.contains("the store went back in time"), super::SPRINT).unwrap();
+    fleet.restart();
+    coordinator.wait_for_line(|line| line.contains("the store went back in time"), SPRINT).unwrap();
     ids.iter().for_each(|id| stage.open(&format!("{id}.gate")));
     let (code, summary) = finish(&mut coordinator);
     assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &6.into()), "{}", coordinator.stderr());

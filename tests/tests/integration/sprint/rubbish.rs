@@ -48,11 +48,8 @@ fn overwritten_with(bytes: &str) -> (Role, serde_json::Value, Vec<String>) {
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 2);
-    fleet.client.run(&["HSET", "sprint:tasks:shop.api", "a", bytes, "b", bytes]).unwrap();
-    fleet
-        .client
-        .run(&["PUBLISH", "agent:lifecycle", "{\"type\":\"task_requeued\",\"sprint\":\"shop.api\"}"])
-        .unwrap();
+    fleet.redis(&["HSET", "sprint:tasks:shop.api", "a", bytes, "b", bytes]);
+    fleet.redis(&["PUBLISH", "agent:lifecycle", "{\"type\":\"task_requeued\",\"sprint\":\"shop.api\"}"]);
     for id in ["a", "b"] {
         let says = format!("held no record of {id}");
         coordinator.wait_for_line(|line| line.contains(&says), SOON).unwrap();
@@ -86,8 +83,8 @@ fn records_that_are_spoilt_again_and_again_make_nobody_spin() {
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 2);
     for _ in 0..50 {
-        fleet.client.run(&["HSET", "sprint:tasks:shop.api", "b", "rubbish"]).unwrap();
-        fleet.client.run(&["DEL", "sprint:state:shop.api"]).unwrap();
+        fleet.redis(&["HSET", "sprint:tasks:shop.api", "b", "rubbish"]);
+        fleet.redis(&["DEL", "sprint:state:shop.api"]);
     }
     stage.open("gate");
     assert_eq!(coordinator.wait(SPRINT).unwrap().code(), Some(0), "{}", coordinator.stderr());

@@ -1,7 +1,12 @@
 //! Clocks that are wrong: a plain client's own, and the store's after it was set back. As if it had been set back by an
 //! hour, times are planted an hour ahead.
 
-use super::{LONG_AGO_MS, Site, count, registration};
+use std::time::Duration;
+
+use lifecycle_core::wire::record::Registration;
+
+use super::{LONG_AGO_MS, Site, count};
+use crate::site::registration;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -12,22 +17,8 @@ impl Site {
         let look = self.client.text(&["GET", &key]).unwrap().expect("the look is remembered");
         let (since, beat) = look.split_once(' ').unwrap();
         let earlier = format!("{} {beat}", since.parse::<i64>().unwrap() - LONG_AGO_MS);
-        self.client.run(&["SET", &key, &earlier, "KEEPTTL"]).unwrap();
+        self.redis(&["SET", &key, &earlier, "KEEPTTL"]);
         self.expire(id);
-    }
-
-    fn lease_left_ms(&mut self, id: &str) -> i64 {
-        let end = self.client.text(&["ZSCORE", "agents:leases", id]).unwrap().unwrap();
-        end.parse::<i64>().unwrap() - self.client.now_ms().unwrap()
-    }
-
-    fn lease_ends_in(&mut self, id: &str, ms: i64) {
-        let end = (self.client.now_ms().unwrap() + ms).to_string();
-        self.client.run(&["ZADD", "agents:leases", "XX", &end, id]).unwrap();
-    }
-
-    fn in_an_hour(&mut self) -> String {
-        (self.client.now_ms().unwrap() + HOUR_MS).to_string()
     }
 }
 
@@ -36,7 +27,7 @@ fn a_plain_agent_whose_clock_is_an_hour_off_stays_while_it_beats_and_goes_when_i
     for clock_off in [-HOUR_MS, HOUR_MS] {
         let mut site = Site::start();
         site.plain_with_clock("off", 0, clock_off);
-        site.client.run(&["SET", "agent:task:off:t", "1"]).unwrap();
+        site.redis(&["SET", "agent:task:off:t", "1"]);
         assert_eq!(count(&site.sweep(), "healthyAgents"), 1, "clock off by {clock_off} ms");
 
         site.backdate_look("off");
@@ -65,9 +56,9 @@ fn a_plain_agent_with_a_right_clock_is_judged_at_the_first_look_and_nothing_is_r
 #[test]
 fn a_beat_dated_ahead_that_never_expires_makes_nobody_immortal() {
     let mut site = Site::start();
-    let beat = format!(r#"{{"agentId":"ahead","timestamp":{}}}"#, site.in_an_hour());
-    site.client.run(&["SET", "agent:heartbeat:ahead", &beat]).unwrap();
-    site.client.run(&["SADD", "agents:active", "ahead"]).unwrap();
+    let beat = format!(r#"{{"agentId":"ahead","timestamp":{}}}"#, site.ahead(HOUR_MS));
+    site.redis(&["SET", "agent:heartbeat:ahead", &beat]);
+    site.redis(&["SADD", "agents:active", "ahead"]);
     assert_eq!(count(&site.sweep(), "healthyAgents"), 1);
     site.backdate_look("ahead");
     assert_eq!(count(&site.sweep(), "orphansCleaned"), 1);
@@ -77,20 +68,14 @@ fn a_beat_dated_ahead_that_never_expires_makes_nobody_immortal() {
 fn no_lease_ends_later_than_its_own_length_after_the_stores_clock_was_set_back() {
     let mut site = Site::start();
     site.sweep();
-    let mut short = registration("short");
-    short.lease = std::time::Duration::from_secs(60);
-    site.register_as(&short);
+    site.register_as(&Registration { lease: Duration::from_secs(60), ..registration("short") });
     site.register("long");
     site.plain("plain", 0);
     let ended = site.register("ended");
-    let host_store = site.store.host("test");
-    let exited = host_store.process_exited("ended", ended.incarnation, "signal 9");
-    assert!(site.runtime.block_on(exited).unwrap());
+    site.prove_exit(&ended);
     site.sweep();
     let again = site.register("ended");
-    let host_store = site.store.host("test");
-    let exited = host_store.process_exited("ended", again.incarnation, "signal 9");
-    assert!(site.runtime.block_on(exited).unwrap());
+    site.prove_exit(&again);
     for id in ["short", "plain", "ended"] {
         site.lease_ends_in(id, HOUR_MS);
     }
@@ -120,18 +105,16 @@ fn a_daemon_shortens_leases_in_the_future_although_longer_ones_are_in_order() {
 #[test]
 fn a_hold_and_a_release_in_the_future_count_from_now() {
     let mut site = Site::start();
-    let hour = site.in_an_hour();
+    let hour = site.ahead(HOUR_MS);
     site.hold_a_mass(12);
-    site.client.run(&["HSET", "sweep:hold", "since", &hour]).unwrap();
+    site.redis(&["HSET", "sweep:hold", "since", &hour]);
     assert_eq!(count(&site.sweep(), "held"), 12);
     let since = site.client.text(&["HGET", "sweep:hold", "since"]).unwrap().unwrap();
-    assert!(since.parse::<i64>().unwrap() <= site.client.now_ms().unwrap());
+    assert!(since.parse::<i64>().unwrap() <= site.now());
 
-    let operator_store = site.store.operator();
-    let released = operator_store.release_hold(std::time::Duration::from_secs(60));
-    assert!(site.runtime.block_on(released).unwrap().is_some());
-    site.client.run(&["HSET", "sweep:hold", "releasedUntil", &hour]).unwrap();
-    site.client.run(&["PEXPIREAT", "sweep:hold", &hour]).unwrap();
+    assert!(site.release_hold());
+    site.redis(&["HSET", "sweep:hold", "releasedUntil", &hour]);
+    site.redis(&["PEXPIREAT", "sweep:hold", &hour]);
     assert_eq!(count(&site.sweep(), "orphansCleaned"), 12);
     assert!(site.client.int(&["PTTL", "sweep:hold"]).unwrap() <= 60_000);
 }
@@ -140,7 +123,7 @@ fn a_hold_and_a_release_in_the_future_count_from_now() {
 fn a_dead_sweepers_lock_from_before_the_clock_was_set_back_blocks_nobody_for_an_hour() {
     let mut site = Site::start();
     site.plain("dead", LONG_AGO_MS);
-    site.client.run(&["SET", "cleanup:lock:dead", "somebody", "PX", &HOUR_MS.to_string()]).unwrap();
+    site.redis(&["SET", "cleanup:lock:dead", "somebody", "PX", &HOUR_MS.to_string()]);
     assert_eq!(count(&site.sweep(), "elsewhere"), 1, "it counts as taken now");
     assert!(site.client.int(&["PTTL", "cleanup:lock:dead"]).unwrap() <= 300_000);
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lifecycle_core::wire::record::AgentState;
-use lifecycle_redis::{Fenced, Life, Registered, Store};
+use lifecycle_core::wire::record::Registration;
+use lifecycle_redis::{Life, Store};
+use lifecycle_tests::eventually;
 
-use super::{Daemon, LONG_AGO_MS, SOON, Site, beat, registration};
+use super::{Daemon, LONG_AGO_MS, SOON, Site};
+use crate::site::{beat, registration};
 
 #[test]
 fn it_starts_before_the_store_says_so_and_becomes_ready_when_it_comes() {
@@ -29,7 +31,8 @@ fn it_starts_before_the_store_says_so_and_becomes_ready_when_it_comes() {
     assert_eq!(complaints, 1, "one line for the outage:\n{}", daemon.role.stderr());
 
     site.server.pause().unwrap();
-    site.wait_until_unready(&daemon);
+    eventually(SOON, "the sweeper not to be ready", || Ok((daemon.page("/readyz").0 == 503).then_some(())))
+        .unwrap();
     site.server.resume().unwrap();
     daemon.wait_until_ready();
 }
@@ -40,9 +43,7 @@ fn evidence_of_exit_is_acted_on_at_once_and_not_at_the_next_timer() {
     let daemon = site.daemon();
     daemon.wait_until_ready();
     let life = site.register("crashed");
-    let host_store = site.store.host("test");
-    let exited = host_store.process_exited("crashed", life.incarnation, "signal 9");
-    assert!(site.runtime.block_on(exited).unwrap());
+    site.prove_exit(&life);
     // The lease had 600 s to go and the backstop comes every 60 s.
     site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
     let entry = &site.log()[0];
@@ -57,9 +58,7 @@ fn it_wakes_for_the_next_lease_to_end_even_of_an_agent_that_registered_later() {
     let mut site = Site::start();
     let daemon = site.daemon();
     daemon.wait_until_ready();
-    let mut short = registration("short");
-    short.lease = Duration::from_millis(1_500);
-    site.register_as(&short);
+    site.register_as(&Registration { lease: Duration::from_millis(1_500), ..registration("short") });
     // The backstop comes every 60 s.
     site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
     assert_eq!(site.log()[0]["reason"], "missing_heartbeat");
@@ -71,7 +70,7 @@ fn a_port_that_is_taken_costs_the_pages_until_it_is_free_and_not_the_sweeping() 
     site.plain("gone", LONG_AGO_MS);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let sweeper = site.role(&["run", "--listen", &address]).spawn().unwrap();
+    let sweeper = site.sweeper_command(&["run", "--listen", &address]).spawn().unwrap();
     let complaint = sweeper.wait_for_line(|line| line.contains("http.listen"), SOON).unwrap();
     for part in [address.as_str(), "in use", "sweeping goes on", "trying again"] {
         assert!(complaint.contains(part), "{part} in {complaint}");
@@ -89,8 +88,8 @@ fn a_port_that_is_taken_costs_the_pages_until_it_is_free_and_not_the_sweeping() 
 #[test]
 fn an_address_that_is_none_is_a_mistake_of_whoever_wrote_it_and_exit_2() {
     let site = Site::start();
-    let by_flag = site.role(&["run", "--listen", "nowhere"]);
-    let by_variable = site.role(&["run"]).env("LIFECYCLE_HTTP__LISTEN", "nowhere");
+    let by_flag = site.sweeper_command(&["run", "--listen", "nowhere"]);
+    let by_variable = site.sweeper_command(&["run"]).env("LIFECYCLE_HTTP__LISTEN", "nowhere");
     for command in [by_flag, by_variable] {
         let mut sweeper = command.spawn().unwrap();
         assert_eq!(sweeper.wait(SOON).unwrap().code(), Some(2), "{}", sweeper.stderr());
@@ -116,7 +115,7 @@ async fn keep_beating(store: Store, lives: Vec<Life>, away: Arc<AtomicBool>) {
 
 fn short_leases(site: &Site) -> Daemon {
     Daemon::from(
-        site.role(&["run"])
+        site.sweeper_command(&["run"])
             .env("LIFECYCLE_SWEEP__ORPHAN_THRESHOLD", "1s")
             .env("LIFECYCLE_HEARTBEAT__INTERVAL", "200ms")
             .env("LIFECYCLE_SWEEP__INTERVAL", "1s"),
@@ -124,20 +123,8 @@ fn short_leases(site: &Site) -> Daemon {
 }
 
 fn register_short(site: &Site) -> Vec<Life> {
-    (0..AGENTS)
-        .map(|n| {
-            let mut agent = registration(&format!("agent-{n}"));
-            agent.lease = OUTAGE_LEASE;
-            match site
-                .runtime
-                .block_on(site.store.newcomer(&agent).register(AgentState::Running, None))
-                .unwrap()
-            {
-                Registered::Ok(life) => life,
-                other => panic!("{other:?}"),
-            }
-        })
-        .collect()
+    let agent = |n| Registration { lease: OUTAGE_LEASE, ..registration(&format!("agent-{n}")) };
+    (0..AGENTS).map(|n| site.register_as(&agent(n))).collect()
 }
 
 #[test]
@@ -168,7 +155,7 @@ fn after_an_outage_of_five_leases_nobody_is_reaped_and_the_reason_is_said() {
     assert_eq!(site.client.int(&["XLEN", "agents:log"]).unwrap(), 0, "nobody was reaped");
     assert_eq!(site.active().len(), AGENTS);
     for life in &lives {
-        assert!(matches!(site.beat(life), Fenced::Ok(_)));
+        assert!(site.beats(life));
     }
 }
 
@@ -183,17 +170,14 @@ fn what_is_held_is_not_reaped_until_an_operator_says_so() {
     away.store(true, Ordering::Relaxed);
     beating.abort();
     // No beat is on its way any more once another one after it was answered. Then all of them end together.
-    assert!(matches!(site.beat(&lives[0]), Fenced::Ok(_)));
-    let end = (site.client.now_ms().unwrap() + 200).to_string();
-    let ids: Vec<String> = lives.iter().map(|life| life.id.to_string()).collect();
+    assert!(site.beats(&lives[0]));
+    let end = site.ahead(200);
     let mut command = vec!["ZADD", "agents:leases", "XX"];
-    command.extend(ids.iter().flat_map(|id| [end.as_str(), id.as_str()]));
-    site.client.run(&command).unwrap();
+    command.extend(lives.iter().flat_map(|life| [end.as_str(), life.id.as_str()]));
+    site.redis(&command);
     daemon.role.wait_for_line(|line| line.contains("reaping is held"), SOON).unwrap();
     let crashed = &lives[0];
-    let host_store = site.store.host("test");
-    let exited = host_store.process_exited(crashed.id.as_str(), crashed.incarnation, "signal 9");
-    assert!(site.runtime.block_on(exited).unwrap());
+    site.prove_exit(crashed);
     site.wait_until("the one whose end is proven", |client| {
         client.int(&["XLEN", "agents:log"]).unwrap() == 1
     });
@@ -204,18 +188,6 @@ fn what_is_held_is_not_reaped_until_an_operator_says_so() {
     daemon.wait_for_metric("lifecycle_orphans{reason=\"stale_heartbeat\"}", held);
     daemon.wait_for_metric("lifecycle_sweep_holds_total{reason=\"mass_silence\"}", 1.0);
 
-    let released =
-        site.runtime.block_on(site.store.operator().release_hold(Duration::from_secs(60))).unwrap();
-    assert!(released.is_some());
+    assert!(site.release_hold());
     site.wait_until("the rest", |client| client.int(&["XLEN", "agents:log"]).unwrap() == AGENTS as i64);
-}
-
-impl Site {
-    fn wait_until_unready(&mut self, daemon: &Daemon) {
-        self.wait_for("the sweeper not to be ready", || daemon.page("/readyz").0 == 503);
-    }
-
-    fn wait_for(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        lifecycle_tests::eventually(SOON, what, || Ok(holds().then_some(()))).unwrap();
-    }
 }

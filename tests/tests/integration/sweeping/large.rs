@@ -24,11 +24,11 @@ return 1";
 #[test]
 fn a_scrape_of_100_000_agents_is_small_and_counts_them_all() {
     let mut site = Site::start();
-    let now = site.client.now_ms().unwrap();
+    let now = site.now();
     let (end, now) = ((now + 3_600_000).to_string(), now.to_string());
     for first in (1..=AGENTS).step_by(10_000) {
         let (first, last) = (first.to_string(), (first + 9_999).to_string());
-        site.client.run(&["EVAL", PLANT, "0", &first, &last, &end, &now]).unwrap();
+        site.redis(&["EVAL", PLANT, "0", &first, &last, &end, &now]);
     }
     let daemon = site.daemon_with(&[("LIFECYCLE_MEMORY__LEAK_WINDOW", "5s")]);
     eventually(A_WHOLE_ROUND, "everybody to be counted", || {

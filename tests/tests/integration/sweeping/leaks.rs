@@ -6,8 +6,7 @@ use lifecycle_core::memory::leak::{Finding, Trend};
 use lifecycle_core::wire::codec::decode;
 use lifecycle_core::wire::event::Event;
 use lifecycle_core::wire::ids::Incarnation;
-use lifecycle_core::wire::memory::MemoryUsage;
-use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_redis::{Life, TrendNote};
 use lifecycle_tests::plain::Subscription;
 use serde_json::Value;
@@ -30,7 +29,7 @@ impl Player {
     fn plays(&mut self, site: &mut Site, daemons: &[Daemon], rss: u64) {
         self.at += STEP_MS;
         let key = format!("agent:memory:{}", self.id);
-        site.client.run(&["HSET", &key, "rss", &rss.to_string(), "timestamp", &self.at.to_string()]).unwrap();
+        site.redis(&["HSET", &key, "rss", &rss.to_string(), "timestamp", &self.at.to_string()]);
         let series = format!("agent_memory_usage_bytes{{agent_id=\"{}\"}}", self.id);
         for daemon in daemons {
             #[allow(clippy::cast_precision_loss)]
@@ -42,7 +41,7 @@ impl Player {
 fn register(site: &mut Site, id: &'static str) -> (Life, Player) {
     let life = site.register(id);
     site.beat_using(&life, MemoryUsage { rss: MB, limit: Some(500_000 * MB), ..MemoryUsage::default() });
-    (life, Player { id, at: site.client.now_ms().unwrap() - 40 * STEP_MS })
+    (life, Player { id, at: site.now() - 40 * STEP_MS })
 }
 
 fn watcher(site: &Site) -> Daemon {
@@ -51,7 +50,7 @@ fn watcher(site: &Site) -> Daemon {
 
 /// The alerts about agents so far: all that came before a message of our own.
 fn about_agents(site: &mut Site, alerts: &mut Subscription) -> Vec<Value> {
-    site.client.run(&["PUBLISH", "system:alerts", "end"]).unwrap();
+    site.redis(&["PUBLISH", "system:alerts", "end"]);
     let mut found: Vec<Value> = Vec::new();
     loop {
         let (_, message) = alerts.next(SOON).unwrap().expect("our own message");
@@ -92,7 +91,7 @@ fn an_agent_that_leaks_is_told_of_once_by_two_sweepers_until_it_gives_back_what_
     assert!((59e9..61e9).contains(&slope), "{alert}");
     assert!(alert["confidence"].as_f64() > Some(0.5) && alert["windowMs"].as_u64() > Some(0), "{alert}");
     assert!(alert["limitReachedMs"].as_i64() > Some(leaky.at), "{alert}");
-    let trend = site.runtime.block_on(site.store.operator().trends(&["leaky"])).unwrap().remove(0).unwrap();
+    let trend = site.done(site.store.operator().trends(&["leaky"])).remove(0).unwrap();
     assert_eq!(trend.finding, Some(Finding::Leak));
     assert!(trend.floors.len() >= 8 && trend.floors.is_sorted(), "{trend:?}");
 
@@ -119,12 +118,9 @@ fn what_is_known_of_a_leak_goes_with_the_life_that_leaked() {
         leaky.plays(&mut site, &daemons, 300 * MB + n * 5_000 * MB);
     }
     daemons[0].wait_for_metric(LEAKING, 1.0);
-    site.runtime
-        .block_on(site.store.agent(&life).release(StopCause::Done, ProcessFate::Unknown))
-        .unwrap()
-        .unwrap();
+    site.release(&life, StopCause::Done).unwrap();
     daemons[0].wait_for_metric(LEAKING, 0.0);
-    let trend = site.runtime.block_on(site.store.operator().trends(&["leaky"])).unwrap().remove(0);
+    let trend = site.done(site.store.operator().trends(&["leaky"])).remove(0);
     assert_eq!(trend, None, "no sweeper writes beside figures that are gone");
     assert!(!site.keys().iter().any(|key| key.starts_with("agent:memory:")));
 }
@@ -143,7 +139,7 @@ fn begins<'a>(id: &'a str, life: &Life, trend: &'a Trend, alert: &'a (Finding, E
 fn each_finding_has_a_latch_of_its_own_which_opens_when_it_ends_or_nobody_sees_it_any_more() {
     let mut site = Site::start();
     let (life, _) = register(&mut site, "a");
-    let tell = |site: &Site, note| site.runtime.block_on(site.store.sweeper().tell_trend(note)).unwrap();
+    let tell = |site: &Site, note| site.done(site.store.sweeper().tell_trend(note));
     let alert = |finding| (finding, decode(br#"{"type":"memory_leak_detected"}"#).unwrap());
     let (leak, runaway) = (alert(Finding::Leak), alert(Finding::Runaway));
     let leaking = trend(Some(Finding::Leak), 5.0);
@@ -155,19 +151,19 @@ fn each_finding_has_a_latch_of_its_own_which_opens_when_it_ends_or_nobody_sees_i
     let quiet = TrendNote { began: None, lasting: &[], ..begins("a", &life, &leaking, &leak) };
     let nothing = trend(None, 0.0);
     assert!(!tell(&site, TrendNote { trend: &nothing, ..quiet }));
-    let kept = site.runtime.block_on(site.store.operator().trends(&["a"])).unwrap().remove(0);
+    let kept = site.done(site.store.operator().trends(&["a"])).remove(0);
     assert_eq!(kept, Some(leaking.clone()), "a sweeper that has found nothing does not write over it");
 
     assert!(!tell(&site, TrendNote { ended: &[Finding::Runaway], ..quiet }));
     assert!(tell(&site, begins("a", &life, &leaking, &runaway)), "the next episode");
     assert!(!tell(&site, begins("a", &life, &leaking, &leak)), "this one still goes on");
     // As if the sweepers that saw it had died.
-    let long_ago = (site.client.now_ms().unwrap() - 300_001).to_string();
-    site.client.run(&["HSET", "agent:memory:a", "leakSeen", &long_ago]).unwrap();
+    let long_ago = site.ago(300_001);
+    site.redis(&["HSET", "agent:memory:a", "leakSeen", &long_ago]);
     assert!(tell(&site, begins("a", &life, &leaking, &leak)));
 
     let earlier = Some(Incarnation(life.incarnation.0 - 1));
-    site.client.run(&["HDEL", "agent:memory:a", "leakSeen"]).unwrap();
+    site.redis(&["HDEL", "agent:memory:a", "leakSeen"]);
     assert!(!tell(&site, TrendNote { incarnation: earlier, ..begins("a", &life, &leaking, &leak) }));
     let plain = TrendNote { incarnation: None, ..begins("plain", &life, &leaking, &leak) };
     assert!(tell(&site, plain), "without figures to write beside it is better to tell twice than never");

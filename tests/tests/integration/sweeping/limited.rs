@@ -6,8 +6,8 @@ impl Site {
     /// So many agents fell silent since the last good pass, and a pass holds them.
     pub(super) fn hold_a_mass(&mut self, agents: usize) {
         self.sweep();
-        let before = (self.client.now_ms().unwrap() - 2 * LONG_AGO_MS).to_string();
-        self.client.run(&["HSET", "sweep:watermark", "good", &before]).unwrap();
+        let before = self.ago(2 * LONG_AGO_MS);
+        self.redis(&["HSET", "sweep:watermark", "good", &before]);
         for n in 0..agents {
             let id = format!("silent-{n}");
             self.register(&id);
@@ -18,8 +18,8 @@ impl Site {
 
     /// As if the hold had begun so long ago that it is over.
     fn end_hold(&mut self) {
-        let since = (self.client.now_ms().unwrap() - LONG_AGO_MS).to_string();
-        self.client.run(&["HSET", "sweep:hold", "since", &since]).unwrap();
+        let since = self.ago(LONG_AGO_MS);
+        self.redis(&["HSET", "sweep:hold", "since", &since]);
     }
 
     /// As if what was granted had been granted a minute ago.
@@ -32,7 +32,7 @@ impl Site {
                 format!("{}:{agents}", at.parse::<i64>().unwrap() - 60_000)
             })
             .collect();
-        self.client.run(&["HSET", "sweep:hold", "granted", &earlier.join(" ")]).unwrap();
+        self.redis(&["HSET", "sweep:hold", "granted", &earlier.join(" ")]);
     }
 
     fn cleaned_by(&self, sweepers: usize) -> u64 {
@@ -72,9 +72,7 @@ fn of_a_small_fleet_one_goes_in_a_minute_and_all_at_once_when_an_operator_releas
     site.hold_a_mass(6);
     site.end_hold();
     assert_eq!(site.cleaned_by(2), 1);
-    let operator_store = site.store.operator();
-    let released = operator_store.release_hold(std::time::Duration::from_secs(60));
-    assert!(site.runtime.block_on(released).unwrap().is_some());
+    assert!(site.release_hold());
     assert_eq!(site.cleaned_by(1), 5);
 }
 
@@ -84,7 +82,7 @@ fn a_dry_run_says_how_many_would_go_and_takes_nothing_of_the_rate() {
     site.hold_a_mass(20);
     site.end_hold();
     for _ in 0..2 {
-        let mut dry = site.role(&["sweep", "--dry-run", "--output", "json"]).spawn().unwrap();
+        let mut dry = site.sweeper_command(&["sweep", "--dry-run", "--output", "json"]).spawn().unwrap();
         assert_eq!(dry.wait(super::SOON).unwrap().code(), Some(0), "{}", dry.stderr());
         let told: serde_json::Value = serde_json::from_str(&dry.stdout()).unwrap();
         assert_eq!((count(&told, "orphansDetected"), count(&told, "held")), (20, 18), "{told}");
@@ -97,8 +95,8 @@ fn a_grant_of_the_future_counts_as_one_of_now() {
     let mut site = Site::start();
     site.hold_a_mass(20);
     site.end_hold();
-    let granted = format!("{}:2", site.client.now_ms().unwrap() + 3_600_000);
-    site.client.run(&["HSET", "sweep:hold", "granted", &granted]).unwrap();
+    let granted = format!("{}:2", site.now() + 3_600_000);
+    site.redis(&["HSET", "sweep:hold", "granted", &granted]);
     assert_eq!(site.cleaned_by(1), 0);
     site.a_minute_later();
     assert_eq!(site.cleaned_by(1), 2);

@@ -15,12 +15,12 @@ fn reaping_agent_1_of_21_plain_agents_removes_exactly_its_own_keys() {
     let mut site = Site::start();
     for id in fleet() {
         site.plain(&id, if id == "agent-1" { 180_000 } else { 0 });
-        site.client.run(&["SET", &format!("agent:task:{id}"), "in flight"]).unwrap();
-        site.client.run(&["HSET", &format!("agent:task:{id}:t1"), "task", "t1"]).unwrap();
-        site.client.run(&["SADD", &format!("agent:deps:{id}"), "a"]).unwrap();
-        site.client.run(&["RPUSH", &format!("agent:deps:{id}:late"), "b"]).unwrap();
-        site.client.run(&["SET", &format!("agent:state:{id}"), "busy"]).unwrap();
-        site.client.run(&["HSET", &format!("agent:memory:{id}"), "rss", "1"]).unwrap();
+        site.redis(&["SET", &format!("agent:task:{id}"), "in flight"]);
+        site.redis(&["HSET", &format!("agent:task:{id}:t1"), "task", "t1"]);
+        site.redis(&["SADD", &format!("agent:deps:{id}"), "a"]);
+        site.redis(&["RPUSH", &format!("agent:deps:{id}:late"), "b"]);
+        site.redis(&["SET", &format!("agent:state:{id}"), "busy"]);
+        site.redis(&["HSET", &format!("agent:memory:{id}"), "rss", "1"]);
     }
     let expected: Vec<String> = site.keys().into_iter().filter(|key| !is_of_agent_1(key)).collect();
 
@@ -36,15 +36,15 @@ fn reaping_agent_1_of_21_registered_agents_removes_exactly_its_own_keys() {
     let mut site = Site::start();
     for id in fleet() {
         let life = site.register(&id);
-        site.beat(&life);
+        assert!(site.beats(&life));
         let own = [format!("cache:{id}"), format!("cache:{id}:x")];
-        site.own(&life, &own);
+        site.own(&life, own.clone());
         for key in &own {
-            site.client.run(&["SET", key, "1"]).unwrap();
+            site.redis(&["SET", key, "1"]);
         }
-        site.runtime.block_on(site.store.agent(&life).depend_on(&["schema".to_owned()])).unwrap();
+        site.depend_on(&life, "schema");
     }
-    site.client.run(&["SET", "cache:agent-1:not-declared", "1"]).unwrap();
+    site.redis(&["SET", "cache:agent-1:not-declared", "1"]);
     site.expire("agent-1");
     let mut expected: Vec<String> = site.keys().into_iter().filter(|key| !is_of_agent_1(key)).collect();
     expected.push("cache:agent-1:not-declared".into());
@@ -64,16 +64,16 @@ fn strange_ids_in_the_index_harm_nobody() {
     let mut site = Site::start();
     for id in ["a", "a1", "ab", "b", "x", "n", "l"] {
         site.plain(id, 0);
-        site.client.run(&["SET", &format!("agent:task:{id}"), "1"]).unwrap();
-        site.client.run(&["SET", &format!("agent:task:{id}:y"), "1"]).unwrap();
-        site.client.run(&["SET", &format!("agent:deps:{id}:y"), "1"]).unwrap();
+        site.redis(&["SET", &format!("agent:task:{id}"), "1"]);
+        site.redis(&["SET", &format!("agent:task:{id}:y"), "1"]);
+        site.redis(&["SET", &format!("agent:deps:{id}:y"), "1"]);
     }
     let neighbours = site.keys();
     let long = "z".repeat(129);
     let strange = ["a*", "a?", "[ab]", "*", "x:y", "n\nl", long.as_str(), ""];
     for id in strange {
-        site.client.run(&["SADD", "agents:active", id]).unwrap();
-        site.client.run(&["SET", &format!("agent:memory:{id}"), "1"]).unwrap();
+        site.redis(&["SADD", "agents:active", id]);
+        site.redis(&["SET", &format!("agent:memory:{id}"), "1"]);
     }
     site.client.command(&[b"SADD", b"agents:active", b"bad-\xff\xfe"]).unwrap();
 
@@ -96,11 +96,11 @@ fn strange_ids_in_the_index_harm_nobody() {
 fn a_registered_agent_that_the_index_lost_is_found_again_and_judged_by_a_whole_lease() {
     let mut site = Site::start();
     let life = site.register("lost");
-    site.client.run(&["DEL", "agents:leases", "agents:active"]).unwrap();
+    site.redis(&["DEL", "agents:leases", "agents:active"]);
     let result = result(&mut site.sweep_command().arg("--reconcile").spawn().unwrap());
     assert_eq!((count(&result, "healthyAgents"), count(&result, "orphansDetected")), (1, 0));
     assert_eq!(site.active(), ["lost"]);
-    assert!(matches!(site.beat(&life), lifecycle_redis::Fenced::Ok(_)));
+    assert!(site.beats(&life));
     site.expire("lost");
     assert_eq!(count(&site.sweep(), "orphansCleaned"), 1);
     assert_eq!(site.keys(), [""; 0]);
@@ -110,7 +110,7 @@ fn a_registered_agent_that_the_index_lost_is_found_again_and_judged_by_a_whole_l
 fn a_task_of_a_dead_agent_without_a_sprint_goes_with_it() {
     let mut site = Site::start();
     site.plain("alone", LONG_AGO_MS);
-    site.client.run(&["HSET", "agent:task:alone:t", "task", "t"]).unwrap();
+    site.redis(&["HSET", "agent:task:alone:t", "task", "t"]);
     let result = site.sweep();
     assert_eq!((count(&result, "orphansCleaned"), count(&result, "tasksRequeued")), (1, 0));
     assert_eq!(site.keys(), [""; 0]);
@@ -125,9 +125,9 @@ fn a_plain_agent_that_left_by_itself_is_no_orphan_and_what_it_left_behind_goes()
     assert_eq!(count(&site.sweep(), "healthyAgents"), 12);
     // The original design's own shutdown, which forgets tasks and dependencies.
     for n in 0..6 {
-        site.client.run(&["SREM", "agents:active", &format!("agent-{n}")]).unwrap();
-        site.client.run(&["DEL", &format!("agent:heartbeat:agent-{n}")]).unwrap();
-        site.client.run(&["SET", &format!("agent:task:agent-{n}:t"), "1"]).unwrap();
+        site.redis(&["SREM", "agents:active", &format!("agent-{n}")]);
+        site.redis(&["DEL", &format!("agent:heartbeat:agent-{n}")]);
+        site.redis(&["SET", &format!("agent:task:agent-{n}:t"), "1"]);
     }
     // The lease of some is over when they are missed, that of others is not.
     site.expire("agent-0");
@@ -145,11 +145,11 @@ fn plain_agents_that_come_and_go_are_counted_right_by_a_daemon() {
     site.plain("early", 0);
     let daemon = site.daemon();
     daemon.wait_until_ready();
-    site.client.run(&["SREM", "agents:active", "early"]).unwrap();
-    site.client.run(&["DEL", "agent:heartbeat:early"]).unwrap();
+    site.redis(&["SREM", "agents:active", "early"]);
+    site.redis(&["DEL", "agent:heartbeat:early"]);
     site.plain("late", 0);
     site.expire("early");
-    site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
+    site.redis(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]);
     site.wait_until("the lease of the one that left to go", |client| {
         client.text(&["ZSCORE", "agents:leases", "early"]).unwrap().is_none()
     });

@@ -8,10 +8,10 @@ use super::{Site, count};
 #[test]
 fn should_detect_agents_with_stale_heartbeats() {
     let mut site = Site::start();
-    let timestamp = site.client.now_ms().unwrap() - 180_000;
+    let timestamp = site.now() - 180_000;
     let beat = format!(r#"{{"agentId":"stale-agent","timestamp":{timestamp}}}"#);
-    site.client.run(&["SET", "agent:heartbeat:stale-agent", &beat]).unwrap();
-    site.client.run(&["SADD", "agents:active", "stale-agent"]).unwrap();
+    site.redis(&["SET", "agent:heartbeat:stale-agent", &beat]);
+    site.redis(&["SADD", "agents:active", "stale-agent"]);
 
     let result = site.sweep();
 
@@ -28,10 +28,10 @@ fn should_detect_agents_with_stale_heartbeats() {
 #[test]
 fn should_not_cleanup_healthy_agents() {
     let mut site = Site::start();
-    let timestamp = site.client.now_ms().unwrap() - 30_000;
+    let timestamp = site.now() - 30_000;
     let beat = format!(r#"{{"agentId":"healthy-agent","timestamp":{timestamp}}}"#);
-    site.client.run(&["SET", "agent:heartbeat:healthy-agent", &beat]).unwrap();
-    site.client.run(&["SADD", "agents:active", "healthy-agent"]).unwrap();
+    site.redis(&["SET", "agent:heartbeat:healthy-agent", &beat]);
+    site.redis(&["SADD", "agents:active", "healthy-agent"]);
 
     let result = site.sweep();
 
@@ -43,7 +43,7 @@ fn should_not_cleanup_healthy_agents() {
 #[test]
 fn an_agent_without_a_heartbeat_was_never_seen() {
     let mut site = Site::start();
-    site.client.run(&["SADD", "agents:active", "silent-agent"]).unwrap();
+    site.redis(&["SADD", "agents:active", "silent-agent"]);
     let result = site.sweep();
     let orphan = &result["orphans"][0];
     assert_eq!(
@@ -80,7 +80,7 @@ fn a_dry_run_says_who_would_go_and_writes_nothing() {
     site.plain("gone", 180_000);
     site.plain("here", 0);
     let before = site.client.keys().unwrap();
-    let mut sweep = site.role(&["sweep", "--dry-run", "--output", "json"]).spawn().unwrap();
+    let mut sweep = site.sweeper_command(&["sweep", "--dry-run", "--output", "json"]).spawn().unwrap();
     let result = super::result(&mut sweep);
     assert_eq!((count(&result, "orphansDetected"), count(&result, "orphansCleaned")), (1, 0));
     assert_eq!(count(&result, "healthyAgents"), 1);

@@ -26,7 +26,7 @@ fn suspect(site: &Site) -> Suspect {
 
 fn reap(site: &Site, suspect: &Suspect) -> ReapOutcome {
     let target = Reap::of(suspect, Reason::StaleHeartbeat, "test");
-    site.runtime.block_on(site.store.sweeper().reap(&target)).unwrap()
+    site.done(site.store.sweeper().reap(&target))
 }
 
 #[test]
@@ -35,10 +35,10 @@ fn a_beat_between_observe_and_reap_saves_the_agent() {
     let life = site.register("late");
     site.expire("late");
     let suspect = suspect(&site);
-    assert!(matches!(site.beat(&life), Fenced::Ok(_)));
+    assert!(site.beats(&life));
     assert_eq!(reap(&site, &suspect), ReapOutcome::Refuted);
     assert!(site.client.exists("agent:state:late").unwrap());
-    assert!(matches!(site.beat(&life), Fenced::Ok(_)));
+    assert!(site.beats(&life));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_plain_heartbeat_that_says_the_same_again_saves_the_agent_too() {
     site.plain("stuck-clock", 150_000);
     let suspect = suspect(&site);
     let same = site.client.text(&["GET", "agent:heartbeat:stuck-clock"]).unwrap().unwrap();
-    site.client.run(&["SETEX", "agent:heartbeat:stuck-clock", "180", &same]).unwrap();
+    site.redis(&["SETEX", "agent:heartbeat:stuck-clock", "180", &same]);
     assert_eq!(reap(&site, &suspect), ReapOutcome::Refuted);
     assert_eq!(site.active(), ["stuck-clock"]);
 }
@@ -86,7 +86,7 @@ fn a_reap_judged_by_an_earlier_life_does_not_touch_the_next_one() {
     let second = site.register("again");
     site.expire("again");
     assert_eq!(reap(&site, &suspect), ReapOutcome::AlreadyGone);
-    assert!(matches!(site.beat(&second), Fenced::Ok(_)));
+    assert!(site.beats(&second));
 }
 
 fn next(subscription: &mut Subscription, kind: EventKind) -> Event {
@@ -109,7 +109,7 @@ fn an_agent_that_answers_the_last_call_with_a_beat_stays() {
 
     let call = next(&mut heard, EventKind::CleanupStarted);
     assert_eq!((call.agent_id.as_deref(), call.incarnation), (Some("called"), Some(life.incarnation)));
-    assert!(matches!(site.beat(&life), Fenced::Ok(_)));
+    assert!(site.beats(&life));
 
     let swept = result(&mut sweep);
     assert_eq!((count(&swept, "refuted"), count(&swept, "orphansCleaned")), (1, 0), "{swept}");
@@ -125,10 +125,8 @@ fn what_became_of_the_process_is_in_the_audit_entry_if_somebody_answers() {
     let mut heard = site.server.client().unwrap().subscribe(&["agent:lifecycle"]).unwrap();
     let mut sweep = site.sweep_command().env("LIFECYCLE_SWEEP__GRACE", "2s").spawn().unwrap();
     next(&mut heard, EventKind::CleanupStarted);
-    let operator_store = site.store.operator();
     let killed = Payload::CleanupAcknowledged { process: Some(ProcessFate::Killed), pids: Vec::new() };
-    let answer = operator_store.announce("hung", Some(life.incarnation), killed);
-    site.runtime.block_on(answer).unwrap();
+    site.done(site.store.operator().announce("hung", Some(life.incarnation), killed));
     assert_eq!(count(&result(&mut sweep), "orphansCleaned"), 1);
     assert_eq!(site.log()[0]["process"], "killed");
     let completed = next(&mut heard, EventKind::CleanupCompleted);

@@ -3,26 +3,21 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use lifecycle_core::wire::record::AgentState;
-use lifecycle_redis::{Fenced, Life};
+use lifecycle_redis::Life;
 
-use super::{LONG_AGO_MS, SOON, Site, count, registration, result};
+use super::{LONG_AGO_MS, SOON, Site, count, result};
+use crate::fleet::Fleet;
 
 const ORPHANS: usize = 500;
 const SWEEPERS: usize = 4;
 
 /// Half of them registered with a key of their own, half on the plain protocol with a task.
 fn plant(site: &mut Site) {
-    site.runtime.block_on(async {
-        for n in 0..ORPHANS / 2 {
-            let agent = registration(&format!("registered-{n}"));
-            site.store.newcomer(&agent).register(AgentState::Running, None).await.unwrap();
-        }
-    });
     for n in 0..ORPHANS / 2 {
+        site.register(&format!("registered-{n}"));
         site.expire(&format!("registered-{n}"));
         site.plain(&format!("plain-{n}"), LONG_AGO_MS);
-        site.client.run(&["SET", &format!("agent:task:plain-{n}:t"), "1"]).unwrap();
+        site.redis(&["SET", &format!("agent:task:plain-{n}:t"), "1"]);
     }
 }
 
@@ -65,7 +60,7 @@ fn a_sweeper_killed_while_it_holds_locks_blocks_nobody_for_long() {
     assert_eq!(count(&site.sweep(), "elsewhere"), 2, "for a moment they count as somebody else's work");
     // As if 11 s had gone by since: far less than the 300 s that the locks last.
     for id in ["one", "two"] {
-        site.client.run(&["PEXPIRE", &format!("cleanup:lock:{id}"), "289000"]).unwrap();
+        site.redis(&["PEXPIRE", &format!("cleanup:lock:{id}"), "289000"]);
     }
     assert_eq!(count(&site.sweep(), "orphansCleaned"), 2);
     assert_eq!(site.keys(), [""; 0], "the locks are gone too");
@@ -80,7 +75,7 @@ fn a_daemon_takes_over_from_a_sweeper_that_was_killed() {
     victim.kill().unwrap();
     let daemon = site.daemon();
     daemon.wait_until_ready();
-    site.client.run(&["PEXPIRE", "cleanup:lock:one", "289000"]).unwrap();
+    site.redis(&["PEXPIRE", "cleanup:lock:one", "289000"]);
     daemon.role.wait_for_line(|line| line.contains("cleaned up 1 orphan"), SOON).unwrap();
     assert_eq!(site.log().len(), 1);
 }
@@ -95,17 +90,11 @@ fn a_stopped_daemon_ends_with_0_and_leaves_no_lock() {
     assert_eq!(site.keys(), [""; 0]);
 }
 
-/// As if the last pass had been made long ago.
-fn forget_to_sweep(site: &mut Site) {
-    site.sweep();
-    let long_ago = (site.client.now_ms().unwrap() - LONG_AGO_MS).to_string();
-    site.client.run(&["HSET", "sweep:watermark", "at", &long_ago, "good", &long_ago]).unwrap();
-}
-
 #[test]
 fn a_pass_from_cron_works_because_other_agents_beats_show_that_the_store_was_up() {
     let mut site = Site::start();
-    forget_to_sweep(&mut site);
+    site.sweep();
+    site.last_pass_was_long_ago();
     site.plain("alive", 20_000);
     site.plain("gone", 180_000);
     let result = site.sweep();
@@ -115,7 +104,8 @@ fn a_pass_from_cron_works_because_other_agents_beats_show_that_the_store_was_up(
 #[test]
 fn a_pass_from_cron_right_after_an_outage_holds_and_says_why() {
     let mut site = Site::start();
-    forget_to_sweep(&mut site);
+    site.sweep();
+    site.last_pass_was_long_ago();
     site.plain("back-already", 1_000);
     site.plain("not-yet", 180_000);
     let result = site.sweep();
@@ -129,16 +119,17 @@ fn a_pass_from_cron_right_after_an_outage_holds_and_says_why() {
 /// A registered agent that has beaten at least every half lease for so long, and does so now.
 fn beats_since(site: &mut Site, id: &str, ms: i64) -> Life {
     let life = site.register(id);
-    let since = (site.client.now_ms().unwrap() - ms).to_string();
-    site.client.run(&["HSET", &format!("agent:state:{id}"), "steadySince", &since]).unwrap();
-    assert!(matches!(site.beat(&life), Fenced::Ok(_)));
+    let since = site.ago(ms);
+    site.redis(&["HSET", &format!("agent:state:{id}"), "steadySince", &since]);
+    assert!(site.beats(&life));
     life
 }
 
 #[test]
 fn a_peer_whose_last_beat_is_always_fresh_shows_a_pass_from_cron_that_the_store_was_up() {
     let mut site = Site::start();
-    forget_to_sweep(&mut site);
+    site.sweep();
+    site.last_pass_was_long_ago();
     site.register("gone");
     site.expire("gone");
     beats_since(&mut site, "alive", 3 * LONG_AGO_MS);
@@ -149,13 +140,14 @@ fn a_peer_whose_last_beat_is_always_fresh_shows_a_pass_from_cron_that_the_store_
 #[test]
 fn a_peer_that_was_away_itself_until_a_moment_ago_shows_nothing_and_the_exit_code_says_so() {
     let mut site = Site::start();
-    forget_to_sweep(&mut site);
+    site.sweep();
+    site.last_pass_was_long_ago();
     site.register("gone");
     site.expire("gone");
     let back = beats_since(&mut site, "back", 3 * LONG_AGO_MS);
     site.expire("back");
-    assert!(matches!(site.beat(&back), Fenced::Ok(_)));
-    let mut sweep = site.role(&["sweep"]).spawn().unwrap();
+    assert!(site.beats(&back));
+    let mut sweep = site.sweeper_command(&["sweep"]).spawn().unwrap();
     assert_eq!(sweep.wait(SOON).unwrap().code(), Some(74), "{} {}", sweep.stdout(), sweep.stderr());
     assert!(sweep.stdout().contains("was not watched"), "{}", sweep.stdout());
     assert_eq!(site.active(), ["back", "gone"]);
@@ -163,7 +155,7 @@ fn a_peer_that_was_away_itself_until_a_moment_ago_shows_nothing_and_the_exit_cod
 
 #[test]
 fn one_shot_sweeps_clean_up_after_an_agent_while_another_beats_five_times_a_lease() {
-    let mut fleet = crate::fleet::Fleet::with_lease(Duration::from_secs(2));
+    let mut fleet = Fleet::with_lease(Duration::from_secs(2));
     let _peer = fleet.agent("peer", "sleep 600").spawn().unwrap();
     fleet.wait_for_beat("peer");
     let mut victim = fleet.agent("dies", "sleep 600").spawn().unwrap();
@@ -171,9 +163,7 @@ fn one_shot_sweeps_clean_up_after_an_agent_while_another_beats_five_times_a_leas
     let swept = fleet.role("sweeper").arg("sweep").spawn().unwrap().wait(SOON).unwrap();
     assert_eq!(swept.code(), Some(0));
     victim.kill().unwrap();
-    // As if that pass had been an hour ago.
-    let long_ago = (fleet.client.now_ms().unwrap() - 3_600_000).to_string();
-    fleet.client.run(&["HSET", "sweep:watermark", "at", &long_ago, "good", &long_ago]).unwrap();
+    fleet.last_pass_was_long_ago();
     fleet.wait_until("the lease to end", |client| {
         let end = client.text(&["ZSCORE", "agents:leases", "dies"]).unwrap().unwrap();
         end.parse::<i64>().unwrap() < client.now_ms().unwrap()
@@ -186,13 +176,13 @@ fn one_shot_sweeps_clean_up_after_an_agent_while_another_beats_five_times_a_leas
 
 #[test]
 fn one_pass_cleans_up_more_orphans_than_one_batch_holds() {
-    let mut fleet = crate::fleet::Fleet::new().set("LIFECYCLE_SWEEP__BATCH", "5");
+    let mut fleet = Fleet::new().set("LIFECYCLE_SWEEP__BATCH", "5");
     let ids: Vec<String> = (0..12).map(|n| format!("agent-{n}")).collect();
     for id in &ids {
-        fleet.client.run(&["SADD", "agents:active", id]).unwrap();
+        fleet.redis(&["SADD", "agents:active", id]);
     }
     let mut sweep = fleet.role("sweeper").args(["sweep", "--output", "json"]).spawn().unwrap();
-    assert_eq!(sweep.wait(crate::fleet::SOON).unwrap().code(), Some(0), "{}", sweep.stderr());
+    assert_eq!(sweep.wait(SOON).unwrap().code(), Some(0), "{}", sweep.stderr());
     let result: serde_json::Value = serde_json::from_str(&sweep.stdout()).unwrap();
     assert_eq!((&result["orphansDetected"], &result["orphansCleaned"]), (&12.into(), &12.into()));
     assert_eq!(fleet.residue(), [""; 0]);

@@ -25,9 +25,7 @@ fn rubbish_in_the_store_and_on_the_channel_does_not_stop_the_daemon() {
     }
 
     let life = site.register("dead");
-    let host_store = site.store.host("test");
-    let exited = host_store.process_exited("dead", life.incarnation, "signal 9");
-    assert!(site.runtime.block_on(exited).unwrap());
+    site.prove_exit(&life);
     site.wait_until("the cleanup of the dead one", |client| {
         let log = client.run(&["XREVRANGE", "agents:log", "+", "-"]).unwrap();
         format!("{log:?}").contains(&format!("{:?}", b"dead".to_vec()))
@@ -43,10 +41,10 @@ fn rubbish_in_the_store_and_on_the_channel_does_not_stop_the_daemon() {
 #[test]
 fn an_unreadable_heartbeat_counts_until_its_key_expires() {
     let mut site = Site::start();
-    site.client.run(&["SETEX", "agent:heartbeat:odd", "180", "rubbish"]).unwrap();
-    site.client.run(&["SADD", "agents:active", "odd"]).unwrap();
+    site.redis(&["SETEX", "agent:heartbeat:odd", "180", "rubbish"]);
+    site.redis(&["SADD", "agents:active", "odd"]);
     assert_eq!(count(&site.sweep(), "healthyAgents"), 1);
-    site.client.run(&["DEL", "agent:heartbeat:odd"]).unwrap();
+    site.redis(&["DEL", "agent:heartbeat:odd"]);
     site.expire("odd");
     assert_eq!(count(&site.sweep(), "orphansCleaned"), 1);
 }
@@ -56,9 +54,9 @@ fn an_index_of_another_type_is_an_error_of_one_pass_and_not_the_end_of_the_loop(
     let mut site = Site::start();
     let daemon = site.daemon();
     daemon.wait_until_ready();
-    site.client.run(&["DEL", "agents:active"]).unwrap();
-    site.client.run(&["SET", "agents:active", "broken"]).unwrap();
-    site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
+    site.redis(&["DEL", "agents:active"]);
+    site.redis(&["SET", "agents:active", "broken"]);
+    site.redis(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]);
     daemon
         .role
         .wait_for_line(
@@ -69,9 +67,9 @@ fn an_index_of_another_type_is_an_error_of_one_pass_and_not_the_end_of_the_loop(
             SOON,
         )
         .unwrap();
-    site.client.run(&["DEL", "agents:active"]).unwrap();
+    site.redis(&["DEL", "agents:active"]);
     site.plain("gone", LONG_AGO_MS);
-    site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
+    site.redis(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]);
     site.wait_until("the cleanup", |client| client.int(&["XLEN", "agents:log"]).unwrap() == 1);
 }
 
@@ -92,7 +90,7 @@ fn no_store_at_the_url_is_one_line_and_exit_69() {
 #[test]
 fn a_store_that_evicts_keys_is_warned_of() {
     let mut site = Site::start();
-    site.client.run(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]).unwrap();
+    site.redis(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
     let mut sweep = site.sweep_command().spawn().unwrap();
     super::result(&mut sweep);
     assert!(sweep.stderr().contains("set maxmemory-policy to noeviction"), "{}", sweep.stderr());

@@ -13,7 +13,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use lifecycle_core::wire::keys::KeySchema;
 use lifecycle_tests::eventually::eventually;
 use lifecycle_tests::http;
@@ -96,6 +96,7 @@ impl Scenario {
         let limit = ["--maxmemory", "256mb"].map(str::to_owned).to_vec();
         let server = Server::start_with(ServerOptions { args: limit, ..ServerOptions::default() })?;
         let sweepers: Vec<Role> = (0..2).map(|_| sweeper(&server)).collect::<Result<_>>()?;
+        let address = |sweeper: &Role| http::address(sweeper, START_DEADLINE);
         let addresses: Vec<String> = sweepers.iter().map(address).collect::<Result<_>>()?;
         for address in &addresses {
             eventually(START_DEADLINE, "a sweeper to be ready", || {
@@ -202,13 +203,6 @@ fn role(name: &str, server: &Server) -> Result<RoleCommand> {
 
 fn sweeper(server: &Server) -> Result<Role> {
     role("sweeper", server)?.arg("run").env("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0").spawn()
-}
-
-/// The address that a sweeper logs.
-fn address(sweeper: &Role) -> Result<String> {
-    let line = sweeper.wait_for_line(|line| line.contains("http="), START_DEADLINE)?;
-    let address = line.split("http=").nth(1).and_then(|rest| rest.split_whitespace().next());
-    address.map(str::to_owned).context("a sweeper does not say where it listens")
 }
 
 /// Tasks that hold some megabytes for a second and a half and leave a process behind. Each holds more than the one before.

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::wire::event::EventKind;
-use lifecycle_core::wire::memory::MemoryUsage;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_core::wire::metric;
 use lifecycle_core::wire::orphan::Reason;
-use lifecycle_core::wire::process_fate::ProcessFate;
-use lifecycle_tests::{Role, eventually};
+use lifecycle_tests::eventually;
 use serde_json::Value;
 
 use super::{Daemon, SOON, Site};
@@ -32,8 +31,8 @@ impl Site {
 fn every_metric_is_on_a_live_scrape_with_its_help_and_its_type() {
     let mut site = Site::start();
     site.using("one", usage(7, 3, 2));
-    let then = (site.client.now_ms().unwrap() - 11_000).to_string();
-    site.client.run(&["HSET", "agent:memory:one", "timestamp", &then]).unwrap();
+    let then = site.ago(11_000);
+    site.redis(&["HSET", "agent:memory:one", "timestamp", &then]);
     let daemon = site.daemon_with(&[OFTEN]);
     let mut missing = Vec::new();
     eventually(SOON, "every metric", || {
@@ -86,7 +85,7 @@ fn three_sweepers_show_one_fleet_and_hear_the_same() {
     let two = site.register("two");
     site.beat_using(&two, usage(2_000_000, 0, 1));
     site.plain("three", 0);
-    site.client.run(&["HSET", "agent:memory:three", "rss", "9000000", "heapUsed", "1000000"]).unwrap();
+    site.redis(&["HSET", "agent:memory:three", "rss", "9000000", "heapUsed", "1000000"]);
     let daemons: Vec<Daemon> = (0..3).map(|_| site.daemon_with(&[OFTEN])).collect();
     for daemon in &daemons {
         for (series, value) in [
@@ -125,13 +124,10 @@ fn series_of_agents_that_are_gone_disappear_and_so_does_their_part_of_the_totals
     site.using("vanishes", usage(100, 0, 1));
     let daemon = site.daemon_with(&[OFTEN]);
     daemon.wait_for_metric("lifecycle_fleet_rss_bytes", 111.0);
-    site.runtime
-        .block_on(site.store.agent(&leaves).release(StopCause::Done, ProcessFate::Unknown))
-        .unwrap()
-        .unwrap();
+    site.release(&leaves, StopCause::Done).unwrap();
     // As nobody of ours does it: no event, nothing but an entry that is not there any more.
-    site.client.run(&["SREM", "agents:active", "vanishes"]).unwrap();
-    site.client.run(&["ZREM", "agents:leases", "vanishes"]).unwrap();
+    site.redis(&["SREM", "agents:active", "vanishes"]);
+    site.redis(&["ZREM", "agents:leases", "vanishes"]);
     daemon.wait_for_metric("lifecycle_fleet_rss_bytes", 1.0);
     daemon.wait_for_metric("lifecycle_agents{state=\"busy\"}", 1.0);
     let (_, text) = daemon.page("/metrics");
@@ -166,7 +162,7 @@ fn while_the_store_is_away_the_pages_say_so() {
     site.server.resume().unwrap();
     daemon.wait_for_metric("lifecycle_store_up", 1.0);
     daemon.wait_for_metric("agent_count_total{state=\"active\"}", 0.0);
-    site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
+    site.redis(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]);
     eventually(SOON, "the next good pass and message to itself", || {
         let young = daemon.metric("lifecycle_sweep_last_good_age_seconds") < Some(age);
         Ok((young && daemon.metric("lifecycle_bus_lag_seconds") < Some(1.0)).then_some(()))
@@ -188,9 +184,9 @@ fn what_is_heard_on_the_bus_is_counted_once_by_what_it_means() {
         r#"{"type":"agent_promoted","agentId":"a"}"#,
         "rubbish",
     ] {
-        site.client.run(&["PUBLISH", "agent:lifecycle", event]).unwrap();
+        site.redis(&["PUBLISH", "agent:lifecycle", event]);
     }
-    site.client.run(&["PUBLISH", "system:alerts", r#"{"type":"memory_limit_exceeded"}"#]).unwrap();
+    site.redis(&["PUBLISH", "system:alerts", r#"{"type":"memory_limit_exceeded"}"#]);
     for (series, value) in [
         ("lifecycle_bus_events_total{event=\"memory_limit_exceeded\"}", 1.0),
         ("lifecycle_bus_events_total{event=\"cleanup_acknowledged\"}", 2.0),
@@ -211,14 +207,14 @@ fn an_agent_that_an_index_lost_is_a_finding_and_the_first_lease_of_a_plain_agent
     site.register("lost");
     let daemon = site.daemon_with(&[]);
     site.plain("new", 0);
-    site.client.run(&["ZREM", "agents:leases", "lost"]).unwrap();
-    site.client.run(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]).unwrap();
+    site.redis(&["ZREM", "agents:leases", "lost"]);
+    site.redis(&["PUBLISH", "agent:lifecycle", r#"{"type":"process_exited"}"#]);
     daemon.wait_for_metric("lifecycle_reconciled_agents_total{finding=\"unleased\"}", 1.0);
     daemon.wait_for_metric("agent_count_total{state=\"active\"}", 2.0);
     assert_eq!(daemon.metric("lifecycle_reconciled_agents_total{finding=\"unindexed\"}"), Some(0.0));
 
-    site.client.run(&["ZREM", "agents:leases", "lost"]).unwrap();
-    site.client.run(&["SREM", "agents:active", "lost"]).unwrap();
+    site.redis(&["ZREM", "agents:leases", "lost"]);
+    site.redis(&["SREM", "agents:active", "lost"]);
     let other = site.daemon_with(&[RECONCILE]);
     other.wait_for_metric("lifecycle_reconciled_agents_total{finding=\"unindexed\"}", 1.0);
     assert_eq!(other.metric("lifecycle_reconciled_agents_total{finding=\"unleased\"}"), Some(0.0));
@@ -228,7 +224,7 @@ fn an_agent_that_an_index_lost_is_a_finding_and_the_first_lease_of_a_plain_agent
 fn residue_is_what_verify_finds_but_for_those_who_only_wait_for_cleanup() {
     let mut site = Site::start();
     let life = site.register("alive");
-    site.own(&life, &["mine".into()]);
+    site.own(&life, ["mine"]);
     let client = &mut site.client;
     client.run(&["SET", "mine", "1"]).unwrap();
     client.run(&["SET", "agent:task:nobody:login", "1"]).unwrap();
@@ -243,7 +239,7 @@ fn residue_is_what_verify_finds_but_for_those_who_only_wait_for_cleanup() {
     assert_eq!(site.verified().len(), 5, "{:?}", site.verified());
 
     for key in site.verified() {
-        site.client.run(&["DEL", &key]).unwrap();
+        site.redis(&["DEL", &key]);
     }
     daemon.wait_for_metric("lifecycle_residue_keys", 0.0);
     assert_eq!(
@@ -255,8 +251,7 @@ fn residue_is_what_verify_finds_but_for_those_who_only_wait_for_cleanup() {
 impl Site {
     /// The keys that `lifecyclectl verify` complains of.
     fn verified(&self) -> Vec<String> {
-        let verify = Role::command("lifecyclectl").unwrap().args(["verify", "--output", "json"]);
-        let mut verify = verify.env("LIFECYCLE_REDIS__URL", self.server.url()).spawn().unwrap();
+        let mut verify = self.role("lifecyclectl").args(["verify", "--output", "json"]).spawn().unwrap();
         verify.wait(SOON).unwrap();
         let findings: Value = serde_json::from_str(&verify.stdout()).unwrap();
         let residue = findings["residue"].as_array().unwrap();
@@ -269,8 +264,7 @@ fn the_used_part_of_a_lease_is_that_of_the_latest_agent() {
     let mut site = Site::start();
     site.register("fresh");
     site.register("late");
-    let half_left = (site.client.now_ms().unwrap() + 300_000).to_string();
-    site.client.run(&["ZADD", "agents:leases", "XX", &half_left, "late"]).unwrap();
+    site.lease_ends_in("late", 300_000);
     let daemon = site.daemon_with(&[OFTEN]);
     let used = eventually(SOON, "the figure", || Ok(daemon.metric("lifecycle_lease_used_ratio"))).unwrap();
     assert!((0.5..0.7).contains(&used), "{used}");
@@ -279,10 +273,7 @@ fn the_used_part_of_a_lease_is_that_of_the_latest_agent() {
 #[test]
 fn the_processes_of_a_command_are_counted_with_its_supervisor() {
     let site = Site::start();
-    let agent =
-        Role::command("agent").unwrap().args(["run", "--id", "busy", "--", "sh", "-c", "sleep 600; true"]);
-    let agent =
-        agent.env("LIFECYCLE_REDIS__URL", site.server.url()).env("LIFECYCLE_HEARTBEAT__INTERVAL", "200ms");
+    let agent = site.agent("busy", "sleep 600; true").env("LIFECYCLE_HEARTBEAT__INTERVAL", "200ms");
     let _agent = agent.spawn().unwrap();
     let daemon = site.daemon_with(&[OFTEN]);
     // The supervisor, the shell and what it waits for.
@@ -297,18 +288,18 @@ fn absurd_figures_and_keys_of_another_type_cost_a_figure_and_nothing_else() {
     let mut site = Site::start();
     site.using("sane", usage(5_000_000, 0, 1));
     for (id, rss) in [("minus", "-4"), ("huge", "1e99"), ("word", "\"much\""), ("list", "[1]")] {
-        let now = site.client.now_ms().unwrap();
+        let now = site.now();
         let beat = format!(r#"{{"agentId":"{id}","timestamp":{now},"memoryUsage":{{"rss":{rss}}}}}"#);
-        site.client.run(&["SETEX", &format!("agent:heartbeat:{id}"), "180", &beat]).unwrap();
-        site.client.run(&["SADD", "agents:active", id]).unwrap();
+        site.redis(&["SETEX", &format!("agent:heartbeat:{id}"), "180", &beat]);
+        site.redis(&["SADD", "agents:active", id]);
     }
     for (id, rss) in [("minus", "-5"), ("huge", "18446744073709551615"), ("word", "much")] {
-        site.client.run(&["HSET", &format!("agent:memory:{id}"), "rss", rss, "heapUsed", rss]).unwrap();
+        site.redis(&["HSET", &format!("agent:memory:{id}"), "rss", rss, "heapUsed", rss]);
     }
-    site.client.run(&["SET", "agent:memory:list", "a string"]).unwrap();
-    site.client.run(&["RPUSH", "memory:baseline", "a list"]).unwrap();
-    site.client.run(&["DEL", "memory:stats"]).unwrap();
-    site.client.run(&["SET", "memory:stats", "a string"]).unwrap();
+    site.redis(&["SET", "agent:memory:list", "a string"]);
+    site.redis(&["RPUSH", "memory:baseline", "a list"]);
+    site.redis(&["DEL", "memory:stats"]);
+    site.redis(&["SET", "memory:stats", "a string"]);
     let mut daemon = site.daemon_with(&[OFTEN]);
     daemon.wait_for_metric("lifecycle_agents{state=\"plain\"}", 4.0);
     assert_eq!(daemon.metric("lifecycle_fleet_rss_bytes"), Some(5_000_000.0));

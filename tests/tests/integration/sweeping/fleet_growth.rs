@@ -4,13 +4,12 @@ use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::memory::fleet_growth::LeakTurn;
 use lifecycle_core::wire::codec::decode;
 use lifecycle_core::wire::event::Event;
-use lifecycle_core::wire::memory::MemoryUsage;
-use lifecycle_core::wire::process_fate::ProcessFate;
+use lifecycle_core::wire::memory_records::MemoryUsage;
 use lifecycle_redis::Life;
 use lifecycle_tests::plain::Subscription;
 use serde_json::{Value, json};
 
-use super::{Daemon, SOON, Site};
+use super::{Daemon, LONG_AGO_MS, SOON, Site, count};
 
 const MB: u64 = 1_000_000;
 const WINDOW_MS: i64 = 60_000;
@@ -23,13 +22,14 @@ impl Site {
     fn there_for_long(&mut self, id: &str, rss: u64) -> Life {
         let life = self.register(id);
         self.uses(&life, rss);
-        let then = (self.client.now_ms().unwrap() - THEN_MS).to_string();
-        self.client.run(&["HSET", &format!("agent:memory:{id}"), "timestamp", &then]).unwrap();
+        let then = self.ago(THEN_MS);
+        self.redis(&["HSET", &format!("agent:memory:{id}"), "timestamp", &then]);
         life
     }
 
     fn uses(&self, life: &Life, rss: u64) {
-        self.beat_using(life, MemoryUsage { rss, heap_used: rss / 2, ..MemoryUsage::default() });
+        let usage = MemoryUsage { rss, heap_used: rss / 2, ..MemoryUsage::default() };
+        self.beat_using(life, usage);
     }
 
     fn watcher(&self) -> Daemon {
@@ -38,7 +38,7 @@ impl Site {
 
     /// The alerts so far: all that came before a message of our own.
     fn alerts(&mut self, alerts: &mut Subscription) -> Vec<Value> {
-        self.client.run(&["PUBLISH", "system:alerts", "end"]).unwrap();
+        self.redis(&["PUBLISH", "system:alerts", "end"]);
         let mut found = Vec::new();
         loop {
             let (_, message) = alerts.next(SOON).unwrap().expect("our own message");
@@ -91,10 +91,7 @@ fn two_sweepers_see_a_leak_and_one_alert_tells_of_it_and_of_the_next_one() {
     assert!(alert["current"]["redisMemory"].as_u64() > Some(0), "{alert}");
     assert_eq!(alert["agents"], json!([{"agentId": "leaky", "growth": 200 * MB}]));
 
-    site.runtime
-        .block_on(site.store.agent(&leaky).release(StopCause::Done, ProcessFate::Unknown))
-        .unwrap()
-        .unwrap();
+    site.release(&leaky, StopCause::Done).unwrap();
     for daemon in &daemons {
         daemon.wait_for_metric(DETECTED, 0.0);
     }
@@ -117,22 +114,22 @@ fn the_latch_lets_one_alert_through_and_opens_by_itself_when_nobody_looks_any_mo
     let alert: Event = decode(br#"{"type":"memory_leak_detected"}"#).unwrap();
     let latch = |site: &Site, turn| {
         let alert = (turn == LeakTurn::Began).then_some(&alert);
-        site.runtime.block_on(site.store.sweeper().latch_leak(turn, alert)).unwrap()
+        site.done(site.store.sweeper().latch_leak(turn, alert))
     };
     assert!(latch(&site, LeakTurn::Began));
     assert!(!latch(&site, LeakTurn::Began), "another sweeper saw it too");
     assert!(!latch(&site, LeakTurn::Lasts));
     // As if all sweepers had died a window ago.
-    let long_ago = (site.client.now_ms().unwrap() - 300_001).to_string();
-    site.client.run(&["HSET", "memory:stats", "leakSeen", &long_ago]).unwrap();
+    let long_ago = site.ago(300_001);
+    site.redis(&["HSET", "memory:stats", "leakSeen", &long_ago]);
     assert!(latch(&site, LeakTurn::Began));
     assert!(!latch(&site, LeakTurn::Ended));
     assert!(latch(&site, LeakTurn::Began), "another episode");
-    let ahead = (site.client.now_ms().unwrap() + 3_600_000).to_string();
-    site.client.run(&["HSET", "memory:stats", "leakSeen", &ahead]).unwrap();
+    let ahead = site.ahead(3_600_000);
+    site.redis(&["HSET", "memory:stats", "leakSeen", &ahead]);
     assert!(latch(&site, LeakTurn::Began), "the server's clock was set back");
-    site.client.run(&["DEL", "memory:stats"]).unwrap();
-    site.client.run(&["SET", "memory:stats", "a string"]).unwrap();
+    site.redis(&["DEL", "memory:stats"]);
+    site.redis(&["SET", "memory:stats", "a string"]);
     assert!(latch(&site, LeakTurn::Began), "better twice than never");
     assert!(!latch(&site, LeakTurn::Lasts) && !latch(&site, LeakTurn::Ended));
 }
@@ -141,19 +138,16 @@ fn the_latch_lets_one_alert_through_and_opens_by_itself_when_nobody_looks_any_mo
 fn the_counters_of_the_fleet_are_kept_true_by_registration_and_by_every_way_to_go() {
     let mut site = Site::start();
     let leaves = site.register("leaves");
-    site.beat_using(&leaves, MemoryUsage { rss: 1, ..MemoryUsage::default() });
+    assert!(site.beats(&leaves));
     site.register("dies");
     site.register("stays");
     let agents = |site: &mut Site| site.client.text(&["HGET", "memory:stats", "agents"]).unwrap();
     assert_eq!(agents(&mut site).as_deref(), Some("3"));
-    site.runtime
-        .block_on(site.store.agent(&leaves).release(StopCause::Done, ProcessFate::Unknown))
-        .unwrap()
-        .unwrap();
+    site.release(&leaves, StopCause::Done).unwrap();
     assert_eq!(agents(&mut site).as_deref(), Some("2"));
-    site.plain("plain", super::LONG_AGO_MS);
+    site.plain("plain", LONG_AGO_MS);
     site.expire("dies");
-    assert_eq!(super::count(&site.sweep(), "orphansCleaned"), 2);
+    assert_eq!(count(&site.sweep(), "orphansCleaned"), 2);
     assert_eq!(agents(&mut site).as_deref(), Some("1"), "a plain agent was never counted in");
     let deleted = |site: &mut Site| site.client.text(&["HGET", "memory:stats", "keysDeleted"]).unwrap();
     // Record, heartbeat and memory; a record; a heartbeat.
@@ -161,10 +155,10 @@ fn the_counters_of_the_fleet_are_kept_true_by_registration_and_by_every_way_to_g
 
     // A plain agent that takes itself off the list, as the original design's shutdown does, and leaves its memory behind.
     site.plain("goes", 0);
-    site.client.run(&["HSET", "agent:memory:goes", "rss", "1"]).unwrap();
+    site.redis(&["HSET", "agent:memory:goes", "rss", "1"]);
     site.sweep();
-    site.client.run(&["SREM", "agents:active", "goes"]).unwrap();
-    site.client.run(&["DEL", "agent:heartbeat:goes"]).unwrap();
+    site.redis(&["SREM", "agents:active", "goes"]);
+    site.redis(&["DEL", "agent:heartbeat:goes"]);
     site.sweep();
     assert_eq!(deleted(&mut site).as_deref(), Some("6"));
 }
@@ -174,9 +168,9 @@ fn counters_that_somebody_overwrote_keep_no_cleanup_from_its_end() {
     let mut site = Site::start();
     site.register("dies");
     site.expire("dies");
-    site.client.run(&["DEL", "memory:stats"]).unwrap();
-    site.client.run(&["SET", "memory:stats", "a string"]).unwrap();
-    assert_eq!(super::count(&site.sweep(), "orphansCleaned"), 1);
+    site.redis(&["DEL", "memory:stats"]);
+    site.redis(&["SET", "memory:stats", "a string"]);
+    assert_eq!(count(&site.sweep(), "orphansCleaned"), 1);
     assert_eq!(site.log().len(), 1);
     assert_eq!(site.keys(), [""; 0]);
 }

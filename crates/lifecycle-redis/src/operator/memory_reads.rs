@@ -6,7 +6,7 @@ use fred::interfaces::{HashesInterface, KeysInterface};
 use fred::types::Value;
 use lifecycle_core::memory::leak::Trend;
 use lifecycle_core::wire::codec::decode;
-use lifecycle_core::wire::memory::MemoryStats;
+use lifecycle_core::wire::memory_records::MemoryStats;
 
 use crate::error::StoreError;
 use crate::pipeline::{PIPELINED, all, value};

@@ -5,20 +5,20 @@ use std::time::Duration;
 use agent_sdk::{Agent, Urgency};
 use lifecycle_core::settings::{Settings, Shutdown};
 use lifecycle_core::sprint::restart::RestartPolicy;
-use lifecycle_core::wire::ids::EpicId;
 use lifecycle_redis::{CoordinatorStore, Fenced, StoreError};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use crate::child_events::ChildEvent;
 use crate::children::Launcher;
+use crate::epic::Epic;
 use crate::ui::progress::Progress;
 
 /// The coordinator's connections and settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) agent: Agent,
-    pub(crate) epic: EpicId,
+    pub(crate) epic: Epic,
     pub(crate) launcher: Launcher,
     pub(crate) progress: Progress,
     pub(crate) child_events: UnboundedSender<ChildEvent>,
@@ -32,6 +32,8 @@ pub(crate) enum Trouble {
     Store(StoreError),
     /// The store lost its memory. Our heartbeat registers us again.
     Unknown,
+    /// The store lost the epic: it is taken again, with what is known of its sprints.
+    NoEpic,
     /// Our life is over.
     Fenced,
 }
@@ -40,7 +42,7 @@ impl Trouble {
     /// The one of two that matters more.
     pub(crate) fn or(self, other: Self) -> Self {
         match (&self, &other) {
-            (_, Self::Fenced) | (Self::Store(_), Self::Unknown) => other,
+            (_, Self::Fenced) | (Self::Store(_), Self::Unknown | Self::NoEpic) => other,
             _ => self,
         }
     }

@@ -1,16 +1,17 @@
-//! The end of a sprint: its agents leave, then its records are removed from the store.
+//! The end of a sprint: its agents leave, then the store says how it ended. A sprint that is interrupted stays as it is.
 
 use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::sprint::decide::{Process, slot_of};
+use lifecycle_core::sprint::epic::SprintOutcome;
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::record::Order;
 use lifecycle_redis::SprintEnded;
 
-use crate::context::{Context, Trouble, written};
+use crate::context::{Context, Trouble};
 use crate::sprint::{Slot, Sprint, Stage};
 
 impl Sprint {
@@ -23,29 +24,22 @@ impl Sprint {
         if !self.is_deserted() {
             return Ok(false);
         }
-        if self.taken {
-            // Its records belong to another coordinator.
-            self.stage = Stage::Over(self.outcome());
-            return Ok(true);
-        }
         if !self.is_broken {
             self.take_in_tasks(context, false).await?;
         }
         self.reap_the_dead(context).await?;
         let outcome = self.outcome();
-        let store = context.store();
+        if outcome == SprintOutcome::Interrupted {
+            // The epic waits, with this sprint as it is.
+            self.stage = Stage::Over(outcome);
+            self.say(context, &format!("paused, {} of {} tasks settled", self.settled(), self.records.len()));
+            self.show(context);
+            return Ok(true);
+        }
         let leave_agents = self.have_guests_overstayed(context);
-        let ended = store.complete_sprint(&context.epic, &self.plan.id, outcome.as_str(), leave_agents);
-        match written(ended.await?)? {
-            SprintEnded::AgentsLeft(ids) => {
-                self.send_guests_away(context, &ids).await?;
-                return Ok(false);
-            }
-            // Its records belong to the other coordinator now.
-            SprintEnded::Taken(holder) => self.warn(context, &format!("it is now run by {holder}")),
-            SprintEnded::Ok { keys_deleted } => {
-                tracing::debug!(sprint = %self.plan.id, keys_deleted, "sprint removed");
-            }
+        if let SprintEnded::AgentsLeft(ids) = self.complete(context, outcome, leave_agents).await? {
+            self.send_guests_away(context, &ids).await?;
+            return Ok(false);
         }
         self.stage = Stage::Over(outcome);
         self.say(context, &format!("{outcome}, {} of {} tasks settled", self.settled(), self.records.len()));

@@ -15,7 +15,7 @@
 //!
 //! ```text
 //!   plan_file · programs    what is checked before anything starts
-//!   register                the beginning
+//!   register · epic         the beginning: registered, and the epic taken
 //!   run · sprint            the loop, and what it knows of a sprint
 //!   observe · act · finish  one step of a sprint
 //!   children               processes: started, watched, told to end
@@ -30,6 +30,7 @@ mod child_events;
 mod child_exit;
 mod children;
 mod context;
+pub mod epic;
 mod finish;
 mod observe;
 pub mod plan_file;
@@ -39,4 +40,5 @@ mod run;
 mod sprint;
 pub mod ui;
 
+pub use epic::OnDifference;
 pub use run::{RunRequest, run};

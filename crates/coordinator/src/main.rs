@@ -1,24 +1,29 @@
 //! `coordinator run PLAN.toml`: an epic from a plan to its end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use coordinator::plan_file::PlanFile;
 use coordinator::ui::preview::Preview;
-use coordinator::{RunRequest, alive, plan_file, programs};
+use coordinator::{OnDifference, RunRequest, alive, epic, plan_file, programs};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, print_stdout, printable};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sprint::plan::Plan;
+use lifecycle_core::wire::ids::EpicId;
 
 const EXAMPLES: &str = "\
 Examples:
   coordinator check plan.toml
   coordinator run plan.toml
   coordinator run plan.toml --output json > result.json
+  coordinator resume checkout             # go on with an epic that waits, by the plan it has
 
-Exit codes: 0 all tasks completed; 1 some failed, or the epic is coordinated already; 2 the plan, the settings or the
+A run that is stopped (Ctrl-C, SIGTERM, a crash) leaves its epic waiting: `run` with the same plan, or `resume`, goes on with it.
+
+Exit codes: 0 all tasks completed; 1 some failed, or the epic is coordinated already or waits with another plan; 2 the plan, the settings or the
 command line are wrong; 69 no store could be reached; 70 this coordinator was reaped or replaced; 130, 143 stopped by
 SIGINT, SIGTERM before the end.";
 
@@ -37,6 +42,9 @@ enum Command {
     /// Runs a plan to its end
     #[command(after_help = EXAMPLES)]
     Run(RunArguments),
+    /// Goes on with an epic that waits for a coordinator, by the plan it was run with
+    #[command(after_help = EXAMPLES)]
+    Resume(ResumeArguments),
     /// Says what would be done, and what is wrong with the plan; starts nothing
     #[command(after_help = EXAMPLES)]
     Check {
@@ -60,11 +68,24 @@ struct RunArguments {
     /// Replace a coordinator of the same epic that is still registered; its agents are told to stop
     #[arg(long)]
     takeover: bool,
+    /// Forget what an earlier run of this epic has done, and begin anew
+    #[arg(long)]
+    fresh: bool,
+}
+
+#[derive(Debug, Args)]
+struct ResumeArguments {
+    /// The epic
+    epic: EpicId,
+    /// Replace a coordinator of the epic that is still registered; its agents are told to stop
+    #[arg(long)]
+    takeover: bool,
 }
 
 fn main() -> ExitCode {
     arguments::run(|cli: Cli| match cli.command {
         Command::Run(arguments) => run(&cli.global, &arguments),
+        Command::Resume(arguments) => resume(&cli.global, &arguments),
         Command::Check { plan } => check(&cli.global, &plan),
         Command::Alive { plan } => is_alive(&cli.global, &plan),
         Command::Completions(completions) => completions.print::<Cli>(),
@@ -73,12 +94,39 @@ fn main() -> ExitCode {
 
 fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
     let settings = global.start_quietly()?;
-    let (plan, agent_program) = match ready(&arguments.plan, &settings) {
-        Ok(ready) => ready,
+    let on_difference = if arguments.fresh { OnDifference::Fresh } else { OnDifference::Refuse };
+    match plan_file::read(&arguments.plan) {
+        Ok(file) => perform(global, settings, &arguments.plan, file, on_difference, arguments.takeover),
+        Err(refused) => Ok(refuse(&lines(&refused))),
+    }
+}
+
+fn resume(global: &GlobalArgs, arguments: &ResumeArguments) -> anyhow::Result<u8> {
+    let settings = global.start_quietly()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let text = runtime.block_on(epic::stored_plan(&settings, &arguments.epic))?;
+    let name = PathBuf::from(format!("the plan of epic {}", arguments.epic));
+    match plan_file::parse(&name, text) {
+        Ok(file) => perform(global, settings, &name, file, OnDifference::Refuse, arguments.takeover),
+        Err(refused) => Ok(refuse(&lines(&refused))),
+    }
+}
+
+fn perform(
+    global: &GlobalArgs,
+    settings: Settings,
+    name: &Path,
+    file: PlanFile,
+    on_difference: OnDifference,
+    takeover: bool,
+) -> anyhow::Result<u8> {
+    let agent_program = match ready(name, &file.plan, &settings) {
+        Ok(agent_program) => agent_program,
         Err(problems) => return Ok(refuse(&problems)),
     };
     let config = global.config.clone();
-    let request = RunRequest { plan, settings, config, agent_program, takeover: arguments.takeover };
+    let PlanFile { plan, text: plan_text } = file;
+    let request = RunRequest { plan, plan_text, on_difference, settings, config, agent_program, takeover };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let (summary, code) = runtime.block_on(coordinator::run(request))?;
     summary.show(global.output())?;
@@ -87,8 +135,12 @@ fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
 
 fn check(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
     let settings = global.start_quietly()?;
-    match ready(path, &settings) {
-        Ok((plan, agent_program)) => {
+    let plan = match plan_file::read(path) {
+        Ok(file) => file.plan,
+        Err(refused) => return Ok(refuse(&lines(&refused))),
+    };
+    match ready(path, &plan, &settings) {
+        Ok(agent_program) => {
             let preview = Preview::of(&plan, &agent_program, &settings);
             if global.output() == Output::Json {
                 output::print_json(&preview)?;
@@ -104,7 +156,7 @@ fn check(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
 fn is_alive(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
     let settings = global.start_quietly()?;
     let plan = match plan_file::read(path) {
-        Ok(plan) => plan,
+        Ok(file) => file.plan,
         Err(refused) => return Ok(refuse(&lines(&refused))),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -112,12 +164,12 @@ fn is_alive(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
 }
 
 /// Reports everything that can be known to be wrong before anything is started.
-fn ready(path: &std::path::Path, settings: &Settings) -> Result<(Plan, PathBuf), Vec<String>> {
-    let plan = plan_file::read(path).map_err(|refused| lines(&refused))?;
+/// Everything that can be known to be wrong before anything is started.
+fn ready(name: &Path, plan: &Plan, settings: &Settings) -> Result<PathBuf, Vec<String>> {
     let mut problems: Vec<String> =
-        programs::missing(&plan).into_iter().map(|line| format!("{}: {line}", path.display())).collect();
+        programs::missing(plan).into_iter().map(|line| format!("{}: {line}", name.display())).collect();
     match programs::agent_program(settings) {
-        Ok(program) if problems.is_empty() => return Ok((plan, program)),
+        Ok(program) if problems.is_empty() => return Ok(program),
         Ok(_) => {}
         Err(problem) => problems.push(problem),
     }

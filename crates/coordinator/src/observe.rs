@@ -12,7 +12,6 @@ use lifecycle_core::sprint::plan::TaskPlan;
 use lifecycle_core::wire::ids::{AgentId, TaskId};
 use lifecycle_core::wire::record::AgentRecord;
 use lifecycle_core::wire::task::{Cost, Requeued, SprintMessage, TaskRecord, TaskState};
-use lifecycle_redis::SprintStarted;
 
 use crate::context::{Context, Trouble, written};
 use crate::sprint::{Slot, Sprint};
@@ -49,15 +48,8 @@ impl Sprint {
         let is_lost = self.plan.tasks.iter().any(is_missing) || store.sprint_state(&id).await?.is_empty();
         if is_lost && restore {
             self.tell_lost(context);
-            match self.put_records(context).await? {
-                SprintStarted::Ok => records = store.task_records(&id).await?,
-                SprintStarted::Taken(holder) => {
-                    self.warn(context, &format!("it is now run by {holder}; ending it here"));
-                    self.taken = true;
-                    self.interrupt(StopLevel::Terminate);
-                    return Ok(());
-                }
-            }
+            self.put_records(context).await?;
+            records = store.task_records(&id).await?;
         }
         self.put_forward(context, &records.readable).await?;
         self.adopt(context, &records.readable);

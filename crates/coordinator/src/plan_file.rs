@@ -14,6 +14,15 @@ pub struct PlanRefused {
     pub problems: Vec<String>,
 }
 
+/// A plan, and the text that says it.
+#[derive(Debug, Clone)]
+pub struct PlanFile {
+    /// What the text says.
+    pub plan: Plan,
+    /// The text.
+    pub text: String,
+}
+
 impl fmt::Display for PlanRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
@@ -30,10 +39,21 @@ impl std::error::Error for PlanRefused {}
 ///
 /// # Errors
 /// [`PlanRefused`] when the file cannot be read, or with every mistake in it.
-pub fn read(path: &Path) -> Result<Plan, PlanRefused> {
+pub fn read(path: &Path) -> Result<PlanFile, PlanRefused> {
     let refused = |problems| PlanRefused { path: path.to_owned(), problems };
     let text = std::fs::read_to_string(path).map_err(|error| refused(vec![unreadable(&error)]))?;
-    Plan::parse(&text).map_err(|errors| refused(errors.problems().iter().map(ToString::to_string).collect()))
+    parse(path, text)
+}
+
+/// The same for a text that was read elsewhere; `path` is what errors call it.
+///
+/// # Errors
+/// [`PlanRefused`] with every mistake in it.
+pub fn parse(path: &Path, text: String) -> Result<PlanFile, PlanRefused> {
+    let refused = |problems| PlanRefused { path: path.to_owned(), problems };
+    let plan = Plan::parse(&text);
+    let plan = plan.map_err(|errors| refused(errors.problems().iter().map(ToString::to_string).collect()))?;
+    Ok(PlanFile { plan, text })
 }
 
 fn unreadable(error: &std::io::Error) -> String {
@@ -57,7 +77,7 @@ mod tests {
     #[test]
     fn the_example_that_is_shipped_is_a_plan() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/first-sprint.toml");
-        assert_eq!(read(&path).unwrap().sprints.len(), 1);
+        assert_eq!(read(&path).unwrap().plan.sprints.len(), 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use agent_sdk::{Agent, Stop, StopCause, Urgency};
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use lifecycle_cli::exit::{self, Failure};
+use lifecycle_cli::output::count;
 use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sprint::epic::{Phase, SprintStep, due};
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use crate::child_events::ChildEvent;
 use crate::children::Launcher;
 use crate::context::{Context, Trouble};
+use crate::epic::{self, OnDifference, Taken};
 use crate::register::register;
 use crate::sprint::{Sprint, Stage};
 use crate::ui::intro;
@@ -42,6 +44,10 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 pub struct RunRequest {
     /// The plan to run.
     pub plan: Plan,
+    /// Its text, which is kept with the epic.
+    pub plan_text: String,
+    /// What to do where the epic waits with another plan.
+    pub on_difference: OnDifference,
     /// The settings in effect.
     pub settings: Settings,
     /// The settings file that was named, for the agents.
@@ -60,23 +66,40 @@ pub struct RunRequest {
 /// # Errors
 /// A [`Failure`] when nothing could be started, or (code 70) when this coordinator's own life was over before the end.
 pub async fn run(request: RunRequest) -> anyhow::Result<(Summary, u8)> {
-    let RunRequest { plan, settings, config, agent_program, takeover } = request;
+    let RunRequest { plan, plan_text, on_difference, settings, config, agent_program, takeover } = request;
     let parent = plan.epic.coordinator()?;
     let folder = settings.coordinator.runs_dir.join(plan.epic.as_str());
     let ender = Ender::start(Subreaper::begin()).and_then(|ender| ender.reap_from_now_on().map(|()| ender));
     let ender = ender.context("cannot watch over the agents' processes; nothing was started")?;
     let agent = register(&plan.epic, &settings, takeover).await?;
+    let taken = match epic::take(&agent, &plan, &plan_text, on_difference).await {
+        Ok(taken) => taken,
+        Err(error) => {
+            // Whatever it was, the epic stays as it is; so does the id of its coordinator, for the next one.
+            if let Err(error) = agent.shutdown(StopCause::Done).await {
+                tracing::debug!(%error, "the registration could not be removed; it ends with its lease");
+            }
+            return Err(error);
+        }
+    };
     let bus = agent.store().subscribe()?;
     let (child_events, events_of_children) = unbounded_channel();
     let progress = Progress::Lines;
-    let epic = plan.epic.clone();
+    let Taken { epic, mut earlier } = taken;
     let launcher = Launcher { program: agent_program, parent, config, folder, settings, ender };
     let mut context = Context { agent, epic, launcher, progress, child_events, begun: Instant::now() };
     intro::show(&context, &plan).await;
+    intro::resumed(&context, &plan, &earlier);
     context.progress = Progress::new(&plan);
     let sprints =
         plan.sprints.iter().cloned().enumerate().map(|(number, sprint)| Sprint::new(number, sprint));
-    let sprints = sprints.collect();
+    let mut sprints: Vec<Sprint> = sprints.collect();
+    for sprint in &mut sprints {
+        if let Some(earlier) = earlier.remove(&sprint.plan.id) {
+            sprint.resume(earlier);
+            sprint.show(&context);
+        }
+    }
     let mut run = Run {
         plan,
         sprints,
@@ -130,9 +153,22 @@ impl Run {
         if self.obeyed.as_ref().is_some_and(|stop| stop.urgency == Urgency::Fenced) {
             return false;
         }
-        let (changed, trouble) = self.step_sprints().await;
+        let (changed, trouble) = match self.step_sprints().await {
+            (_, Some(Trouble::NoEpic)) => (true, self.take_again().await.err()),
+            stepped => stepped,
+        };
         self.note(trouble);
         changed
+    }
+
+    /// Puts the epic back into a store that lost it, with the sprints that are over.
+    async fn take_again(&self) -> Result<(), Trouble> {
+        self.context.progress.warn("the store lost the epic; writing its record again");
+        self.context.take_again().await?;
+        for sprint in &self.sprints {
+            sprint.put_back(&self.context).await?;
+        }
+        Ok(())
     }
 
     /// Lets every sprint take its step, even if others are in trouble.
@@ -200,6 +236,7 @@ impl Run {
                 }
             }
             Some(Trouble::Fenced) => self.context.agent.request_stop(Urgency::Fenced, StopCause::Fenced),
+            Some(Trouble::NoEpic) => {}
             // A new state makes the heartbeat go out now, and that registers us again.
             Some(Trouble::Unknown) => {
                 self.context.agent.set_state(AgentState::Running);
@@ -302,14 +339,52 @@ impl Run {
             let message = "this coordinator was reaped or replaced before the end: its agents are ended, its tasks are not done";
             return Err(Failure::new(exit::FENCED, message).into());
         }
+        let is_paused = summary.tasks_left > 0;
+        if !is_paused {
+            self.end_epic(&summary).await;
+        }
         if let Err(error) = agent.shutdown(StopCause::Done).await {
             self.context.progress.warn(&format!(
                 "not everything could be removed: {error}; a sweeper does once the lease is over"
             ));
         }
+        if is_paused {
+            let keep = humantime::format_duration(self.context.settings().coordinator.resume_for);
+            self.context.progress.warn(&format!(
+                "paused: {} of {} completed; `coordinator resume {}` goes on with it, within {keep}",
+                summary.tasks_completed,
+                count(summary.tasks(), "task"),
+                self.plan.epic
+            ));
+        }
         agent.store().close().await;
         let code = code(&summary, self.obeyed.as_ref());
         Ok((summary, code))
+    }
+
+    /// The end of the epic. It stays as it is where the store is away for long, and whoever runs it again ends it.
+    async fn end_epic(&self, summary: &Summary) {
+        let folder = &self.context.launcher.folder;
+        if let Err(error) = epic::write_summary(folder, summary) {
+            self.context.progress.warn(&format!("{error:#}"));
+        }
+        let sprints: Vec<_> = self.sprints.iter().map(|sprint| &sprint.plan.id).collect();
+        let begun = Instant::now();
+        loop {
+            match self.context.end_epic(&sprints, summary).await {
+                Err(Trouble::Store(error)) if error.is_transient() && begun.elapsed() < STORE_PATIENCE => {
+                    sleep(QUICK_TICK).await;
+                }
+                Err(Trouble::Store(error)) => {
+                    let id = &self.plan.epic;
+                    self.context
+                        .progress
+                        .warn(&format!("{error}; epic {id} waits, and ends when it is run again"));
+                    return;
+                }
+                Ok(()) | Err(_) => return,
+            }
+        }
     }
 
     fn summary(&self) -> Summary {

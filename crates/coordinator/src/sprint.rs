@@ -11,12 +11,13 @@ use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::{Incarnation, TaskId};
 use lifecycle_core::wire::record::{AgentRecord, Order};
 use lifecycle_core::wire::task::{TaskRecord, TaskState};
-use lifecycle_redis::{SprintStarted, StoreError};
+use lifecycle_redis::{SprintEnded, SprintStarted, StoreError};
 
 use crate::child_events::EndedLife;
 use crate::child_exit::{ChildExit, acknowledge};
 use crate::children::{Child, exit_text};
 use crate::context::{Context, Trouble, written};
+use crate::epic::EarlierSprint;
 
 /// A sprint, from before its start until after its end.
 #[derive(Debug)]
@@ -35,8 +36,6 @@ pub(crate) struct Sprint {
     pub(crate) guests_since: Option<Duration>,
     /// The last order that these agents were given.
     pub(crate) guests_told: Option<Order>,
-    /// Whether another coordinator has taken the sprint over, so that its records are not ours any more.
-    pub(crate) taken: bool,
     /// Whether a key of its own holds another type, so that its records cannot be used any more.
     pub(crate) is_broken: bool,
     /// Tasks whose records were replaced, so that each is reported once.
@@ -134,7 +133,6 @@ impl Sprint {
             loose: BTreeMap::new(),
             guests_since: None,
             guests_told: None,
-            taken: false,
             is_broken: false,
             mended: BTreeSet::new(),
             told_waiting: None,
@@ -190,10 +188,7 @@ impl Sprint {
 
     /// Puts its records into the store.
     pub(crate) async fn start(&mut self, context: &Context) -> Result<(), Trouble> {
-        if let SprintStarted::Taken(holder) = self.put_records(context).await? {
-            self.skip(context, &format!("not run: sprint {} is already run by {holder}", self.plan.id));
-            return Ok(());
-        }
+        self.put_records(context).await?;
         let since = context.now();
         self.slots.iter_mut().for_each(|slot| slot.process = Process::NotStarted { since });
         self.stage = Stage::Running;
@@ -202,10 +197,51 @@ impl Sprint {
     }
 
     /// Writes the records as last known. What the store has already stays.
-    pub(crate) async fn put_records(&self, context: &Context) -> Result<SprintStarted, Trouble> {
+    pub(crate) async fn put_records(&self, context: &Context) -> Result<(), Trouble> {
         let agents: Vec<_> = self.plan.agents.iter().map(|agent| agent.id.clone()).collect();
         let store = context.store();
-        written(store.start_sprint(&context.epic, &self.plan.id, &self.records, &agents).await?)
+        let started = store.start_sprint(&context.epic.id, &self.plan.id, &self.records, &agents);
+        match written(started.await?)? {
+            SprintStarted::Ok => Ok(()),
+            SprintStarted::NoEpic => Err(Trouble::NoEpic),
+        }
+    }
+
+    /// Puts a sprint that is over back into a store that lost it.
+    pub(crate) async fn put_back(&self, context: &Context) -> Result<(), Trouble> {
+        let Stage::Over(outcome @ (SprintOutcome::Completed | SprintOutcome::Failed)) = self.stage else {
+            return Ok(());
+        };
+        self.put_records(context).await?;
+        self.complete(context, outcome, true).await.map(drop)
+    }
+
+    /// Says in the store how it ended; `leave_agents` as in `complete_sprint`.
+    pub(crate) async fn complete(
+        &self,
+        context: &Context,
+        outcome: SprintOutcome,
+        leave_agents: bool,
+    ) -> Result<SprintEnded, Trouble> {
+        let store = context.store();
+        let (epic, sprint) = (&context.epic.id, &self.plan.id);
+        let ended = store.complete_sprint(epic, sprint, outcome.as_str(), leave_agents).await?;
+        match written(ended)? {
+            SprintEnded::NoEpic => Err(Trouble::NoEpic),
+            ended => Ok(ended),
+        }
+    }
+
+    /// Goes on where an earlier coordinator stopped.
+    pub(crate) fn resume(&mut self, earlier: EarlierSprint) {
+        for (task, record) in &mut self.records {
+            if let Some(seen) = earlier.records.get(task.as_str()) {
+                record.clone_from(seen);
+            }
+        }
+        if let Some(outcome @ (SprintOutcome::Completed | SprintOutcome::Failed)) = earlier.outcome {
+            self.stage = Stage::Over(outcome);
+        }
     }
 
     /// The sprint will not run: all its tasks fail.

@@ -6,6 +6,7 @@ use fred::interfaces::{ClientLike, HashesInterface, SetsInterface, SortedSetsInt
 use fred::types::Value;
 use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord, EpicStatus};
 use lifecycle_core::wire::ids::{EpicId, SprintId};
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::operator::fleet::LogEntry;
@@ -44,11 +45,11 @@ impl Store {
         Ok(ids)
     }
 
-    /// The epics that wait, with until when each is kept, in ms of server time.
+    /// The epics that wait, with until when each is kept.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn waiting_epics(&self) -> Result<Vec<(EpicId, u64)>, StoreError> {
+    pub async fn waiting_epics(&self) -> Result<Vec<(EpicId, ServerTime)>, StoreError> {
         let all = self.client.zrange(self.keys().epics_waiting(), 0, -1, None, false, None, true).await;
         let all = value(&all)?.map(scores).unwrap_or_default();
         Ok(all.into_iter().filter_map(|(id, until)| Some((EpicId::new(id).ok()?, until))).collect())
@@ -89,7 +90,7 @@ impl SweeperStore {
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses. Epics that were removed until then stay removed.
-    pub async fn expire_epics(&self, now: u64, by: &str) -> Result<Vec<(EpicId, u64)>, StoreError> {
+    pub async fn expire_epics(&self, now: ServerTime, by: &str) -> Result<Vec<(EpicId, u64)>, StoreError> {
         let mut expired = Vec::new();
         for (epic, until) in self.store.waiting_epics().await? {
             if until <= now

@@ -47,6 +47,7 @@ pub(crate) async fn run(_: &Arguments, store: &OperatorStore, output: Output) ->
         generation(store, &seen).await?,
         sweeper(store, &seen),
         hold(&seen),
+        epics(store, &seen).await?,
         residue(store).await?,
     ];
     let report = DoctorReport { ok: checks.iter().all(|check| check.ok), checks };
@@ -156,6 +157,13 @@ fn hold(seen: &IndexReading) -> Check {
         Some(hold) => Check { name: "hold", ok: false, detail: format!("reaping is held: {}", hold.reason) },
         None => Check { name: "hold", ok: true, detail: "reaping is not held".into() },
     }
+}
+
+/// An epic that waits is nobody's fault, and worth knowing.
+async fn epics(store: &OperatorStore, seen: &IndexReading) -> Result<Check, StoreError> {
+    let waiting = crate::epics::waiting(store, seen.now).await?;
+    let detail = if waiting.is_empty() { "none waits for a coordinator".into() } else { waiting.join("; ") };
+    Ok(Check { name: "epics", ok: true, detail })
 }
 
 async fn residue(store: &OperatorStore) -> Result<Check, StoreError> {

@@ -4,12 +4,13 @@
 //! is called.
 //!
 //! ```text
-//!   ask     ps · inspect · events · memory · verify · doctor
+//!   ask     ps · inspect · epics · history · events · memory · verify · doctor
 //!   act     drain · stop · restart · reap · hold
 //!   replay  memory judge, which asks no store
 //! ```
 
 mod doctor;
+mod epics;
 mod errors;
 mod events;
 mod hold;
@@ -58,6 +59,10 @@ enum Command {
     Ps(ps::Arguments),
     /// Shows all that is known of one agent
     Inspect(inspect::Arguments),
+    /// Lists the epics that are at work, and those that wait for a coordinator
+    Epics(epics::EpicsArguments),
+    /// Shows what came of the epics that ended
+    History(epics::HistoryArguments),
     /// Shows the latest cleanups, or follows all events
     Events(events::Arguments),
     /// Lets an agent finish its tasks and leave
@@ -104,6 +109,8 @@ async fn perform(command: Command, settings: &Settings, output: Output) -> anyho
     match command {
         Command::Ps(arguments) => ps::run(&arguments, &store, output).await,
         Command::Inspect(arguments) => inspect::run(&arguments, &store, output).await,
+        Command::Epics(arguments) => epics::run(&arguments, &store, output).await,
+        Command::History(arguments) => epics::history(&arguments, &store, output).await,
         Command::Events(arguments) => events::run(&arguments, &store, output).await,
         Command::Drain(drain) => order::run(Order::Drain, &drain.arguments, &store, output).await,
         Command::Stop(stop) => order::run(Order::Terminate, &stop.arguments, &store, output).await,

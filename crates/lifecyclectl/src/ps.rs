@@ -9,7 +9,7 @@ use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{AgentView, OperatorStore};
 use serde::Serialize;
 
-use crate::wording;
+use crate::{epics, wording};
 
 /// How many characters of its progress a listing shows of an agent.
 const LONGEST_PROGRESS: usize = 40;
@@ -71,6 +71,8 @@ struct Listing {
     agents: Vec<Row>,
     counts: Counts,
     warnings: Vec<String>,
+    /// Epics that wait for a coordinator.
+    waiting: Vec<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -93,6 +95,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Ou
         counts: Counts::of(&wanted, now),
         agents: wanted.into_iter().map(|view| Row::of(view, now)).collect(),
         warnings: wording::warnings(&seen, store.settings()),
+        waiting: epics::waiting(store, now).await?,
     };
     match output {
         Output::Json => output::print_json(&listing)?,
@@ -272,6 +275,9 @@ impl Listing {
         let mut text = if self.agents.is_empty() { String::new() } else { table.to_string() };
         text.push_str(&self.counts.text());
         text.push('\n');
+        for waiting in &self.waiting {
+            text.push_str(&format!("{waiting}\n"));
+        }
         for warning in &self.warnings {
             text.push_str(&format!("note: {}\n", printable(warning)));
         }

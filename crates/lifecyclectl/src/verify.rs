@@ -10,6 +10,8 @@ use lifecycle_core::sweep::residue::{self, Inventory, Residue};
 use lifecycle_redis::{OperatorStore, StoreError};
 use serde::Serialize;
 
+use crate::epics;
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,6 +32,8 @@ pub(crate) struct Findings {
     pub(crate) living_agents: u64,
     /// How many keys of others there are.
     pub(crate) foreign_keys: u64,
+    /// Epics that wait for a coordinator: their keys are kept for it.
+    pub(crate) waiting: Vec<String>,
     /// Keys and entries without a living owner.
     pub(crate) residue: Vec<Residue>,
 }
@@ -53,7 +57,9 @@ pub(crate) async fn search(store: &OperatorStore) -> Result<Findings, StoreError
         tokio::time::sleep(store.settings().sweep.grace).await;
         residue = confirmed(store, &first, &residue).await?;
     }
-    Ok(Findings { keys: first.keys.len() as u64, living_agents: living(&first), foreign_keys, residue })
+    let waiting = epics::waiting(store, first.now).await?;
+    let (keys, living_agents) = (first.keys.len() as u64, living(&first));
+    Ok(Findings { keys, living_agents, foreign_keys, waiting, residue })
 }
 
 async fn confirmed(
@@ -102,6 +108,7 @@ impl Findings {
             table.row([&place, owner, why.as_str(), detail]);
         }
         let listed = if self.residue.is_empty() { String::new() } else { table.to_string() };
-        format!("{listed}{}\n", self.summary())
+        let waiting: String = self.waiting.iter().map(|line| format!("{line}\n")).collect();
+        format!("{listed}{waiting}{}\n", self.summary())
     }
 }

@@ -13,7 +13,8 @@
 
 pub(crate) mod acknowledgements;
 pub(crate) mod cleanup;
-pub(crate) mod indexes;
+pub(crate) mod epics;
+mod indexes;
 pub(crate) mod report;
 pub(crate) mod residue;
 pub(crate) mod table;
@@ -110,6 +111,9 @@ impl Sweeper {
             self.only_name(orphans, &mut tally);
         } else {
             self.clean_up(orphans, contact, &mut tally).await?;
+        }
+        if !how.dry_run {
+            self.expire_epics(seen.now).await?;
         }
         let more = seen.expired as usize > MOST;
         let result = self.report(tally, plan.hold, started.elapsed()).await?;

@@ -107,7 +107,7 @@ impl Fleet {
 
     /// Every key but the records that stay when all agents have gone.
     pub(crate) fn residue(&mut self) -> Vec<String> {
-        let kept = ["agents:log", "lifecycle:generation", "memory:stats", "sweep:watermark"];
+        let kept = ["agents:log", "epics:history", "lifecycle:generation", "memory:stats", "sweep:watermark"];
         let keys = self.client.keys().unwrap();
         keys.into_iter().filter(|key| !kept.contains(&key.as_str())).collect()
     }

@@ -13,4 +13,6 @@ mod rollback;
 mod rubbish;
 mod stage;
 
-use stage::{SPRINT, Stage, finish, hang_once, kill, nothing_is_left, pid_of, sprint, task, until};
+use stage::{
+    SPRINT, Stage, finish, hang_once, kill, nothing_is_left, only_the_epic_waits, pid_of, sprint, task, until,
+};

@@ -1,5 +1,6 @@
 //! Tells what is about to happen.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lifecycle_cli::output::{age, count};
@@ -7,7 +8,11 @@ use lifecycle_core::agent::liveness::{SweeperAbsence, sweeper_absence};
 use lifecycle_core::sprint::plan::{Plan, SprintPlan};
 use lifecycle_core::sweep::observation::IndexReading;
 
+use lifecycle_core::wire::ids::SprintId;
+use lifecycle_core::wire::task::TaskState;
+
 use crate::context::Context;
+use crate::epic::EarlierSprint;
 use crate::ui::progress::line;
 
 /// Shows the epic, where its output goes, and what is missing.
@@ -23,6 +28,23 @@ pub(crate) async fn show(context: &Context, plan: &Plan) {
         }
         Err(error) => tracing::warn!(%error, "could not look for a sweeper"),
     }
+}
+
+/// Says with what an epic goes on that an earlier coordinator has left.
+pub(crate) fn resumed(context: &Context, plan: &Plan, earlier: &BTreeMap<SprintId, EarlierSprint>) {
+    if earlier.is_empty() {
+        return;
+    }
+    let records = || earlier.values().flat_map(|sprint| sprint.records.values());
+    let in_state = |wanted: TaskState| records().filter(|record| record.state == wanted).count() as u64;
+    let all: usize = plan.sprints.iter().map(|sprint| sprint.tasks.len()).sum();
+    line(&format!(
+        "going on with epic {}: {} of {} completed before, {} in hand",
+        context.epic.id,
+        in_state(TaskState::Completed),
+        count(all as u64, "task"),
+        in_state(TaskState::Assigned)
+    ));
 }
 
 /// The epic in a few lines.

@@ -102,6 +102,12 @@ impl Summary {
         }
     }
 
+    /// How many tasks there are.
+    #[must_use]
+    pub fn tasks(&self) -> u64 {
+        self.tasks_completed + self.tasks_failed + self.tasks_left
+    }
+
     /// Prints it on stdout.
     ///
     /// # Errors
@@ -133,7 +139,7 @@ impl Summary {
     }
 
     fn totals(&self) -> String {
-        let tasks = self.tasks_completed + self.tasks_failed + self.tasks_left;
+        let tasks = self.tasks();
         let mut parts = vec![format!("{} of {} completed", self.tasks_completed, count(tasks, "task"))];
         if self.tasks_failed > 0 {
             parts.push(format!("{} failed", self.tasks_failed));

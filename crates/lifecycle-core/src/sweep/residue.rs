@@ -114,6 +114,16 @@ pub fn find(keys: &KeySchema, seen: &Inventory) -> Vec<Residue> {
     found
 }
 
+/// The epics that run by their record and whose coordinator is not registered in the life that has them.
+pub fn without_coordinator(seen: &Inventory) -> impl Iterator<Item = (&str, &EpicRecord)> {
+    let is_there = |record: &EpicRecord| {
+        let known = seen.agents.get(&record.coordinator);
+        known.is_some_and(|known| known.incarnation == record.incarnation)
+    };
+    let running = seen.epics.iter().filter(|(_, record)| record.status == EpicStatus::Running);
+    running.filter(move |(_, record)| !is_there(record)).map(|(epic, record)| (epic.as_str(), record))
+}
+
 type Complaint = Option<(Why, String)>;
 
 struct Inspector<'a> {

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 
 use crate::wire::ids::Incarnation;
+use crate::wire::time::ServerTime;
 use crate::wire::word_enum::word_enum;
 
 word_enum! {
@@ -46,12 +47,12 @@ pub struct EpicRecord {
     pub incarnation: Option<Incarnation>,
     /// The text of the plan as it runs.
     pub plan: String,
-    /// When it was first taken, in ms of server time.
-    pub started_at: u64,
-    /// Since when it waits, in ms of server time.
-    pub waiting_since: Option<u64>,
-    /// Until when a waiting epic is kept, in ms of server time.
-    pub kept_until: Option<u64>,
+    /// When it was first taken.
+    pub started_at: ServerTime,
+    /// Since when it waits.
+    pub waiting_since: Option<ServerTime>,
+    /// Until when a waiting epic is kept.
+    pub kept_until: Option<ServerTime>,
 }
 
 impl EpicRecord {
@@ -59,15 +60,16 @@ impl EpicRecord {
     #[must_use]
     pub fn from_fields(fields: &HashMap<String, String>) -> Option<Self> {
         let number = |name: &str| fields.get(name).and_then(|value| value.parse::<u64>().ok());
+        let time = |name: &str| number(name).map(ServerTime::from_store_ms);
         Some(Self {
             status: fields.get("status")?.parse().ok()?,
             epoch: number("epoch")?,
             coordinator: fields.get("coordinator")?.clone(),
             incarnation: number("incarnation").map(Incarnation),
             plan: fields.get("plan").cloned().unwrap_or_default(),
-            started_at: number("startedAt").unwrap_or_default(),
-            waiting_since: number("waitingSince"),
-            kept_until: number("keptUntil"),
+            started_at: time("startedAt").unwrap_or_default(),
+            waiting_since: time("waitingSince"),
+            kept_until: time("keptUntil"),
         })
     }
 }

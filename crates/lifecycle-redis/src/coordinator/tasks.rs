@@ -21,7 +21,7 @@ use crate::error::StoreError;
 use crate::fenced::{Fenced, fenced};
 use crate::reply::Reply;
 use crate::reply::argument;
-use crate::store::arguments;
+use crate::store::{Store, arguments};
 
 /// Most entries that one call takes from the requeue, and from the inbox.
 const TAKE: u64 = 500;
@@ -80,14 +80,14 @@ struct AssignArguments<'a> {
     format: &'static str,
 }
 
-impl CoordinatorStore {
+impl Store {
     /// The records of a sprint's tasks.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses.
     pub async fn task_records(&self, sprint: &SprintId) -> Result<TaskRecords, StoreError> {
-        let key = self.store.keys().sprint_tasks(sprint);
-        let hash: Value = self.store.of_key(&key, self.store.client.hgetall(&key).await).await?;
+        let key = self.keys().sprint_tasks(sprint);
+        let hash: Value = self.of_key(&key, self.client.hgetall(&key).await).await?;
         let mut flat: Vec<Value> = match hash {
             Value::Map(map) => map.inner().into_iter().flat_map(|(k, v)| [Value::from(k), v]).collect(),
             other => other.into_array(),
@@ -103,7 +103,9 @@ impl CoordinatorStore {
         }
         Ok(records)
     }
+}
 
+impl CoordinatorStore {
     /// Gives a waiting task to one life of an agent.
     ///
     /// # Errors

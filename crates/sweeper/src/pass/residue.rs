@@ -31,6 +31,7 @@ impl Sweeper {
 
     async fn left_behind_of(&self, keys: &[String]) -> Result<Vec<Residue>, StoreError> {
         let seen = self.store.inventory_of(keys).await?;
+        self.let_lost_epics_wait(&seen).await?;
         let mut found = residue::find(self.store.keys(), &seen);
         found.retain(|finding| finding.member.is_none() && finding.why != Why::Orphan);
         Ok(found)

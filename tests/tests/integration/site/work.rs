@@ -2,7 +2,7 @@
 
 use lifecycle_core::wire::ids::{EpicId, SprintId, TaskId};
 use lifecycle_core::wire::task::{Assignment, TaskRecord};
-use lifecycle_redis::{Assigned, Fenced, Life, SprintStarted};
+use lifecycle_redis::{Assigned, EpicClaim, EpicTaken, Fenced, Life, SprintStarted};
 
 use super::{Site, child_of_the_boss, coordinator_of_the_epic};
 
@@ -45,6 +45,10 @@ impl Site {
     }
 
     pub(crate) fn start_sprint(&self, boss: &Life) {
+        let known = self.done(self.store.epic(&epic())).map_or(0, |record| record.epoch);
+        let claim = EpicClaim { epic: &epic(), plan: "", epoch: known, again: false };
+        let taken = self.done(self.store.coordinator(boss).take_epic(claim));
+        assert_eq!(taken, Fenced::Ok(EpicTaken::Ok(known + 1)));
         let tasks = [(task(), TaskRecord::pending(ATTEMPTS, ATTEMPTS))].into();
         let started = self.done(self.store.coordinator(boss).start_sprint(&epic(), &sprint(), &tasks, &[]));
         assert_eq!(started, Fenced::Ok(SprintStarted::Ok));

@@ -4,11 +4,11 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use super::{SPRINT, Stage, finish, nothing_is_left, sprint, task, until};
+use super::{SPRINT, Stage, finish, nothing_is_left, only_the_epic_waits, sprint, task, until};
 use crate::fleet::{Fleet, SOON};
 
 #[test]
-fn a_coordinator_that_is_killed_leaves_no_process_and_no_key_within_seconds() {
+fn a_coordinator_that_is_killed_leaves_no_process_and_its_epic_waiting_within_seconds() {
     let script = format!("echo {{task}} >> begun; setsid sleep 600 & {}", until("never"));
     let plan = sprint("api", &[], 2, &script, &[("a", ""), ("b", "")])
         + &sprint("web", &[], 1, &script, &[("c", "")]);
@@ -17,11 +17,11 @@ fn a_coordinator_that_is_killed_leaves_no_process_and_no_key_within_seconds() {
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 3);
     coordinator.kill().unwrap();
-    nothing_is_left(&mut fleet, &coordinator);
+    only_the_epic_waits(&mut fleet, &coordinator);
 }
 
 #[test]
-fn an_interrupted_coordinator_ends_its_agents_removes_everything_and_exits_with_the_signals_code() {
+fn an_interrupted_coordinator_ends_its_agents_leaves_its_epic_waiting_and_exits_with_the_signals_code() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let script = format!("echo {{task}} >> begun; {}", until("never"));
         let (mut fleet, stage) =
@@ -34,7 +34,7 @@ fn an_interrupted_coordinator_ends_its_agents_removes_everything_and_exits_with_
             (exit, &summary["outcome"], &summary["tasksLeft"]),
             (Some(code), &"interrupted".into(), &2.into())
         );
-        nothing_is_left(&mut fleet, &coordinator);
+        only_the_epic_waits(&mut fleet, &coordinator);
     }
 }
 
@@ -48,7 +48,7 @@ fn a_second_signal_ends_even_commands_that_ignore_the_first() {
     coordinator.wait_for_line(|line| line.contains("no more work is handed out"), SOON).unwrap();
     coordinator.signal(Signal::INT).unwrap();
     assert_eq!(finish(&mut coordinator).0, Some(130));
-    nothing_is_left(&mut fleet, &coordinator);
+    only_the_epic_waits(&mut fleet, &coordinator);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_signal_is_passed_on_to_the_command_at_work_and_to_none_before_it() {
     let log = fs::read_to_string(stage.path("runs/shop/api/agents/api-coder.log")).unwrap();
     // The groups of commands that have ended may be somebody else's by now.
     assert_eq!(log.matches("passing the signal on").count(), 1, "{log}");
-    nothing_is_left(&mut fleet, &coordinator);
+    only_the_epic_waits(&mut fleet, &coordinator);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_drained_coordinator_finishes_the_tasks_in_flight_and_begins_no_more() {
         (code, &task(&summary, "a")["state"], &task(&summary, "b")["state"]),
         (Some(1), &"completed".into(), &"pending".into())
     );
-    nothing_is_left(&mut fleet, &coordinator);
+    only_the_epic_waits(&mut fleet, &coordinator);
 }
 
 #[test]

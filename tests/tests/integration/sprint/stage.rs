@@ -115,12 +115,33 @@ pub(super) fn kill(fleet: &mut Fleet, agent: &str) {
     kill_process(pid_of(fleet, agent).unwrap(), Signal::KILL).unwrap();
 }
 
-pub(super) fn nothing_is_left(fleet: &mut Fleet, coordinator: &Role) {
+fn no_process_is_left(coordinator: &Role) {
     eventually(SOON, "the last process of the epic to vanish", || {
         let left = processes_with_env(MARKER_VARIABLE, coordinator.marker());
         Ok(left.is_empty().then_some(()))
     })
     .unwrap();
+}
+
+/// No process is left, and no key but those of the epic, which waits for the next coordinator.
+pub(super) fn only_the_epic_waits(fleet: &mut Fleet, coordinator: &Role) {
+    no_process_is_left(coordinator);
+    let mut left = Vec::new();
+    let kept =
+        |key: &String| key.starts_with("epic:") || key.starts_with("sprint:") || *key == "epics:waiting";
+    let waits = eventually(SOON, "the epic to wait, and all else to vanish", || {
+        left = fleet.residue();
+        let status = fleet.client.text(&["HGET", "epic:state:shop", "status"]).unwrap();
+        Ok((left.iter().all(kept) && status.as_deref() == Some("waiting")).then_some(()))
+    });
+    waits.unwrap_or_else(|error| panic!("{error}: {left:?}"));
+    let mut verify = fleet.role("lifecyclectl").args(["verify"]).spawn().unwrap();
+    assert_eq!(verify.wait(SOON).unwrap().code(), Some(0), "{}", verify.stdout());
+    assert!(verify.stdout().contains("epic shop waits: "), "{}", verify.stdout());
+}
+
+pub(super) fn nothing_is_left(fleet: &mut Fleet, coordinator: &Role) {
+    no_process_is_left(coordinator);
     let mut left = Vec::new();
     let gone = eventually(SOON, "the last key of the epic to vanish", || {
         left = fleet.residue();

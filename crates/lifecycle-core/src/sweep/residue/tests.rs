@@ -102,9 +102,9 @@ fn epic(status: EpicStatus) -> EpicRecord {
         coordinator: "boss".into(),
         incarnation: Some(Incarnation(7)),
         plan: String::new(),
-        started_at: 0,
+        started_at: NOW,
         waiting_since: None,
-        kept_until: Some(NOW + 1),
+        kept_until: Some(NOW + MS),
     }
 }
 

@@ -1,0 +1,207 @@
+//! The epic as the store has it: taken at the start, by the plan it was run with; ended at the end.
+//!
+//! The records of an epic outlive its coordinators. Whatever ends a coordinator, the step that removes it leaves the epic
+//! waiting, and the next coordinator goes on with it.
+
+use std::collections::BTreeMap;
+
+use agent_sdk::Agent;
+use anyhow::Context as _;
+use lifecycle_cli::exit::{self, Failure};
+use lifecycle_core::settings::Settings;
+use lifecycle_core::sprint::difference::differences;
+use lifecycle_core::sprint::epic::SprintOutcome;
+use lifecycle_core::sprint::plan::Plan;
+use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord};
+use lifecycle_core::wire::ids::{EpicId, SprintId};
+use lifecycle_core::wire::task::TaskRecord;
+use lifecycle_redis::{CoordinatorStore, EpicClaim, EpicTaken, Fenced, Store, StoreError};
+
+use crate::context::{Context, Trouble, written};
+use crate::ui::summary::Summary;
+
+/// Most differences that are shown.
+const SHOWN: usize = 20;
+
+/// What to do where the epic waits with another plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDifference {
+    /// Refuse, and say what is different.
+    #[default]
+    Refuse,
+    /// Forget all that was done, and begin anew.
+    Fresh,
+}
+
+/// The epic that this coordinator has.
+#[derive(Debug, Clone)]
+pub(crate) struct Epic {
+    pub(crate) id: EpicId,
+    /// The text of the plan by which it runs.
+    plan: String,
+    epoch: u64,
+}
+
+/// A sprint of an earlier coordinator, as the store has it.
+#[derive(Debug)]
+pub(crate) struct EarlierSprint {
+    /// How it ended, if it did.
+    pub(crate) outcome: Option<SprintOutcome>,
+    pub(crate) records: BTreeMap<String, TaskRecord>,
+}
+
+/// What a coordinator begins with.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) epic: Epic,
+    /// Sprints that have started before.
+    pub(crate) earlier: BTreeMap<SprintId, EarlierSprint>,
+}
+
+/// Takes the epic of this plan: begins it, or goes on with it.
+///
+/// # Errors
+/// A [`Failure`] (code 1) where it waits with another plan and `how` refuses that: then nothing was changed. Code 70 where
+/// this coordinator's own life is over.
+pub(crate) async fn take(agent: &Agent, plan: &Plan, text: &str, how: OnDifference) -> anyhow::Result<Taken> {
+    let store = agent.store().coordinator(&agent.life());
+    loop {
+        let known = store.epic(&plan.epic).await.map_err(of_store)?;
+        let is_other = known.as_ref().map_or(Vec::new(), |record| differences_to(record, plan));
+        if !is_other.is_empty() && how == OnDifference::Refuse {
+            return Err(refusal(&plan.epic, &is_other).into());
+        }
+        let epoch = known.as_ref().map_or(0, |record| record.epoch);
+        let claim = EpicClaim { epic: &plan.epic, plan: text, epoch, again: false };
+        match alive(store.take_epic(claim).await.map_err(of_store)?)? {
+            EpicTaken::Changed => {}
+            EpicTaken::Ok(_) if how == OnDifference::Fresh && known.is_some() => {
+                begin_anew(&store, &plan.epic).await?;
+            }
+            EpicTaken::Ok(epoch) => {
+                let epic = Epic { id: plan.epic.clone(), plan: text.to_owned(), epoch };
+                let earlier =
+                    if known.is_some() { read_sprints(&store, &plan.epic).await? } else { BTreeMap::new() };
+                return Ok(Taken { epic, earlier });
+            }
+        }
+    }
+}
+
+/// Removes what an earlier coordinator has recorded. The epic is taken again after that.
+async fn begin_anew(store: &CoordinatorStore, epic: &EpicId) -> anyhow::Result<()> {
+    let sprints = store.sprints_of(epic).await.map_err(of_store)?;
+    let sprints: Vec<&SprintId> = sprints.iter().collect();
+    let why = "started afresh";
+    let ended = store.end_epic(epic, &sprints, EpicOutcome::Cancelled, why, &BTreeMap::new()).await;
+    alive(ended.map_err(of_store)?)?;
+    Ok(())
+}
+
+async fn read_sprints(
+    store: &CoordinatorStore,
+    epic: &EpicId,
+) -> anyhow::Result<BTreeMap<SprintId, EarlierSprint>> {
+    let mut earlier = BTreeMap::new();
+    for sprint in store.sprints_of(epic).await.map_err(of_store)? {
+        let state = store.sprint_state(&sprint).await.map_err(of_store)?;
+        let records = store.task_records(&sprint).await.map_err(of_store)?.readable;
+        let outcome = state.get("outcome").and_then(|outcome| outcome.parse().ok());
+        earlier.insert(sprint, EarlierSprint { outcome, records });
+    }
+    Ok(earlier)
+}
+
+fn differences_to(record: &EpicRecord, plan: &Plan) -> Vec<String> {
+    match Plan::parse(&record.plan) {
+        Ok(known) => differences(&known, plan),
+        Err(_) => vec!["the plan that the store has cannot be read by this version".into()],
+    }
+}
+
+fn refusal(epic: &EpicId, differences: &[String]) -> Failure {
+    let more = differences.len().saturating_sub(SHOWN);
+    let mut lines: Vec<String> = differences.iter().take(SHOWN).map(|line| format!("  {line}")).collect();
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
+    }
+    let text = format!(
+        "epic {epic} waits with another plan: nothing was started and nothing changed\n{}\ngo on with the plan it has (coordinator \
+         resume {epic}), or forget all that it has done (--fresh)",
+        lines.join("\n")
+    );
+    Failure::new(exit::FAILED, text)
+}
+
+fn of_store(error: StoreError) -> Failure {
+    Failure::new(exit::of_store(&error), error.to_string())
+}
+
+fn alive<T>(reply: Fenced<T>) -> Result<T, Failure> {
+    match reply {
+        Fenced::Ok(value) => Ok(value),
+        Fenced::Fenced | Fenced::Unknown => Err(Failure::new(
+            exit::FENCED,
+            "this coordinator was reaped or replaced at its start: nothing was started",
+        )),
+    }
+}
+
+/// The text of the plan with which an epic waits or runs.
+///
+/// # Errors
+/// A [`Failure`]: code 1 where there is no such epic, 69 when no store answers.
+pub async fn stored_plan(settings: &Settings, epic: &EpicId) -> anyhow::Result<String> {
+    let store = Store::connect(settings).await.map_err(of_store)?;
+    store.check_deployment().await.map_err(of_store)?;
+    let record = store.epic(epic).await.map_err(of_store)?;
+    let record = record.ok_or_else(|| {
+        let text = format!("there is no epic {epic} to go on with: lifecyclectl epics lists those that wait");
+        Failure::new(exit::FAILED, text)
+    })?;
+    Ok(record.plan)
+}
+
+impl Context {
+    /// Takes the epic again, in a store that lost it.
+    pub(crate) async fn take_again(&self) -> Result<(), Trouble> {
+        let Epic { id, plan, epoch } = &self.epic;
+        let claim = EpicClaim { epic: id, plan, epoch: *epoch, again: true };
+        match written(self.store().take_epic(claim).await?)? {
+            EpicTaken::Ok(_) => Ok(()),
+            // Another life has it, so ours is over.
+            EpicTaken::Changed => Err(Trouble::Fenced),
+        }
+    }
+
+    /// Ends the epic: nothing of it stays but its entry in the history.
+    pub(crate) async fn end_epic(&self, sprints: &[&SprintId], summary: &Summary) -> Result<(), Trouble> {
+        let outcome = match summary.outcome {
+            SprintOutcome::Completed => EpicOutcome::Completed,
+            _ => EpicOutcome::Failed,
+        };
+        let entry = BTreeMap::from([
+            ("tasksCompleted", summary.tasks_completed.to_string()),
+            ("tasksFailed", summary.tasks_failed.to_string()),
+            ("agentRestarts", summary.agent_restarts.to_string()),
+            ("elapsedMs", summary.elapsed_ms.to_string()),
+        ]);
+        let ended = self.store().end_epic(&self.epic.id, sprints, outcome, "", &entry).await?;
+        let keys = written(ended)?;
+        tracing::debug!(epic = %self.epic.id, ?keys, "epic ended");
+        Ok(())
+    }
+}
+
+/// Writes `summary.json` into the epic's folder.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn write_summary(folder: &std::path::Path, summary: &Summary) -> anyhow::Result<()> {
+    let path = folder.join("summary.json");
+    std::fs::create_dir_all(folder)
+        .and_then(|()| {
+            std::fs::write(&path, serde_json::to_string_pretty(summary).unwrap_or_default() + "\n")
+        })
+        .with_context(|| format!("{} cannot be written", path.display()))
+}

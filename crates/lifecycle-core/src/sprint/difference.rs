@@ -1,0 +1,148 @@
+//! How two plans of one epic differ, in words.
+//!
+//! An epic that waits goes on only by the plan it was run with, unless somebody says otherwise: a changed task may be done
+//! already, and a removed one may be in hand.
+
+use std::collections::BTreeSet;
+
+use crate::sprint::plan::{AgentPlan, Plan, SprintPlan, TaskPlan};
+
+/// What is different in `new`, a line each; empty where both say the same. Layout and comments do not count.
+#[must_use]
+pub fn differences(old: &Plan, new: &Plan) -> Vec<String> {
+    let mut found = Vec::new();
+    let (before, after) = (&old.sprints, &new.sprints);
+    compare(
+        before,
+        after,
+        |sprint| sprint.name.as_str(),
+        |change| match change {
+            Change::Removed(sprint) => found.push(format!("sprint {} is removed", sprint.name)),
+            Change::Added(sprint) => found.push(format!("sprint {} is new", sprint.name)),
+            Change::Both(was, is) => of_sprint(was, is, &mut found),
+        },
+    );
+    found
+}
+
+fn of_sprint(was: &SprintPlan, is: &SprintPlan, found: &mut Vec<String>) {
+    let name = &is.name;
+    if was.after.iter().collect::<BTreeSet<_>>() != is.after.iter().collect::<BTreeSet<_>>() {
+        found.push(format!("sprint {name} waits for other sprints (after)"));
+    }
+    compare(
+        &was.agents,
+        &is.agents,
+        |agent| agent.name.as_str(),
+        |change| match change {
+            Change::Removed(agent) => found.push(format!("sprint {name}: agent {} is removed", agent.name)),
+            Change::Added(agent) => found.push(format!("sprint {name}: agent {} is new", agent.name)),
+            Change::Both(was, is) if was != is => {
+                found.push(format!("sprint {name}: agent {} has {}", is.name, of_agent(was, is)));
+            }
+            Change::Both(..) => {}
+        },
+    );
+    compare(
+        &was.tasks,
+        &is.tasks,
+        |task| task.id.as_str(),
+        |change| match change {
+            Change::Removed(task) => found.push(format!("sprint {name}: task {} is removed", task.id)),
+            Change::Added(task) => found.push(format!("sprint {name}: task {} is new", task.id)),
+            Change::Both(was, is) if was != is => {
+                found.push(format!("sprint {name}: task {} has {}", is.id, of_task(was, is)));
+            }
+            Change::Both(..) => {}
+        },
+    );
+}
+
+fn of_agent(was: &AgentPlan, is: &AgentPlan) -> String {
+    parts(&[
+        ("another command", was.command != is.command),
+        ("another env", was.env != is.env),
+        ("another task_timeout", was.task_timeout != is.task_timeout),
+        ("another memory_limit", was.memory_limit != is.memory_limit),
+        ("another memory_soft_limit", was.memory_soft_limit != is.memory_soft_limit),
+    ])
+}
+
+fn of_task(was: &TaskPlan, is: &TaskPlan) -> String {
+    parts(&[
+        ("another input", was.input != is.input),
+        ("other needs", was.needs != is.needs),
+        ("other attempts", was.attempts != is.attempts),
+        ("another max_crashes", was.max_crashes != is.max_crashes),
+    ])
+}
+
+fn parts(all: &[(&str, bool)]) -> String {
+    let changed: Vec<&str> = all.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect();
+    changed.join(", ")
+}
+
+enum Change<'a, T> {
+    Removed(&'a T),
+    Added(&'a T),
+    Both(&'a T, &'a T),
+}
+
+/// Pairs items by name, in the order of `after`; what is removed comes first.
+fn compare<'a, T>(
+    before: &'a [T],
+    after: &'a [T],
+    name: impl Fn(&T) -> &str,
+    mut tell: impl FnMut(Change<'a, T>),
+) {
+    let find = |all: &'a [T], wanted: &str| all.iter().find(|item| name(item) == wanted);
+    for was in before.iter().filter(|was| find(after, name(was)).is_none()) {
+        tell(Change::Removed(was));
+    }
+    for is in after {
+        tell(find(before, name(is)).map_or(Change::Added(is), |was| Change::Both(was, is)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(body: &str) -> Plan {
+        Plan::parse(&format!("[epic]\nid = \"e\"\n{body}")).unwrap()
+    }
+
+    fn sprint(tasks: &[(&str, &str)]) -> String {
+        let tasks =
+            tasks.iter().map(|(id, input)| format!("[[sprint.task]]\nid = \"{id}\"\ninput = \"{input}\"\n"));
+        format!(
+            "[[sprint]]\nid = \"s\"\n[[sprint.agent]]\nid = \"w\"\ncommand = [\"true\"]\n{}",
+            tasks.collect::<String>()
+        )
+    }
+
+    #[test]
+    fn layout_and_comments_are_no_difference() {
+        let text = sprint(&[("a", "x")]);
+        assert_eq!(differences(&plan(&text), &plan(&format!("# again\n{text}\n\n"))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_changed_is_named_with_its_sprint() {
+        let old = plan(&sprint(&[("a", "x"), ("b", "y")]));
+        let new = plan(
+            &(sprint(&[("a", "z"), ("c", "y")]).replace("true", "false")
+                + &sprint(&[("a", "x")]).replace("\"s\"", "\"t\"").replace("\"w\"", "\"v\"")),
+        );
+        assert_eq!(
+            differences(&old, &new),
+            [
+                "sprint s: agent w has another command",
+                "sprint s: task b is removed",
+                "sprint s: task a has another input",
+                "sprint s: task c is new",
+                "sprint t is new",
+            ]
+        );
+    }
+}

@@ -133,6 +133,7 @@ fn refusal(epic: &EpicId, differences: &[String]) -> Failure {
     Failure::new(exit::FAILED, text)
 }
 
+#[allow(clippy::needless_pass_by_value)] // For map_err.
 fn of_store(error: StoreError) -> Failure {
     Failure::new(exit::of_store(&error), error.to_string())
 }

@@ -96,7 +96,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<(Summary, u8)> {
     let mut sprints: Vec<Sprint> = sprints.collect();
     for sprint in &mut sprints {
         if let Some(earlier) = earlier.remove(&sprint.plan.id) {
-            sprint.resume(earlier);
+            sprint.resume(&earlier);
             sprint.show(&context);
         }
     }
@@ -336,7 +336,7 @@ impl Run {
         let summary = self.summary();
         let agent = &self.context.agent;
         if agent.stop_requested().is_some_and(|stop| stop.urgency == Urgency::Fenced) {
-            let message = "this coordinator was reaped or replaced before the end: its agents are ended, its tasks are not done";
+            let message = "this coordinator was reaped or replaced before the end: its agents are ended, and its epic goes on with the next one";
             return Err(Failure::new(exit::FENCED, message).into());
         }
         let is_paused = summary.tasks_left > 0;

@@ -233,7 +233,7 @@ impl Sprint {
     }
 
     /// Goes on where an earlier coordinator stopped.
-    pub(crate) fn resume(&mut self, earlier: EarlierSprint) {
+    pub(crate) fn resume(&mut self, earlier: &EarlierSprint) {
         for (task, record) in &mut self.records {
             if let Some(seen) = earlier.records.get(task.as_str()) {
                 record.clone_from(seen);

@@ -102,6 +102,14 @@ impl SweeperStore {
         Ok(expired)
     }
 
+    /// Lets an epic wait that runs by its record, and whose coordinator is not there. `false` if it is there after all.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn let_epic_wait(&self, epic: &EpicId, record: &EpicRecord) -> Result<bool, StoreError> {
+        self.store.let_wait(epic, record).await
+    }
+
     async fn expire(&self, epic: &EpicId, by: &str) -> Result<Option<u64>, StoreError> {
         let keys = self.store.keys();
         let sprints = self.store.sprints_of(epic).await?;
@@ -125,13 +133,12 @@ impl SweeperStore {
         let mut reply = Reply::read(self.store.run_on(names, further, args).await?)?;
         Ok(if reply.word() == "ok" { Some(reply.number()?) } else { None })
     }
+}
 
+impl Store {
     /// Lets an epic wait that runs by its record, and whose coordinator is not there. `false` if it is there after all.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn let_epic_wait(&self, epic: &EpicId, record: &EpicRecord) -> Result<bool, StoreError> {
-        let (keys, Some(life)) = (self.store.keys(), record.incarnation) else { return Ok(false) };
+    pub(crate) async fn let_wait(&self, epic: &EpicId, record: &EpicRecord) -> Result<bool, StoreError> {
+        let (keys, Some(life)) = (self.keys(), record.incarnation) else { return Ok(false) };
         if record.status != EpicStatus::Running {
             return Ok(false);
         }
@@ -143,14 +150,21 @@ impl SweeperStore {
         let args = vec![
             epic.as_str().into(),
             life.to_string().into(),
-            self.store.wire.as_str().into(),
+            self.wire.as_str().into(),
             "coordinator_lost".into(),
         ];
-        Ok(Reply::read(self.store.run(names, args).await?)?.word() == "ok")
+        Ok(Reply::read(self.run(names, args).await?)?.word() == "ok")
     }
-}
 
-impl Store {
+    /// The same for the epic of a coordinator that was removed although its record could not be read: its id names it.
+    pub(crate) async fn let_wait_for_another(&self, coordinator: &str) -> Result<(), StoreError> {
+        let Some(epic) = EpicId::of_coordinator(coordinator) else { return Ok(()) };
+        if let Some(record) = self.epic(&epic).await?.filter(|record| record.coordinator == coordinator) {
+            self.let_wait(&epic, &record).await?;
+        }
+        Ok(())
+    }
+
     /// The latest entries of a stream, newest first.
     pub(crate) async fn entries(&self, key: &str, count: u64) -> Result<Vec<LogEntry>, StoreError> {
         let args: Vec<Value> =

@@ -378,6 +378,9 @@ impl Removal<'_> {
             match reply.word() {
                 "removed" => {
                     self.store.tell_orphaned(id, &orphaned).await;
+                    if record.is_none() {
+                        self.store.let_wait_for_another(id).await?;
+                    }
                     let removed = Removed { keys_deleted: reply.number()?, tasks_requeued: reply.number()? };
                     return Ok(ReapOutcome::Reaped(removed));
                 }

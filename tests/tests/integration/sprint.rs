@@ -9,6 +9,7 @@ mod memory;
 mod order;
 mod outage;
 mod plan;
+mod resume;
 mod rollback;
 mod rubbish;
 mod stage;

@@ -4,6 +4,7 @@
 
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::sweep::residue;
+use lifecycle_core::wire::epic_record::EpicStatus;
 use lifecycle_core::wire::ids::AgentId;
 use lifecycle_core::wire::keys::KeyType;
 use lifecycle_core::wire::process_fate::ProcessFate;
@@ -227,9 +228,10 @@ fn a_coordinator_is_removed_whole(way: Way) {
         );
         let traces = site.traces(BOSS, &planted);
         assert_eq!(traces, [""; 0], "{way:?}, {planted}");
-        for key in ["sprint:state:api", "sprint:agents:api", "sprint:tasks:api", "epic:sprints:shop"] {
-            assert!(!site.client.exists(key).unwrap(), "{way:?}, {planted}: {key}");
-        }
+        // The records of the epic stay with it, and wait.
+        let status = site.done(site.store.epic(&epic())).map(|record| record.status);
+        let is_unreadable = planted == site.store.keys().epic_state(&epic());
+        assert_eq!(status, (!is_unreadable).then_some(EpicStatus::Waiting), "{way:?}, {planted}");
         site.is_clean_but_for(&planted, "removed");
         site.others_register(&registration("shop.coder-2"), &planted);
         site.is_clean_but_for(&planted, "registered");

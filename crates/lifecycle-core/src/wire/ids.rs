@@ -217,6 +217,12 @@ impl EpicId {
     pub fn coordinator(&self) -> Result<AgentId, InvalidName> {
         AgentId::new(format!("{self}.{COORDINATOR}"))
     }
+
+    /// The epic whose coordinator has this id, if it can be one's.
+    #[must_use]
+    pub fn of_coordinator(agent: &str) -> Option<Self> {
+        Self::new(agent.strip_suffix(COORDINATOR)?.strip_suffix('.')?).ok()
+    }
 }
 
 impl AgentName {

@@ -5,8 +5,7 @@
 -- Returns: {'ok'} {'no_sprint'}
 -- Atomic. The message is removed with the sprint. WRONGTYPE where the inbox holds another type.
 
-local sprint = fields_of(KEY.sprint_state, 'epic', 'outcome')
-if not sprint[1] or sprint[2] then return {'no_sprint'} end
+if redis.call('EXISTS', KEY.sprint_state) == 0 or fields_of(KEY.sprint_state, 'outcome')[1] then return {'no_sprint'} end
 local wrong = wrong_type(KEY.inbox, 'list')
 if wrong then return wrong end
 redis.call('RPUSH', KEY.inbox, ARGV[2])

@@ -128,13 +128,13 @@ fn verify_tells_an_orphan_that_waits_for_cleanup_from_what_nobody_owns() {
 }
 
 #[test]
-fn verify_finds_the_sprint_of_a_coordinator_that_came_back_in_another_life() {
+fn verify_finds_the_epic_of_a_coordinator_that_came_back_in_another_life() {
     let mut site = Site::start();
     site.coordinator();
-    site.redis(&["HSET", "sprint:state:api", "incarnation", "1"]);
+    site.redis(&["HSET", "epic:state:shop", "incarnation", "1"]);
     let ended = site.run(&["verify"]);
     assert_eq!(ended.code, Some(1));
-    for key in ["sprint:state:api", "sprint:tasks:api", "epic:sprints:shop"] {
+    for key in ["sprint:state:api", "sprint:tasks:api", "epic:state:shop", "epic:sprints:shop"] {
         assert!(ended.stdout.contains(key), "{key}: {}", ended.stdout);
     }
 }

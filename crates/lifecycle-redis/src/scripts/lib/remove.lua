@@ -10,8 +10,7 @@
 local function requeue(args, task_key)
   local task = fields_of(task_key, 'task', 'run', 'started', 'sprint', 'attempt')
   if not task[1] or not tonumber(task[2]) or not args.hasSprint then return false end
-  local sprint = fields_of(KEY.sprint_state, 'epic', 'outcome')
-  if not sprint[1] or sprint[2] then return false end
+  if redis.call('EXISTS', KEY.sprint_state) == 0 or fields_of(KEY.sprint_state, 'outcome')[1] then return false end
   local handed_back = unless_mistyped('RPUSH', KEY.requeue, encode(args.format, {
     taskId = task[1], run = tonumber(task[2]), cost = task[3] and args.cost or COST.nothing, agentId = args.agentId,
     reason = args.reason,

@@ -1,0 +1,165 @@
+//! An epic outlives its coordinators: whatever ends one, the next goes on where it stopped.
+
+use std::time::Duration;
+
+use lifecycle_tests::Role;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{SPRINT, Stage, finish, nothing_is_left, only_the_epic_waits, sprint, task, until};
+use crate::fleet::{Fleet, SOON};
+
+/// Two sprints, one after the other. Each task of the first ends at once; those of the second wait for the gate.
+fn plan() -> String {
+    let first = "echo $LIFECYCLE_TASK_ID >> ended";
+    let second = format!("echo $LIFECYCLE_TASK_ID >> begun; {}; {first}", until("gate"));
+    sprint("one", &[], 2, first, &[("a", ""), ("b", ""), ("c", "")])
+        + &sprint("two", &["one"], 2, &second, &[("d", ""), ("e", ""), ("f", "")])
+}
+
+/// A coordinator that has the first sprint behind it and two tasks of the second in hand.
+fn half_way(fleet: &Fleet, stage: &Stage) -> Role {
+    let coordinator = stage.coordinator(fleet);
+    stage.wait_for_lines("begun", 2);
+    coordinator
+}
+
+fn runs_of(stage: &Stage, name: &str) -> usize {
+    stage.lines("ended").iter().filter(|line| *line == name).count()
+}
+
+/// The whole epic is complete, and nothing that was completed before ran again.
+fn goes_on_to_its_end(fleet: &mut Fleet, stage: &Stage, mut second: Role) {
+    stage.open("gate");
+    let (code, summary) = finish(&mut second);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &6.into()), "{}", second.stderr());
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        assert_eq!(runs_of(stage, name), 1, "{name}: {}", second.stderr());
+    }
+    nothing_is_left(fleet, &second);
+    let history = fleet.client.entries("epics:history").unwrap();
+    assert_eq!((history[0]["epic"].as_str(), history[0]["outcome"].as_str()), ("shop", "completed"));
+    let written: Value = serde_json::from_str(&stage.lines("runs/shop/summary.json").join("")).unwrap();
+    assert_eq!(written["tasksCompleted"], 6);
+}
+
+#[test]
+fn what_was_completed_before_a_coordinator_was_killed_is_not_run_again() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let _sweeper = fleet.sweeper();
+    let mut first = half_way(&fleet, &stage);
+    first.kill().unwrap();
+    only_the_epic_waits(&mut fleet, &first);
+    let second = stage.coordinator(&fleet);
+    goes_on_to_its_end(&mut fleet, &stage, second);
+}
+
+#[test]
+fn a_signal_pauses_the_epic_and_resume_needs_no_file() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    first.signal(Signal::TERM).unwrap();
+    let (code, summary) = finish(&mut first);
+    assert_eq!((code, &summary["tasksCompleted"], &summary["tasksLeft"]), (Some(143), &3.into(), &3.into()));
+    assert!(
+        first.stderr().contains("paused: 3 of 6 tasks completed; `coordinator resume shop`"),
+        "{}",
+        first.stderr()
+    );
+    only_the_epic_waits(&mut fleet, &first);
+
+    std::fs::remove_file(stage.path("plan.toml")).unwrap();
+    let resume = fleet.role("coordinator").args(["resume", "shop", "--output", "json"]);
+    let second = resume.in_folder(stage.folder.path()).spawn().unwrap();
+    second
+        .wait_for_line(|line| line.contains("going on with epic shop: 3 of 6 tasks completed before"), SOON)
+        .unwrap();
+    goes_on_to_its_end(&mut fleet, &stage, second);
+}
+
+#[test]
+fn a_coordinator_that_wakes_up_after_its_epic_was_taken_ends_and_changes_nothing() {
+    let (mut fleet, stage) = (Fleet::with_lease(Duration::from_secs(2)), Stage::new(&plan()));
+    let _sweeper = fleet.sweeper();
+    let mut first = half_way(&fleet, &stage);
+    let frozen = Pid::from_raw(first.pid().try_into().unwrap()).unwrap();
+    kill_process(frozen, Signal::STOP).unwrap();
+    fleet.wait_until("the epic to wait", |client| {
+        client.text(&["HGET", "epic:state:shop", "status"]).unwrap().as_deref() == Some("waiting")
+    });
+    let second = stage.coordinator(&fleet);
+    second.wait_for_line(|line| line.contains("going on with epic shop"), SOON).unwrap();
+    kill_process(frozen, Signal::CONT).unwrap();
+    assert_eq!(first.wait(SPRINT).unwrap().code(), Some(70), "{}", first.stderr());
+    assert_eq!(fleet.client.text(&["HGET", "epic:state:shop", "epoch"]).unwrap().as_deref(), Some("2"));
+    goes_on_to_its_end(&mut fleet, &stage, second);
+}
+
+#[test]
+fn a_changed_plan_is_refused_with_its_differences_and_can_begin_anew() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    first.signal(Signal::TERM).unwrap();
+    finish(&mut first);
+    let changed = plan().replace("id = \"b\"", "id = \"other\"");
+    stage.write_plan("shop", &changed);
+    let mut refused = stage.coordinator(&fleet);
+    assert_eq!(refused.wait(SOON).unwrap().code(), Some(1));
+    let said = refused.stderr();
+    for line in [
+        "epic shop waits with another plan",
+        "sprint one: task b is removed",
+        "sprint one: task other is new",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    only_the_epic_waits(&mut fleet, &refused);
+
+    stage.open("gate");
+    let fresh = fleet.role("coordinator").args(["run", "plan.toml", "--fresh", "--output", "json"]);
+    let mut fresh = fresh.in_folder(stage.folder.path()).spawn().unwrap();
+    let (code, summary) = finish(&mut fresh);
+    assert_eq!(
+        (code, &task(&summary, "other")["state"]),
+        (Some(0), &"completed".into()),
+        "{}",
+        fresh.stderr()
+    );
+    assert_eq!(runs_of(&stage, "a"), 2);
+    nothing_is_left(&mut fleet, &fresh);
+    let history = fleet.client.entries("epics:history").unwrap();
+    let outcomes: Vec<&str> = history.iter().map(|entry| entry["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["completed", "cancelled"]);
+}
+
+#[test]
+fn a_store_that_lost_its_memory_is_told_of_the_sprints_that_are_over() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let _sweeper = fleet.sweeper();
+    let mut first = half_way(&fleet, &stage);
+    fleet.redis(&["FLUSHALL"]);
+    fleet.wait_until("the epic to be back", |client| {
+        client.text(&["HGET", "sprint:state:shop.one", "outcome"]).unwrap().as_deref() == Some("completed")
+    });
+    first.kill().unwrap();
+    only_the_epic_waits(&mut fleet, &first);
+    let second = stage.coordinator(&fleet);
+    goes_on_to_its_end(&mut fleet, &stage, second);
+}
+
+#[test]
+fn an_epic_that_nobody_goes_on_with_is_removed_in_time_and_written_down() {
+    let mut fleet = Fleet::with_lease(Duration::from_secs(2)).set("LIFECYCLE_COORDINATOR__RESUME_FOR", "1s");
+    let stage = Stage::new(&plan());
+    let mut first = half_way(&fleet, &stage);
+    first.signal(Signal::TERM).unwrap();
+    finish(&mut first);
+    let _sweeper = fleet.sweeper();
+    nothing_is_left(&mut fleet, &first);
+    let history = fleet.client.entries("epics:history").unwrap();
+    assert_eq!(history[0]["outcome"], "cancelled");
+    assert!(fleet.log().iter().any(|entry| entry["type"] == "epic_expired" && entry["epic"] == "shop"));
+    let mut listed = fleet.role("lifecyclectl").args(["history", "shop"]).spawn().unwrap();
+    assert_eq!(listed.wait(SOON).unwrap().code(), Some(0));
+    assert!(listed.stdout().contains("cancelled"), "{}", listed.stdout());
+}

@@ -11,7 +11,7 @@ use lifecycle_redis::{AgentStore, Fenced, Life, Store, StoreError};
 use crate::error::AgentError;
 use crate::settings::AgentSettings;
 use crate::shared::Shared;
-use crate::{heartbeat, listener, signals, takeover};
+use crate::{coordinator_loss, heartbeat, listener, signals, takeover};
 
 /// A registered agent. Cheap to clone; all clones are the same agent.
 ///
@@ -42,6 +42,9 @@ impl Agent {
         let bus = store.subscribe_as(&registration.id)?;
         let agent = Self { shared: Arc::new(Shared::new(store, registration, life)) };
         tokio::spawn(heartbeat::run(agent.shared.clone(), settings.memory_limit));
+        if agent.shared.registration.parent.is_some() {
+            tokio::spawn(coordinator_loss::run(Arc::downgrade(&agent.shared)));
+        }
         tokio::spawn(listener::run(Arc::downgrade(&agent.shared), bus));
         if let Some(caught) = caught {
             caught.pass_to(&agent.shared);
@@ -135,6 +138,12 @@ impl Agent {
     /// Asks this agent to stop, as a signal or an order would.
     pub fn request_stop(&self, urgency: Urgency, cause: StopCause) {
         self.shared.raise(urgency, cause);
+    }
+
+    /// Tells the agent that its coordinator seems to be gone. It goes on with the task in hand, for at most
+    /// `coordinator.adopt_timeout`, unless another coordinator adopts it.
+    pub fn coordinator_is_gone(&self) {
+        self.shared.loss.tell();
     }
 
     /// Runs a fenced write. If the store lost its memory, waits until the heartbeat has registered again, and repeats

@@ -15,6 +15,7 @@
 
 mod agent;
 mod beat;
+mod coordinator_loss;
 mod ending;
 mod error;
 mod heartbeat;

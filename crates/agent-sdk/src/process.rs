@@ -21,7 +21,7 @@ mod subreaper;
 mod tree;
 
 pub use ender::Ender;
-pub use identity::{ProcessId, TOKEN_VARIABLE, is_proven_gone, place, token};
+pub use identity::{ProcessId, TOKEN_VARIABLE, is_proven_gone, place, process_here, token};
 pub use memory_use::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
 pub use signal::signal_group;
 pub use subreaper::Subreaper;

@@ -7,6 +7,7 @@ use lifecycle_core::wire::record::{AgentState, Order, Registration};
 use lifecycle_redis::{AgentStore, Life, Store};
 
 use crate::beat::Beat;
+use crate::coordinator_loss::CoordinatorLoss;
 use crate::ending::Ending;
 use crate::lock::lock;
 use crate::tasks_in_hand::TasksInHand;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) beat: Beat,
     pub(crate) tasks: TasksInHand,
     pub(crate) ending: Ending,
+    pub(crate) loss: CoordinatorLoss,
 }
 
 impl Shared {
@@ -31,6 +33,7 @@ impl Shared {
             beat: Beat::new(),
             tasks: TasksInHand::default(),
             ending: Ending::new(),
+            loss: CoordinatorLoss::default(),
         }
     }
 
@@ -59,6 +62,10 @@ impl Shared {
 
     pub(crate) fn obey(&self, order: Order, why: &str) {
         // An order may come with a reason that this build does not know.
-        self.raise(Urgency::of(order), why.parse().unwrap_or(StopCause::Operator));
+        let cause = why.parse().unwrap_or(StopCause::Operator);
+        if cause == StopCause::CoordinatorLost && self.registration.parent.is_some() {
+            return self.loss.tell();
+        }
+        self.raise(Urgency::of(order), cause);
     }
 }

@@ -8,8 +8,8 @@
 use std::io::{self, Read as _};
 use std::time::{Duration, Instant};
 
+use agent_sdk::Agent;
 use agent_sdk::process::is_proven_gone;
-use agent_sdk::{Agent, StopCause, Urgency};
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_cli::settings::Override;
 use lifecycle_core::agent::lifeline::{Handover, MOST_BYTES};
@@ -78,7 +78,7 @@ pub(crate) fn watch(agent: &Agent, parent: AgentId) {
     let agent = agent.clone();
     tokio::spawn(async move {
         if end.await.is_ok() {
-            agent.request_stop(Urgency::Terminate, StopCause::CoordinatorLost);
+            agent.coordinator_is_gone();
             bear_witness(&agent, &parent).await;
         }
     });

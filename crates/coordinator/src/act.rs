@@ -1,8 +1,11 @@
 //! Carries out what was decided. A step that fails is decided anew by the next look.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::process::ExitStatus;
 use std::time::Duration;
 
+use agent_sdk::process::process_here;
 use agent_sdk::witness;
 use futures_util::{StreamExt as _, stream};
 use lifecycle_cli::output;
@@ -12,7 +15,7 @@ use lifecycle_core::sprint::decide::{
     Action, Exit, Process, SprintView, WhyAbsent, decide, slot_of, waited_for,
 };
 use lifecycle_core::sprint::plan::SprintPlan;
-use lifecycle_core::wire::ids::{Incarnation, TaskId};
+use lifecycle_core::wire::ids::{AgentId, Incarnation, TaskId};
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::AgentRecord;
@@ -20,6 +23,7 @@ use lifecycle_core::wire::task::{Assignment, Cost, TaskRecord, TaskState};
 use lifecycle_redis::{Assigned, ReapOutcome};
 
 use crate::child_events::ChildEvent;
+use crate::children::Child;
 use crate::context::{Context, Trouble, written};
 use crate::observe::Observed;
 use crate::sprint::{Sprint, Stage};
@@ -86,6 +90,7 @@ impl Sprint {
                 self.launch(context, agent);
                 Ok(())
             }
+            Action::Adopt { agent, incarnation } => self.adopt_agent(context, agent, incarnation).await,
             Action::End { agent } => {
                 let now = context.now();
                 if let Some(child) = &mut self.slots[agent].child {
@@ -283,6 +288,31 @@ impl Sprint {
         }
     }
 
+    /// Takes over a living agent of an earlier coordinator. If it has just ended, the next look tells.
+    async fn adopt_agent(
+        &mut self,
+        context: &Context,
+        agent: usize,
+        life: Incarnation,
+    ) -> Result<(), Trouble> {
+        let id = self.plan.agents[agent].id.clone();
+        let Some(process) = self.slots[agent].record.as_ref().and_then(process_here) else { return Ok(()) };
+        if !written(context.store().adopt_agent(&id, life).await?)? {
+            return Ok(());
+        }
+        let ended = tell_end(context.clone(), self.number, agent, id.clone(), life);
+        match Child::adopted(process, life, ended) {
+            Ok(child) => {
+                let slot = &mut self.slots[agent];
+                (slot.process, slot.child) = (Process::Running, Some(child));
+                (slot.missing_since, slot.reaped, slot.told_held) = (None, None, None);
+                self.say(context, &format!("{id} adopted"));
+            }
+            Err(error) => self.warn(context, &format!("{id} could not be adopted: {error}")),
+        }
+        Ok(())
+    }
+
     /// Counts a restart. Returns what to tell people, if it is one.
     fn count_restart(&mut self, context: &Context, agent: usize, now: Duration) -> Option<String> {
         let slot = &mut self.slots[agent];
@@ -315,6 +345,19 @@ impl Sprint {
             ),
         );
     }
+}
+
+/// Tells that an adopted agent's process has ended. Only its own parent can learn how; that its life is still registered
+/// means that it did not leave by itself.
+async fn tell_end(context: Context, sprint: usize, agent: usize, id: AgentId, life: Incarnation) {
+    let record = context.store().record(id.as_str()).await;
+    let has_left = record.is_ok_and(|record| record.is_none_or(|record| record.incarnation != life));
+    let status = if has_left {
+        Ok(ExitStatus::default())
+    } else {
+        Err(io::Error::other("its exit was not ours to see"))
+    };
+    let _ = context.child_events.send(ChildEvent::Exited { sprint, agent, status });
 }
 
 fn held_line(id: &str, record: &AgentRecord) -> String {

@@ -21,6 +21,8 @@ use lifecycle_core::settings::{Redis, Settings, Shutdown};
 use lifecycle_core::sprint::plan::{AgentPlan, SprintPlan};
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 
 /// What is needed to start children.
@@ -48,7 +50,8 @@ pub(crate) struct Child {
     /// Its life, once its registration was read.
     pub(crate) incarnation: Option<Incarnation>,
     handle: Option<OwnedFd>,
-    _lifeline: PipeWriter,
+    /// Absent for one that was adopted: the pipe that it had ended with the coordinator that started it.
+    _lifeline: Option<PipeWriter>,
     asked: Option<Asked>,
 }
 
@@ -128,11 +131,34 @@ impl Launcher {
         // The child has not been waited for, so the pid is still its own.
         let handle = handle(pid);
         tokio::spawn(async move { exited(child.wait().await) });
-        Ok(Child { pid, process, incarnation: None, handle, _lifeline: lifeline, asked: None })
+        Ok(Child { pid, process, incarnation: None, handle, _lifeline: Some(lifeline), asked: None })
     }
 }
 
 impl Child {
+    /// A living agent that an earlier coordinator started. `ended` runs once its process has ended.
+    pub(crate) fn adopted(
+        process: ProcessId,
+        life: Incarnation,
+        ended: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("it has no pid"))?;
+        let handle = pidfd_open(pid, PidfdFlags::empty())?;
+        // The handle is of whichever process has the pid now: it has to be that one still.
+        if !process.is_alive() {
+            return Err(io::Error::other("it has just ended"));
+        }
+        let end = AsyncFd::register_with_interest(handle.try_clone()?, Interest::READABLE)?;
+        tokio::spawn(async move {
+            // A handle that cannot be waited for counts as ended: what follows looks for itself.
+            let _ = end.readable().await;
+            ended.await;
+        });
+        let (pid, incarnation) = (process.pid, Some(life));
+        Ok(Self { pid, process, incarnation, handle: Some(handle), _lifeline: None, asked: None })
+    }
+
     /// Asks the child to end, unless it was asked at least as urgently before.
     pub(crate) fn ask(&mut self, level: StopLevel, now: Duration) {
         match &mut self.asked {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent_sdk::process::is_proven_gone;
+use agent_sdk::process::{is_proven_gone, process_here};
 use lifecycle_cli::output::count;
 use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::sprint::decide::{Exit, Grip, IdHolder, Process, SlotLife, SlotView, slot_of};
@@ -238,6 +238,8 @@ fn holder(slot: &Slot, record: &AgentRecord, coordinator: &AgentId) -> IdHolder 
         IdHolder::Stranger
     } else if is_proven_gone(record) {
         IdHolder::Dead
+    } else if process_here(record).is_some() {
+        IdHolder::Adoptable
     } else {
         IdHolder::Earlier
     }

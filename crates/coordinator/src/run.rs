@@ -199,11 +199,15 @@ impl Run {
         let what = match stop.urgency {
             Urgency::Drain => "stopping: no more work is handed out",
             Urgency::Terminate | Urgency::Hurry => "stopping at once",
-            Urgency::Fenced => "this coordinator was reaped or replaced: ending its agents",
+            Urgency::Fenced => "this coordinator was reaped or replaced: its agents are left to the next one",
         };
         self.context.progress.warn(&format!("{what} ({})", stop.cause));
-        let level = StopLevel::of(&stop);
-        self.sprints.iter_mut().for_each(|sprint| sprint.interrupt(level));
+        if stop.urgency == Urgency::Fenced {
+            self.sprints.iter_mut().for_each(Sprint::let_go);
+        } else {
+            let level = StopLevel::of(&stop);
+            self.sprints.iter_mut().for_each(|sprint| sprint.interrupt(level));
+        }
         self.obeyed = Some(stop);
     }
 
@@ -336,7 +340,7 @@ impl Run {
         let summary = self.summary();
         let agent = &self.context.agent;
         if agent.stop_requested().is_some_and(|stop| stop.urgency == Urgency::Fenced) {
-            let message = "this coordinator was reaped or replaced before the end: its agents are ended, and its epic goes on with the next one";
+            let message = "this coordinator was reaped or replaced before the end: its epic and its agents are left to the next one";
             return Err(Failure::new(exit::FENCED, message).into());
         }
         let is_paused = summary.tasks_left > 0;

@@ -252,6 +252,17 @@ impl Sprint {
         self.show(context);
     }
 
+    /// This coordinator's life is over: its agents live on, without it.
+    pub(crate) fn let_go(&mut self) {
+        for slot in &mut self.slots {
+            slot.child = None;
+            slot.settling_exit = false;
+        }
+        if !matches!(self.stage, Stage::Over(_)) {
+            self.stage = Stage::Over(SprintOutcome::Interrupted);
+        }
+    }
+
     /// The coordinator stops.
     pub(crate) fn interrupt(&mut self, level: StopLevel) {
         match self.stage {

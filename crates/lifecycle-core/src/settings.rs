@@ -173,6 +173,9 @@ table::section! {
         pub agent_program: Option<PathBuf> = None => "`agent` beside the coordinator, else on PATH",
         /// How often one agent may be restarted within `coordinator.restart_window`.
         pub restart_limit: u32 = 3,
+        /// How long an agent whose coordinator is gone goes on with the task in hand, until another one adopts it.
+        #[serde(with = "humantime_serde")]
+        pub adopt_timeout: Duration = Duration::from_secs(60),
         /// How long an epic without a coordinator is kept, so that `coordinator run` or `coordinator resume` goes on with
         /// it; 1 s or more.
         #[serde(with = "humantime_serde")]

@@ -105,6 +105,7 @@ scripts! {
         SprintStart = sprint_start: [TASK]
             (epic_state, sprint_state, sprint_tasks, sprint_agents, requeue, epic_sprints, children, active, inbox),
         SprintComplete = sprint_complete: allow_oom [] (epic_state, sprint_state, sprint_agents, requeue, inbox),
+        AgentAdopt = agent_adopt: allow_oom [] (agent_state, command, children),
         TaskAssign = task_assign: [TASK] (agent_state, task, agent_owned, sprint_tasks),
         TaskStart = task_start: [TASK] (task, sprint_tasks),
         TaskRestore = task_restore: [TASK] (task, owned, sprint_tasks),

@@ -62,6 +62,14 @@ pub fn is_proven_gone(record: &AgentRecord) -> bool {
     place().as_ref() == Some(theirs) && !ProcessId { pid, start }.is_alive()
 }
 
+/// The process that a registration names, if it is of this very place and runs.
+#[must_use]
+pub fn process_here(record: &AgentRecord) -> Option<ProcessId> {
+    let (pid, start, theirs) = (record.pid?, record.pid_start?, record.place.as_ref()?);
+    let process = ProcessId { pid, start };
+    (place().as_ref() == Some(theirs) && process.is_alive()).then_some(process)
+}
+
 /// The fields of `/proc/<pid>/stat` that are used here.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stat {

@@ -136,7 +136,9 @@ pub enum IdHolder {
     Own,
     /// A life whose end is proven. Only its registration is still there.
     Dead,
-    /// An agent of an earlier run of this epic. It may live.
+    /// An agent of an earlier coordinator of this epic, which lives on this host.
+    Adoptable,
+    /// An agent of an earlier coordinator of this epic, elsewhere. It may live.
     Earlier,
     /// Another agent, which is not this coordinator's to end.
     Stranger,
@@ -173,6 +175,13 @@ pub enum Action {
         /// The agent.
         agent: usize,
         /// The life to remove.
+        incarnation: Incarnation,
+    },
+    /// Take over a living agent of an earlier coordinator, with the task it has in hand.
+    Adopt {
+        /// The agent, by its position.
+        agent: usize,
+        /// The life to take over.
         incarnation: Incarnation,
     },
     /// End the process: its life was over long ago, and it did not notice.
@@ -265,6 +274,9 @@ fn slot_action(view: &SprintView<'_>, agent: usize, slot: &SlotView, now: Durati
         Process::NotStarted { since } | Process::Vacant { since, .. } | Process::GivenUp { since } => since,
     };
     if let Some(life) = slot.life {
+        if life.holder == IdHolder::Adoptable {
+            return Some(Action::Adopt { agent, incarnation: life.incarnation });
+        }
         let may_be_over = matches!(life.holder, IdHolder::Dead | IdHolder::Earlier);
         let is_due = now.saturating_sub(since) >= REAP_AFTER;
         return (may_be_over && is_due).then_some(Action::Reap { agent, incarnation: life.incarnation });

@@ -187,6 +187,11 @@ events! {
         /// Keys removed.
         keys_deleted: Option<u64>,
     }
+    /// Another coordinator has taken over a living agent.
+    AgentAdopted = "agent_adopted" {
+        /// The coordinator's life.
+        by: Option<Incarnation>,
+    }
     /// The coordinator of an epic is gone; its records wait for the next one.
     EpicWaiting = "epic_waiting" {
         /// The epic.
@@ -288,7 +293,10 @@ impl EventKind {
     #[must_use]
     pub fn is_addressed(self) -> bool {
         // A changed state is an order when others say it.
-        matches!(self, Self::CleanupStarted | Self::AgentStateChanged | Self::TaskAssigned)
+        matches!(
+            self,
+            Self::CleanupStarted | Self::AgentStateChanged | Self::TaskAssigned | Self::AgentAdopted
+        )
     }
 
     /// Every kind that is written.
@@ -384,7 +392,7 @@ mod tests {
             names.join(" "),
             "agent_registered heartbeat_sent agent_state_changed process_exited cleanup_started \
              cleanup_acknowledged cleanup_aborted cleanup_completed orphans_detected agent_shutdown agent_fenced \
-             task_assigned task_completed task_requeued sprint_started sprint_completed epic_waiting epic_resumed \
+             task_assigned task_completed task_requeued sprint_started sprint_completed agent_adopted epic_waiting epic_resumed \
              epic_ended coordinator_lost sweep_held sweep_released memory_leak_detected memory_limit_exceeded"
         );
     }

@@ -96,6 +96,8 @@ pub struct AgentRecord {
     pub kind: String,
     /// The agent that spawned it.
     pub parent: Option<String>,
+    /// The life of that agent which adopted it last; absent while the one that spawned it lives.
+    pub adopted_by: Option<Incarnation>,
     /// The sprint it works for.
     pub sprint: Option<SprintId>,
     /// The epic that it runs; only for coordinators.
@@ -134,6 +136,7 @@ impl AgentRecord {
             role: text("role").and_then(|word| word.parse().ok()).unwrap_or(Role::Worker),
             kind: text("kind").cloned().unwrap_or_default(),
             parent: text("parent").cloned(),
+            adopted_by: number("adoptedBy").map(Incarnation),
             sprint: text("sprint").and_then(|name| SprintId::new(name.as_str()).ok()),
             epic: text("epic").and_then(|name| EpicId::new(name.as_str()).ok()),
             host: text("host").cloned().unwrap_or_default(),

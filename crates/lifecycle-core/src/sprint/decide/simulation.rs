@@ -233,6 +233,8 @@ impl World {
                 assert_eq!(self.records[&task].run, run);
                 self.take_back(&task, cost);
             }
+            // One coordinator from begin to end: nobody is there to be adopted.
+            Action::Adopt { .. } => panic!("adopted"),
             Action::End { .. } | Action::Complete => {}
         }
     }

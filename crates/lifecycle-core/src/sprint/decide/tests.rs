@@ -219,6 +219,15 @@ fn an_id_that_is_held_is_left_alone_until_it_is_free_and_costs_no_restart() {
 }
 
 #[test]
+fn a_living_agent_of_an_earlier_coordinator_is_adopted_at_once_and_not_started_beside() {
+    let mut world = World::new(vec![ready(1)], &[("a", &[], 3)]);
+    world.slots[0].process = Process::NotStarted { since: Duration::ZERO };
+    world.slots[0].life = Some(life(IdHolder::Adoptable));
+    let incarnation = world.slots[0].life.unwrap().incarnation;
+    assert_eq!(world.decide(Duration::ZERO), [Action::Adopt { agent: 0, incarnation }]);
+}
+
+#[test]
 fn an_agent_of_an_earlier_run_may_be_removed_because_the_script_looks_at_its_lease() {
     let mut world = World::new(vec![vacant(at(0), Exit::Left)], &[("a", &[], 3)]);
     world.slots[0].process = Process::NotStarted { since: at(0) };

@@ -58,12 +58,12 @@ impl Sweeper {
     /// Cleans up after these agents; those whose end is proven come first.
     pub(crate) async fn clean_up(
         &self,
-        orphan: Vec<Orphan<'_>>,
+        orphans: Vec<Orphan<'_>>,
         contact: Contact,
         tally: &mut Tally,
     ) -> Result<(), StoreError> {
         let (proven, silent): (Vec<Orphan<'_>>, Vec<Orphan<'_>>) =
-            orphan.into_iter().partition(|orphan| orphan.suspect.is_proven());
+            orphans.into_iter().partition(|orphan| orphan.suspect.is_proven());
         let batch = self.settings().sweep.batch.max(1) as usize;
         for part in proven.chunks(batch) {
             self.clean_up_batch(part, None, tally).await?;
@@ -164,7 +164,7 @@ impl Sweeper {
         let reap = Reap {
             left_behind,
             token: Some(token),
-            // A supervisor's end tells nothing of the processes it had started. Only somebody who looked at them knows.
+            // A supervisor's end tells nothing of the processes it had started. Only a process on its host that looked knows.
             process: process.unwrap_or(ProcessFate::Unknown),
             ..Reap::of(orphan.suspect, orphan.reason, &self.id)
         };
@@ -187,7 +187,7 @@ impl Sweeper {
             Ok(ReapOutcome::Refuted) => {
                 self.unlock(&orphan, token).await;
                 self.say(orphan.aborted(tally.now())).await;
-                tracing::info!(agent = ?named(&suspect.id), "the agent spoke up in time and stays");
+                tracing::info!(agent = ?named(&suspect.id), "refuted: the agent spoke up in time and stays");
                 tally.add(suspect, orphan.reason, OrphanOutcome::Refuted);
             }
             Ok(ReapOutcome::AlreadyGone) => {

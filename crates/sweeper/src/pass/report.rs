@@ -146,7 +146,7 @@ fn log(result: &OrphanCleanupResult) {
         keys = result.keys_deleted,
         tasks = result.tasks_requeued,
         healthy = result.healthy_agents,
-        "cleaned up {}: {}{further}",
+        "reaped {}: {}{further}",
         count(result.orphans_cleaned, "orphan"),
         cleaned.join(", ")
     );

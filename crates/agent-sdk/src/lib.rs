@@ -15,7 +15,6 @@
 
 mod agent;
 mod beat;
-mod ending;
 mod error;
 mod heartbeat;
 mod listener;
@@ -26,6 +25,7 @@ mod settings;
 mod shared;
 mod shutdown;
 mod signals;
+mod stop_state;
 mod takeover;
 mod tasks;
 mod tasks_in_hand;

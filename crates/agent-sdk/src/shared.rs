@@ -7,8 +7,8 @@ use lifecycle_core::wire::record::{AgentState, Order, Registration};
 use lifecycle_redis::{AgentStore, Life, Store};
 
 use crate::beat::Beat;
-use crate::ending::Ending;
 use crate::lock::lock;
+use crate::stop_state::StopState;
 use crate::tasks_in_hand::TasksInHand;
 
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Shared {
     life: Mutex<Life>,
     pub(crate) beat: Beat,
     pub(crate) tasks: TasksInHand,
-    pub(crate) ending: Ending,
+    pub(crate) stop_state: StopState,
 }
 
 impl Shared {
@@ -30,7 +30,7 @@ impl Shared {
             life: Mutex::new(life),
             beat: Beat::new(),
             tasks: TasksInHand::default(),
-            ending: Ending::new(),
+            stop_state: StopState::new(),
         }
     }
 
@@ -49,7 +49,7 @@ impl Shared {
 
     /// Makes the stop at least this urgent. A less urgent one changes nothing.
     pub(crate) fn raise(&self, urgency: Urgency, cause: StopCause) {
-        if self.ending.raise(urgency, cause) {
+        if self.stop_state.raise(urgency, cause) {
             // From now on no coordinator should give it tasks, because they would not be done.
             self.beat.say_state(AgentState::Draining);
             self.tasks.look();

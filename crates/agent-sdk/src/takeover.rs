@@ -133,7 +133,7 @@ async fn clean_up(
         return Err(StoreError::Unexpected(problem.into()).into());
     };
     // Only sweepers renew a plain agent's lease, so its heartbeat tells more.
-    if !force && earlier.is_alive(now) {
+    if !force && earlier.beats_after_all(now) {
         return Ok(false);
     }
     let ended = earlier.record.as_ref().and_then(|record| record.ended.as_deref());

@@ -170,7 +170,7 @@ impl Child {
     }
 
     /// Notes that the order was given.
-    pub(crate) fn ordered(&mut self) {
+    pub(crate) fn note_ordered(&mut self) {
         if let Some(asked) = &mut self.asked {
             asked.ordered = true;
         }

@@ -217,8 +217,8 @@ pub fn decide(view: &SprintView<'_>, now: Duration) -> Vec<Action> {
         actions.extend(slot_action(view, agent, slot, now));
     }
     if !view.stopping {
-        let doomed = fail_hopeless(view, &mut actions);
-        assign(view, &doomed, &mut actions);
+        let hopeless = fail_hopeless(view, &mut actions);
+        assign(view, &hopeless, &mut actions);
     }
     actions
 }
@@ -319,32 +319,32 @@ fn absence(slot: &SlotView) -> Option<WhyAbsent> {
 /// Fails waiting tasks that need a failed one, directly or through others, or all of them once every agent was given
 /// up. Returns them.
 fn fail_hopeless(view: &SprintView<'_>, actions: &mut Vec<Action>) -> HashSet<TaskId> {
-    let mut doomed: HashSet<TaskId> = HashSet::new();
+    let mut hopeless: HashSet<TaskId> = HashSet::new();
     let deserted = view.is_deserted();
     let any_failed = view.records.values().any(|record| record.state == TaskState::Failed);
     if !deserted && !any_failed {
-        return doomed;
+        return hopeless;
     }
     for task in view.plan.order() {
         if view.state(&task.id) != TaskState::Pending {
             continue;
         }
         let failed =
-            task.needs.iter().find(|need| view.state(need) == TaskState::Failed || doomed.contains(*need));
+            task.needs.iter().find(|need| view.state(need) == TaskState::Failed || hopeless.contains(*need));
         let why = match failed {
             Some(need) => format!("needs {need}, which failed"),
             None if deserted => "no agent left to run it".into(),
             None => continue,
         };
-        doomed.insert(task.id.clone());
+        hopeless.insert(task.id.clone());
         let record = TaskRecord { state: TaskState::Failed, detail: Some(why), ..view.record(&task.id) };
         actions.push(Action::Fail { task: task.id.clone(), record });
     }
-    doomed
+    hopeless
 }
 
 /// Gives ready tasks, in the order of the plan, to idle agents. The agent that was given least so far comes first.
-fn assign(view: &SprintView<'_>, doomed: &HashSet<TaskId>, actions: &mut Vec<Action>) {
+fn assign(view: &SprintView<'_>, hopeless: &HashSet<TaskId>, actions: &mut Vec<Action>) {
     let at_work: HashSet<&str> = view
         .records
         .values()
@@ -363,7 +363,7 @@ fn assign(view: &SprintView<'_>, doomed: &HashSet<TaskId>, actions: &mut Vec<Act
     let completed = |need: &TaskId| view.state(need) == TaskState::Completed;
     let is_ready = |task: &&TaskPlan| {
         view.state(&task.id) == TaskState::Pending
-            && !doomed.contains(&task.id)
+            && !hopeless.contains(&task.id)
             && !view.occupied.contains(&task.id)
             && task.needs.iter().all(completed)
     };

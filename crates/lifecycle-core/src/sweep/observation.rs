@@ -118,9 +118,10 @@ impl Suspect {
         self.plain.is_some() && !self.listed && !self.has_heartbeat
     }
 
-    /// Whether a plain agent's heartbeat tells that it lives although its lease is over.
+    /// Whether this is a plain agent whose heartbeat tells that it lives although its lease is over. Never true for a
+    /// registered agent: its beat would have renewed its lease.
     #[must_use]
-    pub fn is_alive(&self, now: ServerTime) -> bool {
+    pub fn beats_after_all(&self, now: ServerTime) -> bool {
         self.plain.is_some_and(|lease| runs(lease.end, now))
     }
 

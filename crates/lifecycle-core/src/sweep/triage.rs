@@ -61,10 +61,10 @@ pub fn triage(readings: Readings) -> Triage {
     let expired = index.expired.saturating_sub(unusable);
     let beyond = expired.saturating_sub(due.len() as u64);
     // A registered agent that lacks a lease is given one before anybody judges it.
-    let lives = |suspect: &Suspect| suspect.record.is_some() || suspect.is_alive(now);
+    let lives = |suspect: &Suspect| suspect.record.is_some() || suspect.beats_after_all(now);
     let (found, dead): (Vec<Suspect>, Vec<Suspect>) = differing.unleased.into_iter().partition(lives);
     let (living, over): (Vec<Suspect>, Vec<Suspect>) =
-        due.into_iter().chain(dead).partition(|suspect| suspect.is_alive(now));
+        due.into_iter().chain(dead).partition(|suspect| suspect.beats_after_all(now));
     let (left, dead): (Vec<Suspect>, Vec<Suspect>) = over.into_iter().partition(Suspect::has_left);
     let healthy = leases.saturating_sub(expired) + (found.len() + living.len()) as u64;
     Triage { dead, living, left, healthy, index, leases, beyond }

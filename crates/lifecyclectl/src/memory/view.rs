@@ -76,7 +76,7 @@ pub(super) struct Row {
 }
 
 pub(super) async fn run(selection: &Selection, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
-    let fleet = look(selection, store).await?;
+    let fleet = read_fleet(selection, store).await?;
     match output {
         Output::Json => output::print_json(&fleet)?,
         Output::Table => {
@@ -90,7 +90,7 @@ pub(super) async fn run(selection: &Selection, store: &OperatorStore, output: Ou
     Ok(exit::OK)
 }
 
-async fn look(selection: &Selection, store: &OperatorStore) -> anyhow::Result<Fleet> {
+async fn read_fleet(selection: &Selection, store: &OperatorStore) -> anyhow::Result<Fleet> {
     let mut agents = store.fleet_usage().await?;
     agents.retain(|agent| selection.kind.as_deref().is_none_or(|kind| kind == kind_of(agent)));
     agents.sort_by_key(|agent| Reverse(rss(agent)));

@@ -80,7 +80,7 @@ impl Sweeper {
     /// for it.
     pub(crate) async fn keep_reconciled(&self, wake: &Wake) -> Infallible {
         loop {
-            let wait = match self.look_over(wake).await {
+            let wait = match self.reconcile_all(wake).await {
                 Ok(()) => self.settings().sweep.reconcile_interval,
                 Err(error) => {
                     tracing::debug!(%error, "records and indexes could not be compared");
@@ -92,7 +92,7 @@ impl Sweeper {
     }
 
     /// Restores the agents that the indexes lost first, so that their keys are not taken for residue.
-    async fn look_over(&self, wake: &Wake) -> Result<(), StoreError> {
+    async fn reconcile_all(&self, wake: &Wake) -> Result<(), StoreError> {
         let restored = self.reconcile().await?;
         if restored > 0 {
             tracing::warn!(

@@ -60,12 +60,7 @@ impl OperatorStore {
     /// [`StoreError`] when the store does not answer or refuses. Half of it may be done; doing it again goes on from
     /// there.
     pub async fn reap(&self, suspect: &Suspect, force: bool, by: &str) -> Result<ReapOutcome, StoreError> {
-        let id = suspect.id.as_str();
-        let left_behind = match suspect.record {
-            // A registered agent keeps a list of its keys.
-            Some(_) => Vec::new(),
-            None => self.store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
-        };
+        let left_behind = self.store.left_behind_by([suspect]).await?.remove(&suspect.id).unwrap_or_default();
         let reap = Reap { left_behind: &left_behind, force, ..Reap::of(suspect, Reason::Operator, by) };
         self.store.reap(&reap).await
     }

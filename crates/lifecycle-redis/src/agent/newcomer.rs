@@ -40,10 +40,7 @@ impl Newcomer<'_> {
         force: bool,
     ) -> Result<ReapOutcome, StoreError> {
         let id = self.registration.id.as_str();
-        let left_behind = match earlier.record {
-            Some(_) => Vec::new(),
-            None => self.store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
-        };
+        let left_behind = self.store.left_behind_by([earlier]).await?.remove(id).unwrap_or_default();
         let reap = Reap { left_behind: &left_behind, force, ..Reap::of(earlier, reason, id) };
         self.store.reap(&reap).await
     }

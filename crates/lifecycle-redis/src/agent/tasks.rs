@@ -1,9 +1,5 @@
 //! The agent's side of a task: find it, begin it, finish it.
 
-use crate::roles::AgentStore;
-use crate::scripts::TaskFinish;
-use crate::scripts::TaskRestore;
-use crate::scripts::TaskStart;
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::wire::ids::AgentId;
@@ -13,8 +9,9 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::fenced::{Fenced, fenced};
-use crate::reply::argument;
-use crate::reply::{Reply, fields};
+use crate::reply::{Reply, argument, fields};
+use crate::roles::AgentStore;
+use crate::scripts::{TaskFinish, TaskRestore, TaskStart};
 use crate::store::{Store, arguments};
 
 /// Whether an operation on a task in flight was done.

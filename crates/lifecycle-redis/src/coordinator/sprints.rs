@@ -1,8 +1,5 @@
 //! A sprint's records: started, read, and removed at the sprint's end.
 
-use crate::roles::CoordinatorStore;
-use crate::scripts::SprintComplete;
-use crate::scripts::SprintStart;
 use std::collections::BTreeMap;
 
 use fred::interfaces::{HashesInterface, SetsInterface};
@@ -14,6 +11,8 @@ use serde::Serialize;
 use crate::error::StoreError;
 use crate::fenced::{Fenced, fenced};
 use crate::reply::fields;
+use crate::roles::CoordinatorStore;
+use crate::scripts::{SprintComplete, SprintStart};
 use crate::store::{Store, arguments};
 
 /// The answer to starting a sprint.

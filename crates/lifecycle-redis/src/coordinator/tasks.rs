@@ -1,12 +1,5 @@
 //! The tasks of a sprint: assigned, taken back, settled, and repaired where the store lost something.
 
-use crate::roles::CoordinatorStore;
-use crate::scripts::TaskAssign;
-use crate::scripts::TaskForward;
-use crate::scripts::TaskMend;
-use crate::scripts::TaskRecall;
-use crate::scripts::TaskSettle;
-use crate::scripts::TaskTake;
 use std::collections::BTreeMap;
 
 use fred::interfaces::HashesInterface;
@@ -19,8 +12,9 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::fenced::{Fenced, fenced};
-use crate::reply::Reply;
-use crate::reply::argument;
+use crate::reply::{Reply, argument};
+use crate::roles::CoordinatorStore;
+use crate::scripts::{TaskAssign, TaskForward, TaskMend, TaskRecall, TaskSettle, TaskTake};
 use crate::store::arguments;
 
 /// Most entries that one call takes from the requeue, and from the inbox.

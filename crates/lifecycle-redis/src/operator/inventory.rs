@@ -54,7 +54,7 @@ impl Store {
         let now = self.server_time().await?;
         let schema = self.keys();
         let members = self.all_members(keys.iter().filter(|key| is_membership(schema, key))).await?;
-        let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
+        let expiring_locks = self.expiring(keys.iter().filter(|key| schema.is_lock(key))).await?;
         let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
         let agents = fleet.into_iter().map(|view| (view.id.clone(), view.signs_of_life())).collect();
@@ -74,7 +74,7 @@ impl Store {
         let sprints = self.holders(sprint_names(schema, &keys, &members)).await?;
         let fleet = self.agents(owners(schema, &keys, &sprints)).await?;
         let now = self.server_time().await?;
-        let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
+        let expiring_locks = self.expiring(keys.iter().filter(|key| schema.is_lock(key))).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
         let agents = fleet.into_iter().map(|view| (view.id.clone(), view.signs_of_life())).collect();
         Ok(Inventory { now, keys, mistyped, agents, sprints, members, claimed, expiring_locks })
@@ -209,10 +209,6 @@ fn is_membership(schema: &KeySchema, key: &str) -> bool {
         Some(KeyOwner::Epic(_)) => true,
         Some(KeyOwner::Fleet) | None => false,
     }
-}
-
-pub(crate) fn is_lock(schema: &KeySchema, key: &str) -> bool {
-    matches!(schema.parse(key), Some(KeyOwner::Agent(id)) if key == schema.cleanup_lock(id))
 }
 
 /// Every sprint that one of the keys belongs to, or that an epic lists.

@@ -1,7 +1,5 @@
 //! Messages to the coordinator of a sprint.
 
-use crate::roles::OperatorStore;
-use crate::scripts::InboxPut;
 use fred::interfaces::SetsInterface;
 use fred::types::Value;
 use lifecycle_core::wire::ids::{EpicId, SprintId};
@@ -9,6 +7,8 @@ use lifecycle_core::wire::task::SprintMessage;
 
 use crate::error::StoreError;
 use crate::reply::Reply;
+use crate::roles::OperatorStore;
+use crate::scripts::InboxPut;
 
 impl OperatorStore {
     /// Leaves a message for the coordinator of the sprint. `false` if there is no such sprint.

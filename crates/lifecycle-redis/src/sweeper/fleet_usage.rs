@@ -3,8 +3,6 @@
 //! It reads page by page over the indexes, so that the caller decides how much of a large fleet it looks at in one go.
 //! Of each agent it asks for a few fields only.
 
-use crate::roles::SweeperStore;
-use crate::scripts::LatchLeak;
 use std::collections::HashMap;
 
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
@@ -19,8 +17,9 @@ use lifecycle_core::wire::time::{HostTime, ServerTime, millis};
 
 use crate::error::StoreError;
 use crate::pipeline::{PIPELINED, all, value};
-use crate::reply::argument;
-use crate::reply::{self, number, scores};
+use crate::reply::{self, argument, number, scores};
+use crate::roles::SweeperStore;
+use crate::scripts::LatchLeak;
 use crate::store::Store;
 
 /// The largest plausible figure: beyond 2^53 many clients' numbers are not exact, and no memory is that large.

@@ -1,7 +1,5 @@
 //! Reads the indexes of the fleet.
 
-use crate::roles::SweeperStore;
-use crate::scripts::Observe;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -13,8 +11,9 @@ use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::pipeline::flat;
-use crate::reply::argument;
-use crate::reply::{fields, number, scores, time};
+use crate::reply::{argument, fields, number, scores, time};
+use crate::roles::SweeperStore;
+use crate::scripts::Observe;
 use crate::store::Store;
 
 impl SweeperStore {

@@ -1,10 +1,5 @@
 //! What passes record for others: that they were made, and whether agents are held.
 
-use crate::roles::{OperatorStore, SweeperStore};
-use crate::scripts::GrantRate;
-use crate::scripts::HoldRelease;
-use crate::scripts::Leave;
-use crate::scripts::MarkPass;
 use std::time::Duration;
 
 use fred::types::Value;
@@ -12,8 +7,9 @@ use lifecycle_core::sweep::brake::Holding;
 use lifecycle_core::wire::time::{ServerTime, millis};
 
 use crate::error::StoreError;
-use crate::reply::argument;
-use crate::reply::number;
+use crate::reply::{argument, number};
+use crate::roles::{OperatorStore, SweeperStore};
+use crate::scripts::{GrantRate, HoldRelease, Leave, MarkPass};
 
 /// The part of the limited rate that the store granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

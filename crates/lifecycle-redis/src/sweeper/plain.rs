@@ -4,10 +4,6 @@
 //! of its heartbeat, and from then on finds it like any other agent. A plain agent keeps no list of its keys, so what
 //! it leaves behind is found by one SCAN, and names are compared exactly.
 
-use crate::roles::{OperatorStore, SweeperStore};
-use crate::scripts::Adopt;
-use crate::scripts::Forget;
-use crate::scripts::Restore;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
@@ -27,8 +23,9 @@ use lifecycle_core::wire::time::{ServerTime, millis};
 use crate::error::{StoreError, is_wrong_type};
 use crate::owned_by_name::is_list_of_agents;
 use crate::pipeline::{IN_FLIGHT, PIPELINED, value};
-use crate::reply::argument;
-use crate::reply::{self, number, time};
+use crate::reply::{self, argument, number, time};
+use crate::roles::{OperatorStore, SweeperStore};
+use crate::scripts::{Adopt, Forget, Restore};
 use crate::store::Store;
 
 /// Where the two indexes, `agents:active` and `agents:leases`, disagree.
@@ -285,6 +282,20 @@ impl Store {
         let left: i64 = self.client.pttl(key.as_str()).await?;
         tracing::debug!(agent = ?id, bytes = length, "a heartbeat cannot be read; it counts until its key expires");
         Ok((PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) }, raw))
+    }
+
+    /// What these suspects left behind, by agent, as far as it has to be searched for: a registered agent keeps a list of
+    /// its keys, an agent on the plain protocol does not.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn left_behind_by<'a>(
+        &self,
+        suspects: impl IntoIterator<Item = &'a Suspect>,
+    ) -> Result<HashMap<String, Vec<String>>, StoreError> {
+        let plain = suspects.into_iter().filter(|suspect| suspect.record.is_none());
+        let ids: Vec<&str> = plain.map(|suspect| suspect.id.as_str()).collect();
+        if ids.is_empty() { Ok(HashMap::new()) } else { self.left_behind(&ids).await }
     }
 
     /// What plain agents left behind, by agent. First, their keys: `agent:task:<id>…` and `agent:deps:<id>…`; every

@@ -10,7 +10,6 @@ use lifecycle_core::wire::keys::KeyOwner;
 use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
-use crate::operator::inventory::is_lock;
 use crate::reply::time;
 use crate::roles::SweeperStore;
 
@@ -64,7 +63,7 @@ impl SweeperStore {
         }
         let is_owned = |name: &String| match self.store.keys().parse(name) {
             // A lock has to have an expiry even if its agent lives.
-            Some(KeyOwner::Agent(id)) => running.contains(id) && !is_lock(self.store.keys(), name),
+            Some(KeyOwner::Agent(id)) => running.contains(id) && !self.store.keys().is_lock(name),
             Some(KeyOwner::Fleet) | None => true,
             Some(KeyOwner::Sprint(_) | KeyOwner::Epic(_)) => false,
         };

@@ -1,7 +1,5 @@
 //! The trends of agents' memory, which sweepers write beside the figures.
 
-use crate::roles::SweeperStore;
-use crate::scripts::WriteTrend;
 use std::time::Duration;
 
 use fred::types::Value;
@@ -11,8 +9,9 @@ use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::time::millis;
 
 use crate::error::StoreError;
-use crate::reply::argument;
-use crate::reply::number;
+use crate::reply::{argument, number};
+use crate::roles::SweeperStore;
+use crate::scripts::WriteTrend;
 
 /// A finding that no sweeper saw for this long counts as another episode. Sweepers note what they see each minute.
 const QUIET: Duration = Duration::from_secs(300);

@@ -4,7 +4,6 @@
 //! cleanup is safe because the reap script compares before it removes. Agents whose end was *seen* get no last call: no
 //! agent is there to answer, and its tasks are waiting.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -34,10 +33,6 @@ pub(crate) struct Orphan<'a> {
 impl Orphan<'_> {
     fn id(&self) -> &str {
         &self.suspect.id
-    }
-
-    fn is_plain(&self) -> bool {
-        self.suspect.record.is_none()
     }
 
     /// An event of this kind about the orphan.
@@ -98,7 +93,7 @@ impl Sweeper {
             }
             return Ok(());
         }
-        let left_behind = self.left_behind(&locked).await?;
+        let left_behind = self.store.left_behind_by(locked.iter().map(|orphan| orphan.suspect)).await?;
         let mut reaps = stream::iter(locked)
             .map(|orphan| {
                 let extra = left_behind.get(orphan.id()).map(Vec::as_slice).unwrap_or_default();
@@ -144,14 +139,6 @@ impl Sweeper {
         tokio::time::sleep(self.settings().sweep.grace).await;
         let now = self.watch.probe(&self.store).await?;
         Ok(now.is_none_or(|now| now.since == contact.since))
-    }
-
-    async fn left_behind(&self, locked: &[Orphan<'_>]) -> Result<HashMap<String, Vec<String>>, StoreError> {
-        let plain: Vec<&str> = locked.iter().filter(|orphan| orphan.is_plain()).map(Orphan::id).collect();
-        if plain.is_empty() {
-            return Ok(HashMap::new());
-        }
-        self.store.left_behind(&plain).await
     }
 
     async fn reap(

@@ -110,9 +110,6 @@ impl Store {
     }
 
     /// What the store's clock says.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn server_time(&self) -> Result<ServerTime, StoreError> {
         let value: fred::types::Value =
             self.client.custom(fred::cmd!("TIME"), Vec::<fred::types::Value>::new()).await?;

@@ -235,9 +235,6 @@ impl Store {
     }
 
     /// Reads a registration. `None` when there is none, or none of ours.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn record(&self, id: &str) -> Result<Option<AgentRecord>, StoreError> {
         match self.client.hgetall::<Value, _>(self.keys().state(id)).await {
             Ok(value) => Ok(AgentRecord::from_fields(&crate::reply::fields(value))),

@@ -156,49 +156,49 @@ pub enum Grip {
 pub enum Action {
     /// Give the task to the agent, if the agent's life is still this one.
     Assign {
-        /// The task.
+        /// The task, which is pending.
         task: TaskId,
-        /// The agent.
+        /// Position of the agent that gets it.
         agent: usize,
-        /// The agent's life.
+        /// The life that took work when this was decided.
         incarnation: Incarnation,
     },
     /// Start the agent's process.
     Start {
-        /// The agent.
+        /// Position of the agent; its slot has no process.
         agent: usize,
     },
     /// Remove the registration of an agent whose process has ended, because no sweeper has.
     Reap {
-        /// The agent.
+        /// Position of the agent.
         agent: usize,
-        /// The life to remove.
+        /// The life to remove; a later one stays.
         incarnation: Incarnation,
     },
     /// End the process: its life was over long ago, and it did not notice.
     End {
-        /// The agent.
+        /// Position of the agent; its process runs.
         agent: usize,
     },
     /// Do not start the agent again.
     GiveUp {
-        /// The agent.
+        /// Position of the agent, which has used up its restarts.
         agent: usize,
     },
     /// Write this record for a waiting task that cannot run any more.
     Fail {
-        /// The task.
+        /// The task, of which a need has failed or for which no agent is left.
         task: TaskId,
-        /// Its record, in the state `failed`.
+        /// What its record is to be: in the state `failed`, with the cause.
         record: TaskRecord,
     },
     /// Take back a run in flight that was lost with the store's memory.
     Recall {
-        /// The task.
+        /// The task on record as in flight.
         task: TaskId,
-        /// The number of the run.
+        /// The number of the run that is lost; a later one stays.
         run: u32,
-        /// What that costs the task.
+        /// What the loss costs the task: a crash, or nothing if the run was not begun.
         cost: Cost,
     },
     /// Every task is settled.

@@ -61,7 +61,7 @@ pub struct Suspect {
     pub lease_end: ServerTime,
     /// Its registration; `None` for an agent on the plain protocol.
     pub record: Option<AgentRecord>,
-    /// When it was last heard of, in ms; `None` if that is not known.
+    /// When it was last heard of; `None` if that is not known.
     pub last_seen: Option<ServerTime>,
     /// Whether `agent:heartbeat:<id>` is there.
     pub has_heartbeat: bool,

@@ -127,9 +127,6 @@ impl AgentStore {
     }
 
     /// Records what the agent depends on, in `agent:deps:<id>`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn depend_on(&self, names: &[String]) -> Result<Fenced<()>, StoreError> {
         self.declare(self.store.keys().deps(self.life.id.as_str()), names).await
     }

@@ -130,9 +130,6 @@ impl CoordinatorStore {
     }
 
     /// Ids of the agents registered for the sprint.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn sprint_agents(&self, sprint: &SprintId) -> Result<Vec<String>, StoreError> {
         let key = self.store.keys().sprint_agents(sprint);
         self.store.of_key(&key, self.store.client.smembers(&key).await).await
@@ -141,9 +138,6 @@ impl CoordinatorStore {
 
 impl Store {
     /// The sprint's own record; empty when it has not started, is over, or was lost.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn sprint_state(
         &self,
         sprint: &SprintId,

@@ -76,9 +76,6 @@ struct AssignArguments<'a> {
 
 impl CoordinatorStore {
     /// The records of a sprint's tasks.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn task_records(&self, sprint: &SprintId) -> Result<TaskRecords, StoreError> {
         let key = self.store.keys().sprint_tasks(sprint);
         let hash: Value = self.store.of_key(&key, self.store.client.hgetall(&key).await).await?;
@@ -156,9 +153,6 @@ impl CoordinatorStore {
 
     /// Takes back a run that no agent holds any more; it then comes in like any other. `false` if the run is not in
     /// flight.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn recall_task(
         &self,
         sprint: &SprintId,
@@ -175,9 +169,6 @@ impl CoordinatorStore {
     }
 
     /// Gives up a task that waits. `false` if it does not wait any more.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn settle_task(
         &self,
         sprint: &SprintId,
@@ -190,9 +181,6 @@ impl CoordinatorStore {
     }
 
     /// Replaces bytes that are no record by a new record. `false` if something else stands there by now.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn mend_task(
         &self,
         sprint: &SprintId,
@@ -208,9 +196,6 @@ impl CoordinatorStore {
 
     /// Restores a record of which the store has lost the end: `known` was read before, and `seen` is there now. `false`
     /// if that has changed since.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn forward_task(
         &self,
         sprint: &SprintId,

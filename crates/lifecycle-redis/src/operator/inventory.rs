@@ -25,9 +25,6 @@ const IN_FLIGHT: usize = 64;
 impl OperatorStore {
     /// The names of the product's keys, and how many other keys there are. Takes one SCAN of the whole keyspace, which
     /// does not block the store.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn product_keys(&self) -> Result<(Vec<String>, u64), StoreError> {
         let (mut ours, mut others) = (Vec::new(), 0);
         self.store
@@ -45,9 +42,6 @@ impl OperatorStore {
 
 impl Store {
     /// Reads who lives, and of those of `keys` that exist, all that tells whose they are.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn inventory(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let (keys, mistyped) = self.typed(keys).await?;
         let fleet = self.fleet().await?;
@@ -63,9 +57,6 @@ impl Store {
 
     /// The same for a few keys, with only those agents of the fleet that can own them. Members of sets are not read: a
     /// sprint or parent may list as many as there are agents.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let schema = self.keys();
         let (keys, mistyped) = self.typed(keys).await?;

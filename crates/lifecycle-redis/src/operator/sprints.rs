@@ -12,9 +12,6 @@ use crate::scripts::InboxPut;
 
 impl OperatorStore {
     /// Leaves a message for the coordinator of the sprint. `false` if there is no such sprint.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn tell_sprint(&self, sprint: &SprintId, message: &SprintMessage) -> Result<bool, StoreError> {
         let (keys, format) = (self.store.keys(), self.store.wire.as_str());
         let names = InboxPut { sprint_state: keys.sprint_state(sprint), inbox: keys.sprint_inbox(sprint) };
@@ -25,9 +22,6 @@ impl OperatorStore {
     }
 
     /// The sprints of an epic that are at work.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn sprints_of(&self, epic: &EpicId) -> Result<Vec<SprintId>, StoreError> {
         let ids: Vec<String> = self.store.client.smembers(self.store.keys().epic_sprints(epic)).await?;
         Ok(ids.into_iter().filter_map(|id| SprintId::new(id).ok()).collect())

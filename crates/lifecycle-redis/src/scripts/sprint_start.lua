@@ -10,8 +10,9 @@
 -- another type.
 
 local args = cmsgpack.unpack(ARGV[3])
-local wrong = wrong_type(KEY.owned, 'set', KEY.sprint_state, 'hash', KEY.sprint_tasks, 'hash', KEY.sprint_agents, 'set', KEY.requeue, 'list', KEY.epic_sprints, 'set',
-  KEY.children, 'set', KEY.active, 'set', KEY.inbox, 'list')
+local wrong = wrong_type(
+  KEY.owned, 'set', KEY.sprint_state, 'hash', KEY.sprint_tasks, 'hash', KEY.sprint_agents, 'set',
+  KEY.requeue, 'list', KEY.epic_sprints, 'set', KEY.children, 'set', KEY.active, 'set', KEY.inbox, 'list')
 if wrong then return wrong end
 local holder = redis.call('HGET', KEY.sprint_state, 'coordinator')
 if holder and holder ~= args.coordinator then return {'taken', holder} end

@@ -71,9 +71,6 @@ pub enum Stamp {
 
 impl SweeperStore {
     /// Writes down the sample that the fleet's growth is measured against, for other tools. It stays for two windows.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn keep_baseline(&self, baseline: &MemoryStats) -> Result<(), StoreError> {
         let lifetime = millis(self.store.settings().memory.leak_window).saturating_mul(2).max(1);
         let lifetime = Expiration::PX(i64::try_from(lifetime).unwrap_or(i64::MAX));
@@ -84,9 +81,6 @@ impl SweeperStore {
 
     /// Takes part in the latch that all sweepers share. The alert is published if no sweeper has seen this episode
     /// before; returns whether it was. A leak that no sweeper saw for a whole window counts as another episode.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn latch_leak(&self, turn: LeakTurn, alert: Option<&Event>) -> Result<bool, StoreError> {
         if turn == LeakTurn::Quiet {
             return Ok(false);
@@ -102,9 +96,6 @@ impl SweeperStore {
 impl Store {
     /// The next page of ids in the indexes with the ends of their leases, and the cursor to go on with (`None` at the
     /// end). An agent in both indexes comes twice, and SCAN itself may repeat one.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn index_page(
         &self,
         cursor: &IndexCursor,
@@ -135,9 +126,6 @@ impl Store {
     }
 
     /// The memory of each of these agents (id and end of lease), in the same order.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn agent_usage(
         &self,
         agents: &[(String, Option<ServerTime>)],

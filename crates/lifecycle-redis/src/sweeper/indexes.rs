@@ -18,9 +18,6 @@ use crate::store::Store;
 
 impl SweeperStore {
     /// Leases that were over at `now`, oldest first, without the `known` oldest ones.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn expired(
         &self,
         now: ServerTime,
@@ -47,9 +44,6 @@ impl SweeperStore {
 
 impl Store {
     /// One reading of the indexes, with up to `batch` of the leases that are over.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn observe(&self, batch: u32) -> Result<IndexReading, StoreError> {
         let keys = self.keys();
         let names = Observe {

@@ -41,9 +41,6 @@ pub struct Differences {
 
 impl SweeperStore {
     /// Compares the two indexes. Reads only.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn compare_indexes(&self, now: ServerTime) -> Result<Differences, StoreError> {
         let (active, leases) = (self.store.keys().active(), self.store.keys().leases());
         let members: Value = self.store.of_key(&active, self.store.client.smembers(&active).await).await?;
@@ -84,9 +81,6 @@ impl SweeperStore {
 
     /// Registered agents that have a record and no lease, whichever index lost them. Reads the name of every key in the
     /// store.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn unlisted(&self, now: ServerTime) -> Result<Vec<Suspect>, StoreError> {
         let mut ids = Vec::new();
         self.store
@@ -142,9 +136,6 @@ impl SweeperStore {
 
     /// Renews a plain agent's lease by its heartbeat. `judged_end` is the lease by which it was found. `false` if it
     /// has changed.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn renew_plain(&self, suspect: &Suspect, judged_end: ServerTime) -> Result<bool, StoreError> {
         match suspect.plain {
             Some(lease) => self.set_lease(&suspect.id, lease, Some(judged_end)).await,
@@ -286,9 +277,6 @@ impl Store {
 
     /// What these suspects left behind, by agent, as far as it has to be searched for: a registered agent keeps a list of
     /// its keys, an agent on the plain protocol does not.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn left_behind_by<'a>(
         &self,
         suspects: impl IntoIterator<Item = &'a Suspect>,
@@ -301,9 +289,6 @@ impl Store {
     /// What plain agents left behind, by agent. First, their keys: `agent:task:<id>…` and `agent:deps:<id>…`; every
     /// removal names `agent:state:<id>` anyway. Second, sets of others that still list an agent whose record was
     /// overwritten. One SCAN for all of them; names are compared exactly.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
         let ids: HashSet<&str> = ids.iter().copied().collect();
         let mut found: HashMap<String, Vec<String>> = HashMap::new();

@@ -21,9 +21,6 @@ const CHUNK: usize = 500;
 impl SweeperStore {
     /// The product's keys that may be left behind: those of agents without a running lease, and all of sprints and
     /// epics. At most 100,000. Takes one SCAN of the whole keyspace and, for each page of it, one look at the leases.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn possible_residue(&self) -> Result<Vec<String>, StoreError> {
         let now = self.store.server_time().await?;
         let mut possible = BTreeSet::new();

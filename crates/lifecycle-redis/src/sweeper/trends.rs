@@ -37,9 +37,6 @@ pub struct TrendNote<'a> {
 impl SweeperStore {
     /// Writes a trend beside the memory figures of that life, if they are there. Returns whether the alert was
     /// published.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn tell_trend(&self, note: TrendNote<'_>) -> Result<bool, StoreError> {
         let alert =
             note.began.map(|(_, event)| self.store.wire.encode(event)).transpose()?.unwrap_or_default();

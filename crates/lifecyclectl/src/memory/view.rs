@@ -70,7 +70,8 @@ pub(super) struct Row {
     pub(super) limit: Option<u64>,
     pub(super) slope_bytes_per_hour: Option<f64>,
     pub(super) confidence: Option<f64>,
-    pub(super) limit_reached_ms: Option<ServerTime>,
+    #[serde(rename = "limitReachedMs")]
+    pub(super) limit_reached_at: Option<ServerTime>,
     pub(super) finding: Option<&'static str>,
     pub(super) floors: Vec<u64>,
 }
@@ -172,7 +173,7 @@ impl Row {
         Self {
             slope_bytes_per_hour: slope,
             confidence: Some(trend.confidence),
-            limit_reached_ms: slope.and(trend.limit_reached_ms),
+            limit_reached_at: slope.and(trend.limit_reached_at),
             finding: trend.finding.map(Finding::as_str),
             floors: trend.floors,
             ..row

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lifecycle_core::sweep::observation::{IndexReading, Suspect};
-use lifecycle_core::wire::metric;
+use lifecycle_core::wire::metric::{self, IndexGap};
 use lifecycle_redis::{Differences, StoreError};
 use tokio::time::sleep;
 
@@ -53,7 +53,7 @@ impl Sweeper {
             unleased.iter().cloned().partition(|suspect| suspect.record.is_some());
         self.store.adopt(&new).await?;
         let restored = self.store.adopt(&lost).await?;
-        metrics::counter!(metric::RECONCILED, "finding" => "unleased").increment(restored);
+        metrics::counter!(metric::RECONCILED, "finding" => IndexGap::Unleased.as_str()).increment(restored);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Sweeper {
     pub(crate) async fn reconcile(&self) -> Result<u64, StoreError> {
         let lost = self.store.unlisted(self.store.server_time().await?).await?;
         let restored = self.store.adopt(&lost).await?;
-        metrics::counter!(metric::RECONCILED, "finding" => "unindexed").increment(restored);
+        metrics::counter!(metric::RECONCILED, "finding" => IndexGap::Unindexed.as_str()).increment(restored);
         Ok(restored)
     }
 }

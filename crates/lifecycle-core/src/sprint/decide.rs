@@ -198,7 +198,7 @@ pub enum Action {
         task: TaskId,
         /// The number of the run that is lost; a later one stays.
         run: u32,
-        /// What the loss costs the task: a crash, or nothing if the run was not begun.
+        /// What the loss costs the task: a crash if its agent is gone, nothing if the agent lives and never began it.
         cost: Cost,
     },
     /// Every task is settled.

@@ -14,7 +14,7 @@
 //!    all the while, from before the suspect's last beat until now and never more than `L/2` apart: then no
 //!    break was longer, as in 2. Or one of its beats landed later than `L/2` after the suspect's last one, and long
 //!    enough ago for a reconnecting agent to have followed. All beats before an outage fall within one
-//!    interval, so none of them can be such a witness; and whoever is the first to be back after one is none yet.
+//!    interval, so none of them can be such a witness; and the first agent to be back after one is none yet.
 //!
 //! Apart from that, when at least [`Brake::fraction`] of the fleet (and at least [`Brake::minimum`] agents)
 //! fell silent since the last good pass, all of them are **held**. Leases do not end all at once, not even when a

@@ -2,7 +2,7 @@
 //!
 //! A pass reads the store piece by piece. Nothing is concluded before all of it was read; then all conclusions are
 //! drawn here, from one set of [`Readings`]. The brake's input ([`Observation`]) is built from the outcome and never
-//! changed afterwards. The brake can guard against false kills only with counts that nobody corrected on their way.
+//! changed afterwards. The brake can guard against false kills only with counts that no step corrected on their way.
 //!
 //! ```text
 //!   leases that are over ──▶ beats all the same (plain) ──▶ living: its lease is renewed
@@ -77,7 +77,7 @@ impl Triage {
         self.index.now
     }
 
-    /// The longest lease, in ms, of those among the dead whose end nobody has seen; `None` without any.
+    /// The longest lease, in ms, of those among the dead whose end no process has seen; `None` without any.
     #[must_use]
     pub fn longest_silent_lease(&self, default: u64) -> Option<u64> {
         let silent = self.dead.iter().filter(|suspect| !suspect.is_proven());

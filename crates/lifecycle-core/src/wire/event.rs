@@ -1,6 +1,6 @@
 //! What is said on `agent:lifecycle` and `system:alerts`.
 //!
-//! An event is a *hint*: it makes somebody look at the keys sooner. Nothing is decided from an event alone
+//! An event is a *hint*: it makes a role look at the keys sooner. Nothing is decided from an event alone
 //! and nothing is lost when one is dropped. That is why every field may be absent, and why a reader ignores what it does
 //! not know.
 
@@ -90,7 +90,7 @@ events! {
         /// [`Reason`](crate::wire::orphan::Reason) for which it is to be reaped.
         reason: Option<String>,
     }
-    /// Somebody on the agent's host looked at its process.
+    /// The coordinator, or another process on the agent's host, looked for its processes.
     CleanupAcknowledged = "cleanup_acknowledged" {
         /// What was proven of the agent's processes. A word that this build does not know says nothing.
         #[serde(deserialize_with = "known_word")]
@@ -294,7 +294,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event about nobody in particular.
+    /// An event about no agent; [`Self::about`] names one.
     #[must_use]
     pub fn new(payload: Payload, timestamp: u64) -> Self {
         Self { version: EVENT_VERSION, timestamp, agent_id: None, incarnation: None, payload }

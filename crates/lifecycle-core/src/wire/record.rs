@@ -162,7 +162,7 @@ pub struct Heartbeat {
     /// When, in ms of the agent's own clock. Only used for agents that have no lease.
     #[serde(deserialize_with = "lenient_time")]
     pub timestamp: Option<HostTime>,
-    /// Pid of its process, in the PID namespace that `place` names.
+    /// Pid of its process on its own host; for people. Plain agents may leave it out.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient_number")]
     pub pid: Option<u64>,
     /// Its memory.

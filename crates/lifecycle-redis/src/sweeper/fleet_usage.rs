@@ -60,7 +60,7 @@ pub struct AgentUsage {
     pub memory: Option<(MemoryUsage, Stamp)>,
 }
 
-/// When figures were written, by the clock of whoever wrote the time.
+/// When figures were written, by the clock of the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stamp {
     /// The store, with a beat of a registered agent.

@@ -69,7 +69,7 @@ pub(crate) fn core_is_pure() -> Result<()> {
 /// Roles that others may embed, and the crates that those use.
 const LIBRARIES: &[&str] = &["agent-sdk", "sweeper", "coordinator"];
 
-/// Whoever embeds a role gets no command line with it.
+/// An embedder of a role gets no command line with it.
 pub(crate) fn libraries_have_no_command_line() -> Result<()> {
     for library in LIBRARIES {
         if let Some(name) = dependencies(library)?.iter().find(|name| name.starts_with("clap")) {

@@ -69,13 +69,14 @@ enum Task {
     MonitorCheck,
     /// Format the code
     Fmt,
-    /// What can be checked without running it: format, invariants, spelling, lints, docs
+    /// What can be checked without running it: format, invariants, signposts, spelling, dependencies, known vulnerabilities,
+    /// clippy, documentation
     Lint,
     /// Build the documentation of the code; mistakes in it are errors
     Doc,
     /// Build the container image of the roles
     Image,
-    /// All that must pass before a merge: `lint`, demo, monitoring, containers, tests
+    /// All that must pass before a merge: `lint`, leak detector, demo, monitoring, containers, a build without TLS, tests
     Ci,
     /// Print which Redis or Valkey tests and demo use, fetching one if there is none
     Server,

@@ -86,7 +86,7 @@ impl Agent {
     /// Says what was proven of the processes that this agent started; the audit log records it at the release. Without
     /// it the log says `unknown`, because at least the agent's own process still runs then.
     pub fn prove(&self, process: ProcessFate) {
-        self.shared.ending.prove(process);
+        self.shared.stop_state.prove(process);
     }
 
     /// Declares a Redis key as the agent's own: it is removed when the agent goes, however it goes. Call it *before*
@@ -114,7 +114,7 @@ impl Agent {
 
     /// Resolves once the stop is at least this urgent.
     pub async fn stop_at_least(&self, urgency: Urgency) -> Stop {
-        let mut stop = self.shared.ending.stops();
+        let mut stop = self.shared.stop_state.stops();
         let asked = stop.wait_for(|stop| stop.as_ref().is_some_and(|stop| stop.urgency >= urgency)).await;
         // The sender lives as long as this handle, so an answer comes in the end.
         let asked = asked.ok().and_then(|stop| *stop);
@@ -132,7 +132,7 @@ impl Agent {
     /// The stop that was asked for; `None` if none was.
     #[must_use]
     pub fn stop_requested(&self) -> Option<Stop> {
-        self.shared.ending.stop()
+        self.shared.stop_state.stop()
     }
 
     /// Asks this agent to stop, as a signal or an order would.

@@ -60,7 +60,7 @@ impl Beat {
     }
 
     /// Records that a beat was answered, so the lease runs again.
-    pub(crate) fn was_answered(&self) {
+    pub(crate) fn note_answer(&self) {
         self.suspended.send_replace(false);
         self.answered.send_modify(|beats| *beats += 1);
     }

@@ -61,7 +61,7 @@ async fn outlive(shared: &Weak<Shared>) -> bool {
     let mut is_told = false;
     loop {
         let Some(shared) = shared.upgrade() else { return false };
-        if shared.ending.stop().is_some() {
+        if shared.stop_state.stop().is_some() {
             return false;
         }
         if coordinator(&shared).await.is_some() {
@@ -97,7 +97,7 @@ async fn is_lost_in_time(shared: &Weak<Shared>) -> bool {
     loop {
         sleep(QUIET_LOOK).await;
         let Some(shared) = shared.upgrade() else { return false };
-        if shared.ending.stop().is_some() {
+        if shared.stop_state.stop().is_some() {
             return false;
         }
         if coordinator(&shared).await.is_none() {

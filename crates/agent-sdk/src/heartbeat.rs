@@ -41,7 +41,7 @@ pub(crate) async fn run(shared: Arc<Shared>, memory_limit: Option<u64>) {
                 jittered(shared.store.settings().heartbeat.interval)
             }
             // A life that is being released must not register again.
-            Ok(Fenced::Unknown) if shared.ending.is_releasing() => return,
+            Ok(Fenced::Unknown) if shared.stop_state.is_releasing() => return,
             Ok(Fenced::Unknown) => match register_again(&shared).await {
                 Ok(true) => {
                     tell_tasks(&shared).await;
@@ -57,7 +57,7 @@ pub(crate) async fn run(shared: Arc<Shared>, memory_limit: Option<u64>) {
         tokio::select! {
             () = sleep(pause) => {}
             () = shared.beat.wanted() => {}
-            () = shared.ending.released() => return,
+            () = shared.stop_state.released() => return,
         }
     }
 }
@@ -82,7 +82,7 @@ impl Rhythm {
         }
         self.renewed = sent;
         self.retry = FIRST_RETRY;
-        shared.beat.was_answered();
+        shared.beat.note_answer();
     }
 
     fn failed(&mut self, shared: &Shared, error: &StoreError) -> Duration {
@@ -121,7 +121,7 @@ fn wall_clock() -> Option<HostTime> {
 /// Tells the store of the tasks in hand. If that fails, the next beat tries again.
 async fn tell_tasks(shared: &Shared) {
     if restore_tasks(shared).await.is_err() {
-        shared.tasks.are_untold();
+        shared.tasks.mark_untold();
     }
 }
 
@@ -157,7 +157,7 @@ async fn register_again(shared: &Shared) -> Result<bool, StoreError> {
 }
 
 async fn fenced(shared: &Shared) {
-    if shared.ending.is_releasing() {
+    if shared.stop_state.is_releasing() {
         return;
     }
     shared.raise(Urgency::Fenced, StopCause::Fenced);

@@ -16,7 +16,6 @@
 mod agent;
 mod beat;
 mod coordinator_loss;
-mod ending;
 mod error;
 mod heartbeat;
 mod listener;
@@ -27,6 +26,7 @@ mod settings;
 mod shared;
 mod shutdown;
 mod signals;
+mod stop_state;
 mod takeover;
 mod tasks;
 mod tasks_in_hand;

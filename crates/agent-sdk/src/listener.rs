@@ -17,7 +17,7 @@ pub(crate) async fn run(shared: Weak<Shared>, mut bus: Bus) {
             Hint::Event(event) if event.is_about(shared.registration.id.as_str()) => react(&shared, &event),
             Hint::Resync(_) => {
                 // The store may have gone back in time while it was away, to before a task in hand was given out.
-                shared.tasks.are_untold();
+                shared.tasks.mark_untold();
                 shared.beat.want();
                 shared.tasks.look();
             }

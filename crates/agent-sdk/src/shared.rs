@@ -8,8 +8,8 @@ use lifecycle_redis::{AgentStore, Life, Store};
 
 use crate::beat::Beat;
 use crate::coordinator_loss::CoordinatorLoss;
-use crate::ending::Ending;
 use crate::lock::lock;
+use crate::stop_state::StopState;
 use crate::tasks_in_hand::TasksInHand;
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Shared {
     life: Mutex<Life>,
     pub(crate) beat: Beat,
     pub(crate) tasks: TasksInHand,
-    pub(crate) ending: Ending,
+    pub(crate) stop_state: StopState,
     pub(crate) loss: CoordinatorLoss,
 }
 
@@ -32,7 +32,7 @@ impl Shared {
             life: Mutex::new(life),
             beat: Beat::new(),
             tasks: TasksInHand::default(),
-            ending: Ending::new(),
+            stop_state: StopState::new(),
             loss: CoordinatorLoss::default(),
         }
     }
@@ -52,7 +52,7 @@ impl Shared {
 
     /// Makes the stop at least this urgent. A less urgent one changes nothing.
     pub(crate) fn raise(&self, urgency: Urgency, cause: StopCause) {
-        if self.ending.raise(urgency, cause) {
+        if self.stop_state.raise(urgency, cause) {
             // From now on no coordinator should give it tasks, because they would not be done.
             self.beat.say_state(AgentState::Draining);
             self.tasks.look();

@@ -54,18 +54,18 @@ impl Agent {
             return Err(AgentError::Fenced);
         }
         // From here on the beats' answers are about our own doing.
-        if !self.shared.ending.begin_release() {
+        if !self.shared.stop_state.begin_release() {
             return Ok(Removed { keys_deleted: 0, tasks_requeued: 0 });
         }
         let cause = self.stop_requested().map_or(cause, |stop| stop.cause);
         let released = self.release(cause).await;
-        self.shared.ending.end_release();
+        self.shared.stop_state.end_release();
         released
     }
 
     async fn release(&self, cause: StopCause) -> Result<Removed, AgentError> {
         let begun = Instant::now();
-        let process = self.shared.ending.proven();
+        let process = self.shared.stop_state.proven();
         loop {
             match self.store().release(cause, process).await {
                 Ok(Some(removed)) => {
@@ -84,7 +84,7 @@ impl Agent {
     async fn finish_tasks(&self) {
         let begun = Instant::now();
         let drain_timeout = self.shared.store.settings().shutdown.drain_timeout;
-        let mut stop = self.shared.ending.stops();
+        let mut stop = self.shared.stop_state.stops();
         while !self.shared.tasks.is_empty() {
             let urgency = stop.borrow_and_update().as_ref().map_or(Urgency::Drain, |stop| stop.urgency);
             let Some(left) = urgency.work_may_go_on(begun.elapsed(), drain_timeout) else { return };

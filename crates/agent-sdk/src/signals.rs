@@ -39,7 +39,7 @@ impl Caught {
 async fn listen(shared: Weak<Shared>, mut signals: Signal, cause: StopCause) {
     while signals.recv().await.is_some() {
         let Some(shared) = shared.upgrade() else { return };
-        let first = shared.ending.stop().is_none();
+        let first = shared.stop_state.stop().is_none();
         shared.raise(if first { Urgency::Drain } else { Urgency::Hurry }, cause);
     }
 }

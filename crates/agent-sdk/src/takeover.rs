@@ -127,9 +127,13 @@ async fn clean_up(
     force: bool,
 ) -> Result<bool, AgentError> {
     let (newcomer, now) = (store.newcomer(registration), store.server_time().await?);
-    let Some(earlier) = newcomer.earlier_life(now).await? else { return Ok(true) };
+    let Some(earlier) = newcomer.earlier_life(now).await? else {
+        // Registering again at once would be refused again, for ever.
+        let problem = "a registration was refused because of an earlier life, of which nothing could be read";
+        return Err(StoreError::Unexpected(problem.into()).into());
+    };
     // Only sweepers renew a plain agent's lease, so its heartbeat tells more.
-    if !force && earlier.is_alive(now) {
+    if !force && earlier.beats_after_all(now) {
         return Ok(false);
     }
     let ended = earlier.record.as_ref().and_then(|record| record.ended.as_deref());

@@ -55,7 +55,7 @@ impl TasksInHand {
     }
 
     /// Notes that the store may not know of the tasks in hand. The next answered beat tells it.
-    pub(crate) fn are_untold(&self) {
+    pub(crate) fn mark_untold(&self) {
         self.untold.store(true, Ordering::SeqCst);
     }
 

@@ -20,11 +20,26 @@ pub async fn bear(store: &Store, record: &AgentRecord, id: &str, by: &str) -> Re
     }
     let life = record.incarnation;
     let fate = end_stragglers(id, life, store.settings().shutdown.kill_timeout).await;
-    if fate.process == ProcessFate::Left {
-        tracing::error!(agent = id, pids = ?fate.pids, "left: processes of the earlier life of this id could not be ended");
-        store.host(by).acknowledge(id, life, &fate).await?;
+    let host = store.host(by);
+    let exited = host.process_exited(id, life, "gone");
+    if fate.process != ProcessFate::Left {
+        return exited.await;
     }
-    store.host(by).process_exited(id, life, "gone").await
+    tracing::error!(agent = id, pids = ?fate.pids, "left: processes of the earlier life of this id could not be ended");
+    report(id, host.acknowledge(id, life, &fate), exited).await
+}
+
+/// Puts on record what was left, and then reports the exit, which the fleet waits for: it is proven, whether or not the
+/// record could be written.
+async fn report(
+    id: &str,
+    on_record: impl Future<Output = Result<(), StoreError>>,
+    exited: impl Future<Output = Result<bool, StoreError>>,
+) -> Result<bool, StoreError> {
+    if let Err(error) = on_record.await {
+        tracing::warn!(agent = id, %error, "left: the audit log does not say so");
+    }
+    exited.await
 }
 
 /// Ends every process that carries the token of a life. There may be others without it, so this never counts as proof.
@@ -36,5 +51,16 @@ async fn end_stragglers(id: &str, incarnation: Incarnation, kill_after: Duration
             tracing::warn!(agent = id, %error, "unknown: could not look for what the earlier life of this id left running");
             Fate::UNKNOWN
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_exit_is_reported_even_if_what_was_left_cannot_be_put_on_record() {
+        let refused = async { Err(StoreError::Unavailable("refused".into())) };
+        assert!(report("a", refused, async { Ok(true) }).await.unwrap());
     }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn exceeded(agent: &Agent, budget: MemoryBudget) -> Excess {
     let mut cleared = None;
     loop {
         sleep(INTERVAL).await;
-        let looked = tokio::task::spawn_blocking(move || look(budget, cleared)).await;
+        let looked = tokio::task::spawn_blocking(move || measure(budget, cleared)).await;
         match looked.unwrap_or(Look::Within) {
             Look::Over(excess) if excess.limit == Limit::Hard => return excess,
             Look::Over(excess) if agent.stop_requested().is_none() => drain(agent, excess),
@@ -50,7 +50,7 @@ enum Look {
 
 /// Reads resident memory first. Only if that exceeds a limit, takes the longer look that counts shared pages once. For
 /// a tree that was `cleared` it is not repeated as long as little has changed.
-fn look(budget: MemoryBudget, cleared: Option<(Instant, u64)>) -> Look {
+fn measure(budget: MemoryBudget, cleared: Option<(Instant, u64)>) -> Look {
     let tree = containment::command_tree();
     let rss = resident(&tree).rss;
     let Some(at_most) = budget.judge(rss) else { return Look::Within };

@@ -21,9 +21,11 @@ use lifecycle_core::settings::{Redis, Settings, Shutdown};
 use lifecycle_core::sprint::plan::{AgentPlan, SprintPlan};
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
+use tokio::time::sleep;
+
+/// Pause between two looks whether an adopted agent still runs.
+const ADOPTED_LOOK: Duration = Duration::from_millis(100);
 
 /// What is needed to start children.
 #[derive(Debug, Clone)]
@@ -149,10 +151,11 @@ impl Child {
         if !process.is_alive() {
             return Err(io::Error::other("it has just ended"));
         }
-        let end = AsyncFd::register_with_interest(handle.try_clone()?, Interest::READABLE)?;
         tokio::spawn(async move {
-            // A handle that cannot be waited for counts as ended: what follows looks for itself.
-            let _ = end.readable().await;
+            // Of processes that are not our children nobody is told; a look costs a few µs.
+            while process.is_alive() {
+                sleep(ADOPTED_LOOK).await;
+            }
             ended.await;
         });
         let (pid, incarnation) = (process.pid, Some(life));
@@ -196,7 +199,7 @@ impl Child {
     }
 
     /// Notes that the order was given.
-    pub(crate) fn ordered(&mut self) {
+    pub(crate) fn note_ordered(&mut self) {
         if let Some(asked) = &mut self.asked {
             asked.ordered = true;
         }

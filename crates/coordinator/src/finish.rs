@@ -81,7 +81,7 @@ impl Sprint {
             child.incarnation = Some(record.incarnation);
             let Some(order) = child.order_due().and_then(StopLevel::order) else { continue };
             context.store().order(agent.id.as_str(), record.incarnation, order, why).await?;
-            child.ordered();
+            child.note_ordered();
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&cli.global, &arguments),
         Command::Resume(arguments) => resume(&cli.global, &arguments),
         Command::Check { plan } => check(&cli.global, &plan),
-        Command::Alive { plan } => is_alive(&cli.global, &plan),
+        Command::Alive { plan } => alive(&cli.global, &plan),
         Command::Completions(completions) => completions.print::<Cli>(),
     })
 }
@@ -153,7 +153,7 @@ fn check(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
     }
 }
 
-fn is_alive(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
+fn alive(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
     let settings = global.start_quietly()?;
     let plan = match plan_file::read(path) {
         Ok(file) => file.plan,

@@ -319,10 +319,10 @@ impl Run {
     fn take(&mut self, event: &ChildEvent) {
         match event {
             ChildEvent::Exited { sprint, agent, status } => {
-                self.sprints[*sprint].exited(&self.context, *agent, status)
+                self.sprints[*sprint].note_exited(&self.context, *agent, status)
             }
             ChildEvent::EndedLife { sprint, agent, ended } => {
-                self.sprints[*sprint].ended(*agent, ended.clone());
+                self.sprints[*sprint].note_ended(*agent, ended.clone());
             }
         }
     }

@@ -285,7 +285,7 @@ impl Sprint {
     }
 
     /// A child's process has ended. This is noted and reported at once.
-    pub(crate) fn exited(
+    pub(crate) fn note_exited(
         &mut self,
         context: &Context,
         agent: usize,
@@ -336,7 +336,7 @@ impl Sprint {
         tokio::spawn(exit.perform(context.clone()));
     }
 
-    pub(crate) fn ended(&mut self, agent: usize, ended: Option<EndedLife>) {
+    pub(crate) fn note_ended(&mut self, agent: usize, ended: Option<EndedLife>) {
         let slot = &mut self.slots[agent];
         slot.settling_exit = false;
         slot.occupied.clear();
@@ -382,8 +382,8 @@ impl Sprint {
     pub(crate) fn adopt(&mut self, context: &Context, seen: &BTreeMap<String, TaskRecord>) {
         let mut told = Vec::new();
         for (task, record) in &mut self.records {
-            let child_events = |seen: &&TaskRecord| *seen != record && !seen.is_behind(record);
-            let Some(seen) = seen.get(task.as_str()).filter(child_events) else { continue };
+            let is_news = |seen: &&TaskRecord| *seen != record && !seen.is_behind(record);
+            let Some(seen) = seen.get(task.as_str()).filter(is_news) else { continue };
             let was_settled = record.state.is_settled();
             record.clone_from(seen);
             if !was_settled && record.state.is_settled() {

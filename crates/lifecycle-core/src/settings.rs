@@ -66,7 +66,7 @@ table::section! {
         #[serde(with = "humantime_serde")]
         pub command_timeout: Duration = Duration::from_secs(3),
         sections {
-            /// Whom we believe to be the store, over TLS.
+            /// By what certificate authority the store proves its identity, over TLS.
             pub tls: Tls,
         }
     }

@@ -30,18 +30,12 @@ impl AgentStore {
     }
 
     /// Gives the agent an order itself, where everybody sees it. `false` if its life is not there any more.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn order_itself(&self, order: Order, why: StopCause) -> Result<bool, StoreError> {
         let life = &self.life;
         self.store.order(life.id.as_str(), Some(life.incarnation), order, why).await
     }
 
     /// Publishes an event about the agent. It is lost if nobody listens, which does no harm.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn announce(&self, payload: Payload) -> Result<(), StoreError> {
         self.store.announce(self.life.id.as_str(), Some(self.life.incarnation), payload).await
     }

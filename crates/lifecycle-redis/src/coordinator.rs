@@ -20,9 +20,6 @@ use crate::scripts::AgentAdopt;
 
 impl CoordinatorStore {
     /// Gives an order to this life of an agent. `false` if that life is not there.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn order(
         &self,
         id: &str,
@@ -76,9 +73,6 @@ impl CoordinatorStore {
 
     /// Publishes an event about an agent, and a life of it where one is known. It is lost if nobody listens, which does no
     /// harm.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn announce(
         &self,
         id: &str,

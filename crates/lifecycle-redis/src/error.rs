@@ -6,7 +6,8 @@ use lifecycle_core::wire::keys::KeyType;
 use crate::deployment::Deployment;
 use crate::refusal::{Refusal, said};
 
-/// Why an operation on the store did not happen, or may not have happened.
+/// Why an operation on the store did not happen, or may not have happened. Every operation can fail so, because the store
+/// does not answer or refuses; a section "Errors" says only what is particular.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The settings cannot describe a connection. Nothing was tried.

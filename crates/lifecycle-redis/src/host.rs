@@ -9,9 +9,6 @@ use crate::roles::HostStore;
 impl HostStore<'_> {
     /// Reports that the agent's process ended without a clean release. Its lease ends now. `false` if that life is not
     /// there any more.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn process_exited(
         &self,
         id: &str,
@@ -22,9 +19,6 @@ impl HostStore<'_> {
     }
 
     /// Reports what was proven of the agent's processes, in an event and in the audit log.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn acknowledge(
         &self,
         id: &str,

@@ -20,18 +20,12 @@ use crate::roles::OperatorStore;
 impl OperatorStore {
     /// Gives an order. The agent learns of it in the reply to its next beat, which the event makes come at once.
     /// `false` if that life is not there.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn order(&self, id: &str, incarnation: Incarnation, order: Order) -> Result<bool, StoreError> {
         self.store.order(id, Some(incarnation), order, StopCause::Operator).await
     }
 
     /// Publishes an event about an agent, and a life of it where one is known. It is lost if nobody listens, which does no
     /// harm.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn announce(
         &self,
         id: &str,
@@ -42,9 +36,6 @@ impl OperatorStore {
     }
 
     /// Reads all that is needed to judge one agent.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn suspect(
         &self,
         due: (String, ServerTime),
@@ -60,12 +51,7 @@ impl OperatorStore {
     /// [`StoreError`] when the store does not answer or refuses. Half of it may be done; doing it again goes on from
     /// there.
     pub async fn reap(&self, suspect: &Suspect, force: bool, by: &str) -> Result<ReapOutcome, StoreError> {
-        let id = suspect.id.as_str();
-        let left_behind = match suspect.record {
-            // A registered agent keeps a list of its keys.
-            Some(_) => Vec::new(),
-            None => self.store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
-        };
+        let left_behind = self.store.left_behind_by([suspect]).await?.remove(&suspect.id).unwrap_or_default();
         let reap = Reap { left_behind: &left_behind, force, ..Reap::of(suspect, Reason::Operator, by) };
         self.store.reap(&reap).await
     }

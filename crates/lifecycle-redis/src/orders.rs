@@ -1,8 +1,5 @@
 //! Writes about an agent by others: orders, evidence of its end, events.
 
-use crate::scripts::Acknowledge;
-use crate::scripts::Evidence;
-use crate::scripts::GiveOrder;
 use fred::interfaces::{ClientLike, PubsubInterface};
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::wire::event::{Event, Payload};
@@ -15,6 +12,7 @@ use lifecycle_core::wire::time::ServerTime;
 use crate::error::StoreError;
 use crate::removal::LOG_LENGTH;
 use crate::reply::{Reply, number};
+use crate::scripts::{Acknowledge, Evidence, GiveOrder};
 use crate::store::Store;
 
 impl Store {
@@ -112,9 +110,6 @@ impl Store {
     }
 
     /// What the store's clock says.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn server_time(&self) -> Result<ServerTime, StoreError> {
         let value: fred::types::Value =
             self.client.custom(fred::cmd!("TIME"), Vec::<fred::types::Value>::new()).await?;

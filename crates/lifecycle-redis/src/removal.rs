@@ -4,8 +4,6 @@
 //! [`CHUNK`] keys of it, tell its children, repeat until nothing is left. The first step ends the life for good. After
 //! a crash in between, the next remover goes on from there.
 
-use crate::scripts::ReapDead;
-use crate::scripts::Release;
 use fred::interfaces::{HashesInterface, KeysInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::agent::shutdown::StopCause;
@@ -25,6 +23,7 @@ use crate::error::{StoreError, is_wrong_type};
 use crate::fenced::Life;
 use crate::owned_by_name::is_list_of_agents;
 use crate::reply::Reply;
+use crate::scripts::{ReapDead, Release};
 use crate::store::{Store, arguments};
 
 /// Most owned keys one script call removes: 1,000 UNLINKs stay well under 5 ms.
@@ -241,9 +240,6 @@ impl Store {
     }
 
     /// Reads a registration. `None` when there is none, or none of ours.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn record(&self, id: &str) -> Result<Option<AgentRecord>, StoreError> {
         match self.client.hgetall::<Value, _>(self.keys().state(id)).await {
             Ok(value) => Ok(AgentRecord::from_fields(&crate::reply::fields(value))),

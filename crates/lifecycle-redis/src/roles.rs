@@ -1,4 +1,5 @@
-//! A handle for each role. It offers what the role may do to the store, and nothing else.
+//! A handle for each role, with only what that role may do to the store. Every handle leads to [`Store`], and from there to
+//! the others: code that acts in another role has to say so, where a reader sees it.
 //!
 //! [`Store`] itself only connects, listens and reads, which harms nobody. A writer asks for the handle of its role:
 //!

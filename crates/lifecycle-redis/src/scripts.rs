@@ -13,6 +13,7 @@ use lifecycle_core::wire::epic_record::EpicStatus;
 use lifecycle_core::wire::event::{EVENT_VERSION, EventKind};
 use lifecycle_core::wire::keys::{AGENT_CHANNEL_PREFIX, ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_core::wire::orphan::Reason;
+use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::{AgentState, Order};
 use lifecycle_core::wire::sweep_records::PASS;
 use lifecycle_core::wire::task::{Cost, TaskState};
@@ -175,6 +176,7 @@ fn prelude() -> String {
     word_table(&mut text, "ORDER", Order::ALL, Order::as_str);
     word_table(&mut text, "AUDIT", AuditKind::ALL, AuditKind::as_str);
     word_table(&mut text, "EPIC_STATUS", EpicStatus::ALL, EpicStatus::as_str);
+    word_table(&mut text, "PROCESS_FATE", ProcessFate::ALL, ProcessFate::as_str);
     word_table(&mut text, "LEAK", LeakTurn::ALL, LeakTurn::as_str);
     text.push_str("local TAKES_WORK = {");
     for state in AgentState::ALL.iter().filter(|state| state.takes_work()) {

@@ -11,6 +11,7 @@ use fred::interfaces::ClientLike;
 use fred::types::config::{
     ConnectionConfig, PerformanceConfig, ReconnectPolicy, TcpConfig, UnresponsiveConfig,
 };
+use fred::types::scripts::Script as Source;
 use fred::types::{Builder, Value};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::codec::Wire;
@@ -22,7 +23,6 @@ use crate::fenced::Life;
 use crate::reply::Reply;
 use crate::scripts::{FencedKeys, Keys, Scripts};
 use crate::tls;
-use fred::types::scripts::Script as Source;
 
 /// How long a command waits for a store that does not answer before it says so.
 const NOTICE_AFTER: Duration = Duration::from_secs(1);

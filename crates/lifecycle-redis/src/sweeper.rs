@@ -29,9 +29,6 @@ impl SweeperStore {
     }
 
     /// Publishes an event as it is: to all observers, and to the agent it is addressed to.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn publish(&self, event: &Event) -> Result<(), StoreError> {
         self.store.publish(event).await
     }

@@ -47,7 +47,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Ou
         Some(Action::Release) => store.release_hold(store.settings().sweep.hold_timeout).await?.is_some(),
         None => false,
     };
-    let report = HoldReport { released, ..look(store).await? };
+    let report = HoldReport { released, ..read_hold(store).await? };
     match output {
         Output::Json => output::print_json(&report)?,
         Output::Table => output::print_stdout(&report.text())?,
@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Ou
     Ok(exit::OK)
 }
 
-async fn look(store: &OperatorStore) -> anyhow::Result<HoldReport> {
+async fn read_hold(store: &OperatorStore) -> anyhow::Result<HoldReport> {
     let seen = store.observe(1).await?;
     let Some(hold) = &seen.hold else { return Ok(HoldReport::default()) };
     Ok(HoldReport {

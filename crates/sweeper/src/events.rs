@@ -35,7 +35,7 @@ pub(crate) async fn listen(
                 EventKind::ProcessExited | EventKind::SweepReleased => wake.now.notify_one(),
                 EventKind::AgentRegistered => wake.soon.notify_one(),
                 EventKind::CleanupAcknowledged => acknowledgements.note(&event),
-                _ => sampler.heard(&event),
+                _ => sampler.note_departure(&event),
             },
             Hint::Alert(_) => {}
             Hint::Resync(_) => wake.now.notify_one(),

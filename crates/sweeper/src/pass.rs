@@ -68,7 +68,7 @@ pub struct Passed {
     pub hold: Option<Holding>,
     /// When more of the held may be reaped at the limited rate; `None` where no rate applies.
     pub more_may_go_in: Option<Duration>,
-    /// Server time in ms at the last look.
+    /// When the pass last looked.
     pub now: ServerTime,
     /// End of the next lease.
     pub next_expiry: Option<ServerTime>,

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle_core::wire::metric;
+use lifecycle_core::wire::metric::{self, PassOutcome};
 use lifecycle_redis::StoreError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -96,7 +96,8 @@ impl RunLoop {
                 self.until_next(&passed)
             }
             Err(error) => {
-                metrics::counter!(metric::SWEEP_PASSES, "outcome" => "failed").increment(1);
+                metrics::counter!(metric::SWEEP_PASSES, "outcome" => PassOutcome::Failed.as_str())
+                    .increment(1);
                 self.note_failure(&error);
                 self.tries = self.tries.saturating_add(1);
                 (Duration::from_millis(50) * 2_u32.saturating_pow(self.tries.min(5))).min(RETRY)

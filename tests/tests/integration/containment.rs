@@ -355,7 +355,7 @@ fn becomes_root(folder: &Path) -> PathBuf {
 #[test]
 fn a_process_that_may_not_be_ended_is_left_with_its_pid_and_never_called_killed() {
     if !rustix::process::geteuid().is_root() {
-        // Only root can plant a process that others may not end. What is decided then is tested in endings.rs and fate.rs.
+        // Only root can plant a process that others may not end. What is decided then is tested in endings.rs and process_fate.rs.
         return;
     }
     let (mut fleet, grove) = (fleet(), Grove::new());

@@ -3,7 +3,7 @@
 //! A child of a subreaper is one of three:
 //!
 //! ```text
-//!   own         started here, by [`Subreaper::start`]; waited for by whoever started it
+//!   own         started here, by [`Subreaper::start`]; waited for by the task that started it
 //!   bystander   was there before: a shell that started it became this program (`sleep 1000 & exec agent run …`)
 //!   adopted     any other: a descendant whose parent has ended
 //! ```

@@ -5,7 +5,7 @@
 //! heartbeat into a lease.
 //!
 //! Every sweeper writes down when it last made a pass, and removes that entry when it stops. So a sweeper that stopped
-//! is known at once, and one that died is missed after two intervals, even if another sweeper is at work.
+//! is known at once. One that died is missed after [`sweeper_patience`], if no other sweeper is at work.
 
 use std::time::Duration;
 
@@ -103,14 +103,18 @@ pub enum SweeperAbsence {
     },
 }
 
-/// How old the last pass of a working sweeper may be: two `sweep.interval`s, but no less than a slow pass takes.
+/// How old the last pass of a working sweeper may be: two `sweep.interval`s and a slow pass, however short the interval
+/// is. `/readyz`, `doctor`, `ps` and the coordinator all ask here.
 #[must_use]
 pub fn sweeper_patience(interval: Duration) -> Duration {
-    (interval * 2).max(SLOW_PASS)
+    interval * 2 + SLOW_PASS
 }
 
 /// Why no sweeper is at work; `None` while one is. Any pass within [`sweeper_patience`] counts, so `sweeper sweep` from
 /// cron counts as a sweeper at work.
+///
+/// A pass that lies further ahead than that was made before the store's clock was set back, and proves nothing: a living
+/// sweeper writes its next pass over it. That a sweeper came back after it left is known by its entry, not by the times.
 #[must_use]
 pub fn sweeper_absence(
     mark: Option<&Watermark>,
@@ -119,9 +123,12 @@ pub fn sweeper_absence(
 ) -> Option<SweeperAbsence> {
     let Some(mark) = mark else { return Some(SweeperAbsence::Never) };
     let patience = millis(sweeper_patience(interval));
-    let is_fresh = |at: ServerTime| now.ms_since(at) <= patience;
-    let left = mark.left.as_ref().filter(|(by, at)| *by == mark.by && *at >= mark.at);
-    if mark.passes.iter().any(|(_, at)| is_fresh(*at)) || (left.is_none() && is_fresh(mark.at)) {
+    let is_fresh = |at: ServerTime| millis(now.distance(at)) <= patience;
+    let is_back = |by: &String| mark.passes.iter().any(|(sweeper, _)| sweeper == by);
+    let left = mark.left.as_ref().filter(|(by, _)| *by == mark.by && !is_back(by));
+    // A watermark of an older sweeper has no entries.
+    let only_mark = left.is_none() && mark.passes.is_empty();
+    if mark.passes.iter().any(|(_, at)| is_fresh(*at)) || (only_mark && is_fresh(mark.at)) {
         return None;
     }
     let ago = |at: ServerTime| now.ms_since(at);
@@ -153,13 +160,20 @@ mod tests {
     }
 
     #[test]
-    fn a_sweeper_is_missed_after_two_intervals() {
+    fn a_sweeper_is_missed_after_two_intervals_and_a_slow_pass() {
         assert_eq!(absent(None), Some(SweeperAbsence::Never));
-        assert_eq!(absent(Some(&mark(120_000))), None);
-        let silent = SweeperAbsence::Silent { ago: 120_001, by: "a".into() };
-        assert_eq!(absent(Some(&mark(120_001))), Some(silent));
+        assert_eq!(absent(Some(&mark(130_000))), None);
+        let silent = SweeperAbsence::Silent { ago: 130_001, by: "a".into() };
+        assert_eq!(absent(Some(&mark(130_001))), Some(silent));
         let ahead = Watermark { at: NOW + ms(9), by: "a".into(), ..Watermark::default() };
         assert_eq!(absent(Some(&ahead)), None, "the clock was set back, or an older sweeper wrote it");
+    }
+
+    #[test]
+    fn one_slow_pass_is_no_absence_however_short_the_interval() {
+        let absent = |ago, interval| sweeper_absence(Some(&mark(ago)), NOW, ms(interval)).is_some();
+        assert_eq!((absent(20_000, 5_000), absent(20_001, 5_000)), (false, true));
+        assert_eq!((absent(11_000, 500), absent(11_001, 500)), (false, true));
     }
 
     #[test]
@@ -168,7 +182,23 @@ mod tests {
         assert_eq!(absent(Some(&left)), Some(SweeperAbsence::Left { ago: 3_000, by: "a".into() }));
         let other = Watermark { passes: vec![("b".into(), NOW - ms(50_000))], ..left.clone() };
         assert_eq!(absent(Some(&other)), None);
-        let back = Watermark { at: NOW - ms(1_000), ..left };
+        let back = Watermark { passes: vec![("a".into(), NOW - ms(1_000))], ..left };
         assert_eq!(absent(Some(&back)), None, "it came back");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_no_dead_sweeper_and_none_that_left() {
+        let hour = ms(3_600_000);
+        let dead = Watermark { passes: vec![("a".into(), NOW + hour)], ..mark(0) };
+        let ahead = Watermark { at: NOW + hour, ..dead.clone() }.as_of(NOW);
+        assert_eq!(absent(Some(&ahead)), Some(SweeperAbsence::Silent { ago: 0, by: "a".into() }));
+        let other =
+            Watermark { by: "b".into(), passes: vec![("b".into(), NOW), ("a".into(), NOW + hour)], ..dead };
+        assert_eq!(absent(Some(&other)), None, "another one is at work");
+        // It passed before the clock was set back, and left after that.
+        let left = ("a".into(), NOW - ms(3_000));
+        let left = Watermark { at: NOW + hour, passes: Vec::new(), left: Some(left), ..other }.as_of(NOW);
+        let left = Watermark { by: "a".into(), ..left };
+        assert_eq!(absent(Some(&left)), Some(SweeperAbsence::Left { ago: 3_000, by: "a".into() }));
     }
 }

@@ -14,7 +14,7 @@
 //!
 //! - **The two agree** (with the original design's lifetime, or the fleet's `heartbeat.ttl`): the beat was written then, and the lease
 //!   runs from there.
-//! - **They do not agree**: one of them is wrong, and nobody can say which. It is certain only whether the key has
+//! - **They do not agree**: one of them is wrong, and a sweeper cannot tell which. It is certain only whether the key has
 //!   changed since an earlier look, because each write moves the expiry. So the beat is remembered ([`FirstLook`])
 //!   and counts for one lease from the first look. If the beat is still the same after that, its agent fell silent. A
 //!   living agent has written another one by then, whatever its clock says.
@@ -47,7 +47,7 @@ pub enum PlainBeat {
     Read {
         /// The beat.
         beat: Box<Heartbeat>,
-        /// When its key expires; `None` if it never does, or if nobody asked.
+        /// When its key expires; `None` if it never does, or if the sweeper did not ask.
         expires_at: Option<ServerTime>,
     },
     /// The key holds something that is no beat (another type, malformed, far too large).
@@ -133,7 +133,7 @@ pub struct PlainRule {
 ///
 /// - No heartbeat: the lease is over now.
 /// - A readable one: it runs `threshold` from when it was written, or from the first look at it; see the module's text.
-/// - An unreadable one: somebody wrote it, so the agent counts as alive until the key expires. A key that never expires
+/// - An unreadable one: it was written, so the agent counts as alive until the key expires. A key that never expires
 ///   proves nothing about now, so the lease is over.
 #[must_use]
 pub fn plain_lease(
@@ -356,7 +356,7 @@ mod tests {
             None
         }
 
-        /// The one case that nobody can tell: see the module's text.
+        /// The one case that a sweeper cannot tell: see the module's text.
         fn is_ambiguous(&self) -> bool {
             let seeming = i64::try_from(self.lifetime).unwrap() - self.clock_off;
             (seeming - 180_000).abs() <= 1_000 && self.lifetime != 180_000

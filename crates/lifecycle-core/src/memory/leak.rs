@@ -129,7 +129,7 @@ impl Detector {
         Some(Trend {
             slope_bytes_per_hour: growth.bytes_per_hour,
             confidence,
-            limit_reached_ms: forecast(sample, growth.bytes_per_hour / HOUR_MS),
+            limit_reached_at: forecast(sample, growth.bytes_per_hour / HOUR_MS),
             // The last one is the gravest.
             finding: self.findings().last().copied(),
             floors: self.floors[SHOWN_SCALE].iter().map(|floor| floor.bytes).collect(),
@@ -187,7 +187,7 @@ impl Detector {
             slope_bytes_per_hour: growth.bytes_per_hour,
             window_ms: growth.window_ms,
             confidence,
-            limit_reached_ms: forecast(sample, growth.bytes_per_hour / HOUR_MS),
+            limit_reached_at: forecast(sample, growth.bytes_per_hour / HOUR_MS),
         })
     }
 
@@ -205,7 +205,7 @@ impl Detector {
             slope_bytes_per_hour: rush.bytes_per_ms * HOUR_MS,
             window_ms: rush.window_ms,
             confidence: rush.confidence,
-            limit_reached_ms: forecast(sample, rush.bytes_per_ms),
+            limit_reached_at: forecast(sample, rush.bytes_per_ms),
         })
     }
 
@@ -215,7 +215,7 @@ impl Detector {
     }
 }
 
-/// When the limit is reached, in ms. `None` without a limit, without growth, or if that is beyond all time.
+/// When the limit is reached. `None` without a limit, without growth, or if that is beyond all time.
 fn forecast(sample: RssSample, bytes_per_ms: f64) -> Option<ServerTime> {
     let limit = sample.limit_bytes.filter(|limit| *limit > 0)?;
     let left_ms = limit.saturating_sub(sample.rss_bytes) as f64 / bytes_per_ms;

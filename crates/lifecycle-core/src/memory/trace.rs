@@ -9,9 +9,9 @@
 //! ```
 //!
 //! The header names the columns, so they may stand in any order, and others may stand between them. There is no limit
-//! where `limitBytes` is absent, empty or 0. A field may be in double quotes, with commas and doubled quotes inside. A
-//! field cannot hold the end of a line: a trace is read line by line, so that an error names the line that has the
-//! mistake.
+//! where `limitBytes` is absent, empty or 0. A field may be in double quotes, with commas and doubled quotes inside; blanks
+//! around a field, and before its opening quote, do not count. A field cannot hold the end of a line: a trace is read line
+//! by line, so that an error names the line that has the mistake.
 
 use csv_core::{Reader, ReaderBuilder, Terminator};
 use thiserror::Error;
@@ -131,6 +131,7 @@ impl Header {
 #[derive(Debug)]
 struct Splitter {
     reader: Reader,
+    line: String,
     text: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -139,17 +140,19 @@ impl Splitter {
     fn new() -> Self {
         // A carriage return alone ends no line: it is trimmed from the last field.
         let reader = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
-        Self { reader, text: Vec::new(), ends: Vec::new() }
+        Self { reader, line: String::new(), text: Vec::new(), ends: Vec::new() }
     }
 
     /// The fields, without their quotes and the white space around them. An empty line is one empty field.
     fn split(&mut self, line: &str) -> impl Iterator<Item = &str> {
+        without_blanks_before_fields(line, &mut self.line);
         // One byte more than needed: the reader stops early when a buffer is full.
-        self.text.resize(line.len() + 1, 0);
+        self.text.resize(self.line.len() + 1, 0);
         self.ends.clear();
-        self.ends.resize(line.matches(',').count() + 2, 0);
+        self.ends.resize(self.line.matches(',').count() + 2, 0);
         self.reader.reset();
-        let (_, _, length, count) = self.reader.read_record(line.as_bytes(), &mut self.text, &mut self.ends);
+        let (_, _, length, count) =
+            self.reader.read_record(self.line.as_bytes(), &mut self.text, &mut self.ends);
         // An empty input tells the reader that the last field has ended.
         let (_, _, rest, last) =
             self.reader.read_record(&[], &mut self.text[length..], &mut self.ends[count..]);
@@ -161,6 +164,34 @@ impl Splitter {
             .zip(&self.ends[..count])
             .map(move |(start, end)| text.get(start..*end).unwrap_or_default().trim())
     }
+}
+
+/// The reader takes a quote for an opening one at a field's first byte alone. So blanks there are left out; those inside
+/// quotes stay. A quote inside of a field that has none at its beginning opens nothing.
+fn without_blanks_before_fields(line: &str, shorter: &mut String) {
+    shorter.clear();
+    let mut place = Place::Start;
+    for character in line.chars() {
+        place = match (place, character) {
+            (Place::Start, ' ' | '\t') => continue,
+            // A doubled quote closes and opens again.
+            (Place::Start | Place::Closed, '"') => Place::Quoted,
+            (Place::Quoted, '"') => Place::Closed,
+            (Place::Quoted, _) => Place::Quoted,
+            (_, ',') => Place::Start,
+            _ => Place::Plain,
+        };
+        shorter.push(character);
+    }
+}
+
+/// Where in a field the next character stands.
+#[derive(Clone, Copy)]
+enum Place {
+    Start,
+    Plain,
+    Quoted,
+    Closed,
 }
 
 fn number(column: usize, value: &str) -> Result<Option<u64>, LineError> {
@@ -203,6 +234,14 @@ mod tests {
         let row = header.row("7,\"node, \"\"x\"\".js\",\"a,1\",k,9").unwrap();
         assert_eq!((row.at_ms, row.agent, row.kind, row.rss_bytes), (7, "a,1", "k", Some(9)));
         assert_eq!(refused(HEADER, "7,\"a,k,9,"), "it has 2 fields where the header has 5");
+    }
+
+    #[test]
+    fn blanks_before_a_field_do_not_count_before_a_quote_either() {
+        let mut header = Header::read("timestampMs, \"agentId\",\tkind, rssBytes").unwrap();
+        let row = Row { at_ms: 7, agent: "a, \"b\"", kind: "k", rss_bytes: Some(9), limit_bytes: None };
+        assert_eq!(header.row(" 7, \t\"a, \"\"b\"\"\", \"k\",9"), Ok(row));
+        assert_eq!(header.row("7,a \"b\", k,9").unwrap().agent, "a \"b\"");
     }
 
     #[test]

@@ -158,23 +158,23 @@ pub enum Grip {
 pub enum Action {
     /// Give the task to the agent, if the agent's life is still this one.
     Assign {
-        /// The task.
+        /// The task, which is pending.
         task: TaskId,
-        /// The agent.
+        /// Position of the agent that gets it.
         agent: usize,
-        /// The agent's life.
+        /// The life that took work when this was decided.
         incarnation: Incarnation,
     },
     /// Start the agent's process.
     Start {
-        /// The agent.
+        /// Position of the agent; its slot has no process.
         agent: usize,
     },
     /// Remove the registration of an agent whose process has ended, because no sweeper has.
     Reap {
-        /// The agent.
+        /// Position of the agent.
         agent: usize,
-        /// The life to remove.
+        /// The life to remove; a later one stays.
         incarnation: Incarnation,
     },
     /// Take over a living agent of an earlier coordinator, with the task it has in hand.
@@ -186,28 +186,28 @@ pub enum Action {
     },
     /// End the process: its life was over long ago, and it did not notice.
     End {
-        /// The agent.
+        /// Position of the agent; its process runs.
         agent: usize,
     },
     /// Do not start the agent again.
     GiveUp {
-        /// The agent.
+        /// Position of the agent, which has used up its restarts.
         agent: usize,
     },
     /// Write this record for a waiting task that cannot run any more.
     Fail {
-        /// The task.
+        /// The task, of which a need has failed or for which no agent is left.
         task: TaskId,
-        /// Its record, in the state `failed`.
+        /// What its record is to be: in the state `failed`, with the cause.
         record: TaskRecord,
     },
     /// Take back a run in flight that was lost with the store's memory.
     Recall {
-        /// The task.
+        /// The task on record as in flight.
         task: TaskId,
-        /// The number of the run.
+        /// The number of the run that is lost; a later one stays.
         run: u32,
-        /// What that costs the task.
+        /// What the loss costs the task: a crash if its agent is gone, nothing if the agent lives and never began it.
         cost: Cost,
     },
     /// Every task is settled.
@@ -226,8 +226,8 @@ pub fn decide(view: &SprintView<'_>, now: Duration) -> Vec<Action> {
         actions.extend(slot_action(view, agent, slot, now));
     }
     if !view.stopping {
-        let doomed = fail_hopeless(view, &mut actions);
-        assign(view, &doomed, &mut actions);
+        let hopeless = fail_hopeless(view, &mut actions);
+        assign(view, &hopeless, &mut actions);
     }
     actions
 }
@@ -331,32 +331,32 @@ fn absence(slot: &SlotView) -> Option<WhyAbsent> {
 /// Fails waiting tasks that need a failed one, directly or through others, or all of them once every agent was given
 /// up. Returns them.
 fn fail_hopeless(view: &SprintView<'_>, actions: &mut Vec<Action>) -> HashSet<TaskId> {
-    let mut doomed: HashSet<TaskId> = HashSet::new();
+    let mut hopeless: HashSet<TaskId> = HashSet::new();
     let deserted = view.is_deserted();
     let any_failed = view.records.values().any(|record| record.state == TaskState::Failed);
     if !deserted && !any_failed {
-        return doomed;
+        return hopeless;
     }
     for task in view.plan.order() {
         if view.state(&task.id) != TaskState::Pending {
             continue;
         }
         let failed =
-            task.needs.iter().find(|need| view.state(need) == TaskState::Failed || doomed.contains(*need));
+            task.needs.iter().find(|need| view.state(need) == TaskState::Failed || hopeless.contains(*need));
         let why = match failed {
             Some(need) => format!("needs {need}, which failed"),
             None if deserted => "no agent left to run it".into(),
             None => continue,
         };
-        doomed.insert(task.id.clone());
+        hopeless.insert(task.id.clone());
         let record = TaskRecord { state: TaskState::Failed, detail: Some(why), ..view.record(&task.id) };
         actions.push(Action::Fail { task: task.id.clone(), record });
     }
-    doomed
+    hopeless
 }
 
 /// Gives ready tasks, in the order of the plan, to idle agents. The agent that was given least so far comes first.
-fn assign(view: &SprintView<'_>, doomed: &HashSet<TaskId>, actions: &mut Vec<Action>) {
+fn assign(view: &SprintView<'_>, hopeless: &HashSet<TaskId>, actions: &mut Vec<Action>) {
     let at_work: HashSet<&str> = view
         .records
         .values()
@@ -375,7 +375,7 @@ fn assign(view: &SprintView<'_>, doomed: &HashSet<TaskId>, actions: &mut Vec<Act
     let completed = |need: &TaskId| view.state(need) == TaskState::Completed;
     let is_ready = |task: &&TaskPlan| {
         view.state(&task.id) == TaskState::Pending
-            && !doomed.contains(&task.id)
+            && !hopeless.contains(&task.id)
             && !view.occupied.contains(&task.id)
             && task.needs.iter().all(completed)
     };

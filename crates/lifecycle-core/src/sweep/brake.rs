@@ -14,7 +14,7 @@
 //!    all the while, from before the suspect's last beat until now and never more than `L/2` apart: then no
 //!    break was longer, as in 2. Or one of its beats landed later than `L/2` after the suspect's last one, and long
 //!    enough ago for a reconnecting agent to have followed. All beats before an outage fall within one
-//!    interval, so none of them can be such a witness; and whoever is the first to be back after one is none yet.
+//!    interval, so none of them can be such a witness; and the first agent to be back after one is none yet.
 //!
 //! Apart from that, when at least [`Brake::fraction`] of the fleet (and at least [`Brake::minimum`] agents)
 //! fell silent since the last good pass, all of them are **held**. Leases do not end all at once, not even when a
@@ -100,18 +100,18 @@ impl Witness {
 /// Why agents are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldReason {
-    /// Too many at once.
+    /// So many agents fell silent together that an outage is likelier than their deaths.
     MassSilence {
         /// How many fell silent together.
         silent: u64,
-        /// Of how many.
+        /// How many agents the fleet had then.
         fleet: u64,
     },
-    /// Nobody knows that the store was up.
+    /// Nothing shows that the store was up while the agents were silent.
     Unwatched {
-        /// Start of the break.
+        /// When watching broke off: the last moment of which something is known.
         from: ServerTime,
-        /// Its end.
+        /// When watching began again.
         to: ServerTime,
         /// How many agents' silence falls into it.
         silent: u64,
@@ -142,7 +142,7 @@ impl HoldReason {
         millis as f64 / 1_000.0
     }
 
-    /// Its kind.
+    /// The word for it in `sweep:hold`, events and metrics.
     #[must_use]
     pub fn kind(&self) -> HoldKind {
         match self {
@@ -155,11 +155,11 @@ impl HoldReason {
 /// That agents are held, and on what terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
-    /// Why.
+    /// Why silence is not taken for death.
     pub reason: HoldReason,
     /// How many agents the fleet had when the hold began.
     pub fleet: u64,
-    /// The hold is over: so many may go in a minute.
+    /// How many may go in a minute once `sweep.hold_timeout` is over; `None` before that.
     pub a_minute: Option<u64>,
 }
 

@@ -61,7 +61,7 @@ pub struct Suspect {
     pub lease_end: ServerTime,
     /// Its registration; `None` for an agent on the plain protocol.
     pub record: Option<AgentRecord>,
-    /// When it was last heard of, in ms; `None` if that is not known.
+    /// When it was last heard of; `None` if that is not known.
     pub last_seen: Option<ServerTime>,
     /// Whether `agent:heartbeat:<id>` is there.
     pub has_heartbeat: bool,
@@ -118,9 +118,10 @@ impl Suspect {
         self.plain.is_some() && !self.listed && !self.has_heartbeat
     }
 
-    /// Whether a plain agent's heartbeat tells that it lives although its lease is over.
+    /// Whether this is a plain agent whose heartbeat tells that it lives although its lease is over. Never true for a
+    /// registered agent: its beat would have renewed its lease.
     #[must_use]
-    pub fn is_alive(&self, now: ServerTime) -> bool {
+    pub fn beats_after_all(&self, now: ServerTime) -> bool {
         self.plain.is_some_and(|lease| runs(lease.end, now))
     }
 

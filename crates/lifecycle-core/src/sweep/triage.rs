@@ -2,7 +2,7 @@
 //!
 //! A pass reads the store piece by piece. Nothing is concluded before all of it was read; then all conclusions are
 //! drawn here, from one set of [`Readings`]. The brake's input ([`Observation`]) is built from the outcome and never
-//! changed afterwards. The brake can guard against false kills only with counts that nobody corrected on their way.
+//! changed afterwards. The brake can guard against false kills only with counts that no step corrected on their way.
 //!
 //! ```text
 //!   leases that are over ──▶ beats all the same (plain) ──▶ living: its lease is renewed
@@ -61,10 +61,10 @@ pub fn triage(readings: Readings) -> Triage {
     let expired = index.expired.saturating_sub(unusable);
     let beyond = expired.saturating_sub(due.len() as u64);
     // A registered agent that lacks a lease is given one before anybody judges it.
-    let lives = |suspect: &Suspect| suspect.record.is_some() || suspect.is_alive(now);
+    let lives = |suspect: &Suspect| suspect.record.is_some() || suspect.beats_after_all(now);
     let (found, dead): (Vec<Suspect>, Vec<Suspect>) = differing.unleased.into_iter().partition(lives);
     let (living, over): (Vec<Suspect>, Vec<Suspect>) =
-        due.into_iter().chain(dead).partition(|suspect| suspect.is_alive(now));
+        due.into_iter().chain(dead).partition(|suspect| suspect.beats_after_all(now));
     let (left, dead): (Vec<Suspect>, Vec<Suspect>) = over.into_iter().partition(Suspect::has_left);
     let healthy = leases.saturating_sub(expired) + (found.len() + living.len()) as u64;
     Triage { dead, living, left, healthy, index, leases, beyond }
@@ -77,7 +77,7 @@ impl Triage {
         self.index.now
     }
 
-    /// The longest lease, in ms, of those among the dead whose end nobody has seen; `None` without any.
+    /// The longest lease, in ms, of those among the dead whose end no process has seen; `None` without any.
     #[must_use]
     pub fn longest_silent_lease(&self, default: u64) -> Option<u64> {
         let silent = self.dead.iter().filter(|suspect| !suspect.is_proven());

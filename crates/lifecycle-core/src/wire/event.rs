@@ -1,6 +1,6 @@
 //! What is said on `agent:lifecycle` and `system:alerts`.
 //!
-//! An event is a *hint*: it makes somebody look at the keys sooner. Nothing is decided from an event alone
+//! An event is a *hint*: it makes a role look at the keys sooner. Nothing is decided from an event alone
 //! and nothing is lost when one is dropped. That is why every field may be absent, and why a reader ignores what it does
 //! not know.
 
@@ -87,10 +87,10 @@ events! {
     }
     /// An agent is about to be cleaned up: the last call.
     CleanupStarted = "cleanup_started" {
-        /// Why.
+        /// [`Reason`](crate::wire::orphan::Reason) for which it is to be reaped.
         reason: Option<String>,
     }
-    /// Somebody on the agent's host looked at its process.
+    /// The coordinator, or another process on the agent's host, looked for its processes.
     CleanupAcknowledged = "cleanup_acknowledged" {
         /// What was proven of the agent's processes. A word that this build does not know says nothing.
         #[serde(deserialize_with = "known_word")]
@@ -100,56 +100,56 @@ events! {
     }
     /// The agent spoke up in time.
     CleanupAborted = "cleanup_aborted" {
-        /// Why it was to be cleaned up.
+        /// [`Reason`](crate::wire::orphan::Reason) for which it was to be reaped.
         reason: Option<String>,
     }
     /// The agent and all its keys are gone.
     CleanupCompleted = "cleanup_completed" {
-        /// Why.
+        /// [`Reason`](crate::wire::orphan::Reason) for which it was reaped.
         reason: Option<String>,
         /// What was proven of the agent's processes. A word that this build does not know says nothing.
         #[serde(deserialize_with = "known_word")]
         process: Option<ProcessFate>,
-        /// Keys removed.
+        /// How many keys of it were removed, its record included.
         keys_deleted: Option<u64>,
-        /// Tasks handed back.
+        /// How many tasks in flight were handed back to their sprint.
         tasks_requeued: Option<u64>,
     }
     /// A pass found orphans.
     OrphansDetected = "orphans_detected" {
-        /// How many.
+        /// How many orphans the pass saw.
         count: Option<u64>,
-        /// The first of them.
+        /// The first hundred of them.
         orphans: Vec<Orphan>,
     }
     /// An agent released itself cleanly.
     AgentShutdown = "agent_shutdown" {
-        /// Why.
+        /// [`StopCause`](crate::agent::shutdown::StopCause) for which it left.
         reason: Option<String>,
         /// What was proven of the processes that it had started. A word that this build does not know says nothing.
         #[serde(deserialize_with = "known_word")]
         process: Option<ProcessFate>,
-        /// Keys removed.
+        /// How many keys of it were removed, its record included.
         keys_deleted: Option<u64>,
-        /// Tasks handed back.
+        /// How many tasks in flight were handed back to their sprint.
         tasks_requeued: Option<u64>,
     }
     /// An agent learned that its incarnation is over.
     AgentFenced = "agent_fenced" {}
     /// A task was given to an agent.
     TaskAssigned = "task_assigned" {
-        /// The sprint.
+        /// Id of the sprint that the task is of, with its epic.
         sprint: Option<String>,
-        /// The task.
+        /// Id of the task within its sprint.
         task_id: Option<String>,
         /// Which attempt at the task, from 1.
         attempt: Option<u32>,
     }
     /// An agent finished an attempt at a task.
     TaskCompleted = "task_completed" {
-        /// The sprint.
+        /// Id of the sprint that the task is of, with its epic.
         sprint: Option<String>,
-        /// The task.
+        /// Id of the task within its sprint.
         task_id: Option<String>,
         /// Which attempt at the task, from 1.
         attempt: Option<u32>,
@@ -160,31 +160,31 @@ events! {
     }
     /// A task in flight was handed back.
     TaskRequeued = "task_requeued" {
-        /// The sprint.
+        /// Id of the sprint that the task is of, with its epic.
         sprint: Option<String>,
-        /// The task.
+        /// Id of the task within its sprint.
         task_id: Option<String>,
         /// Which attempt at the task it was, from 1.
         attempt: Option<u32>,
-        /// Why.
+        /// Why the life that held it ended, or why the run was taken back.
         reason: Option<String>,
     }
     /// A sprint began.
     SprintStarted = "sprint_started" {
-        /// The sprint.
+        /// Id of the sprint, with its epic.
         sprint: Option<String>,
-        /// Its epic.
+        /// Id of the epic that it is a part of.
         epic: Option<String>,
     }
     /// A sprint ended, and nothing of it is left.
     SprintCompleted = "sprint_completed" {
-        /// The sprint.
+        /// Id of the sprint, with its epic.
         sprint: Option<String>,
-        /// Its epic.
+        /// Id of the epic that it is a part of.
         epic: Option<String>,
-        /// How it ended.
+        /// How it ended, as the coordinator's summary says.
         outcome: Option<String>,
-        /// Keys removed.
+        /// How many keys of the sprint were removed.
         keys_deleted: Option<u64>,
     }
     /// Another coordinator has taken over a living agent.
@@ -224,16 +224,16 @@ events! {
     }
     /// Reaping is held.
     SweepHeld = "sweep_held" {
-        /// Why.
+        /// Why, in a sentence for people.
         reason: Option<String>,
         /// How many agents it spares.
         count: Option<u64>,
-        /// Whether it holds all reaping or limits it.
+        /// [`HoldKind`](crate::wire::sweep_records::HoldKind).
         state: Option<String>,
     }
     /// Reaping goes on.
     SweepReleased = "sweep_released" {
-        /// Why it was held.
+        /// Why it was held, in a sentence for people.
         reason: Option<String>,
     }
     /// Memory grew as a leak does (`system:alerts`): that of the whole fleet, or of the agent it is about.
@@ -263,7 +263,7 @@ events! {
     MemoryLimitExceeded = "memory_limit_exceeded" {
         /// Which limit: `soft` or `hard`.
         reason: Option<String>,
-        /// Bytes in use.
+        /// Bytes that the agent's tree uses.
         bytes: Option<u64>,
         /// The limit in bytes.
         limit: Option<u64>,
@@ -305,7 +305,7 @@ impl EventKind {
     }
 }
 
-/// One message.
+/// One message of the event bus: who, when, and what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
@@ -318,7 +318,7 @@ pub struct Event {
     /// The agent it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// Its life.
+    /// The life of that agent that it is about; absent for agents on the plain protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// What happened, and what there is to say of it.
@@ -327,7 +327,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event about nobody in particular.
+    /// An event about no agent; [`Self::about`] names one.
     #[must_use]
     pub fn new(payload: Payload, timestamp: u64) -> Self {
         Self { version: EVENT_VERSION, timestamp, agent_id: None, incarnation: None, payload }

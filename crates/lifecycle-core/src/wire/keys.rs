@@ -151,7 +151,7 @@ impl KeySchema {
         children = "agent:children:": Set;
         /// Set: every further key the agent owns. Owner: the agent.
         keys = "agent:keys:": Set;
-        /// String: pending order. Owner: the agent, written by whoever gives the order.
+        /// String: pending order. Owner: the agent; written by its coordinator or an operator.
         command = "agent:command:": String;
         /// String with TTL `sweep.lock_ttl`: token of the sweeper that cleans the agent up.
         cleanup_lock = "cleanup:lock:": String;
@@ -236,6 +236,12 @@ impl KeySchema {
         let owned = [Self::AGENT, Self::SPRINT, Self::EPIC].concat();
         let (prefix, holds) = owned.into_iter().find(|(prefix, _)| plain.starts_with(prefix))?;
         (!plain[prefix.len()..].contains(':')).then_some(holds)
+    }
+
+    /// Whether this is some agent's cleanup lock.
+    #[must_use]
+    pub fn is_lock(&self, key: &str) -> bool {
+        matches!(self.parse(key), Some(KeyOwner::Agent(id)) if key == self.cleanup_lock(id))
     }
 
     /// Whose key this is, or `None` for a key that is not of this product (or of another layout).

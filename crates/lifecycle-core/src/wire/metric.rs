@@ -96,6 +96,28 @@ word_enum! {
     }
 }
 
+word_enum! {
+    /// How a pass ended; a label of [`SWEEP_PASSES`].
+    PassOutcome, "outcome of a pass" {
+        /// It came to its end and held no agent.
+        Ok = "ok",
+        /// It came to its end and held agents.
+        Held = "held",
+        /// The store did not answer or refused.
+        Failed = "failed",
+    }
+}
+
+word_enum! {
+    /// What a registered agent lacked that is watched again; a label of [`RECONCILED`].
+    IndexGap, "gap of the indexes" {
+        /// It was listed in `agents:active` and had no lease.
+        Unleased = "unleased",
+        /// No index had it, only its record told of it.
+        Unindexed = "unindexed",
+    }
+}
+
 /// Every metric with its kind and its HELP text.
 pub const ALL: &[(&str, Kind, &str)] = &[
     (
@@ -157,7 +179,7 @@ pub const ALL: &[(&str, Kind, &str)] = &[
     (
         PROCESS_PROOFS,
         Kind::Counter,
-        "What was found of the processes of lost agents, as told on the bus: dead, killed, left, or unknown when the agent was cleaned up. Read with max of rates.",
+        "What was found of the processes of lost agents, as told on the bus: dead, killed, left; and unknown for each cleanup before which nobody had looked, even if somebody does later. Read with max of rates.",
     ),
     (SWEEP_PASSES, Kind::Counter, "Passes of this sweeper, by outcome: ok, held, failed."),
     (SWEEP_DURATION, Kind::Histogram, "Duration of a pass in seconds."),

@@ -45,7 +45,7 @@ pub struct Orphan {
     pub agent_id: String,
     /// Why it is an orphan.
     pub reason: Reason,
-    /// When it was last heard of, in ms; null if never.
+    /// When it was last heard of; null if never.
     pub last_seen: Option<ServerTime>,
     /// How long ago `last_seen` was, in ms; null if never.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -61,7 +61,7 @@ word_enum! {
 pub struct Registration {
     /// The agent's id.
     pub id: AgentId,
-    /// What it is.
+    /// What it does in the fleet.
     pub role: Role,
     /// What the agent is alike to, such as `coder`. Agents of one kind share a memory history.
     pub kind: String,
@@ -73,7 +73,7 @@ pub struct Registration {
     pub epic: Option<EpicId>,
     /// Name of the host that its process runs on.
     pub host: String,
-    /// Pid of its process.
+    /// Pid of its process, in the PID namespace that `place` names.
     pub pid: u32,
     /// When the process started, in the kernel's clock ticks since boot. Pid and start time together name one process
     /// for ever.
@@ -81,7 +81,7 @@ pub struct Registration {
     /// The boot and the PID namespace in which the pid means something. The host's name is not enough: two containers
     /// may share it.
     pub place: Option<String>,
-    /// Length of its lease.
+    /// Length of its lease, in whole ms on the wire. Each beat renews it for that long, by the store's clock.
     pub lease: Duration,
 }
 
@@ -102,9 +102,9 @@ pub struct AgentRecord {
     pub sprint: Option<SprintId>,
     /// The epic that it runs; only for coordinators.
     pub epic: Option<EpicId>,
-    /// Name of its host.
+    /// Name of the host that its process runs on; empty when the record does not say.
     pub host: String,
-    /// Its process.
+    /// Pid of its process, as it said; absent when the record does not say.
     pub pid: Option<u32>,
     /// When that process started, in clock ticks since boot.
     pub pid_start: Option<u64>,
@@ -114,7 +114,7 @@ pub struct AgentRecord {
     pub state: AgentState,
     /// Length of its lease in ms.
     pub lease_ms: u64,
-    /// When it registered.
+    /// When it registered; written by the store, and the epoch when the record does not say.
     pub registered_at: ServerTime,
     /// What it last reported to be doing, in its own words.
     pub progress: Option<String>,
@@ -165,7 +165,7 @@ pub struct Heartbeat {
     /// When, in ms of the agent's own clock. Only used for agents that have no lease.
     #[serde(deserialize_with = "lenient_time")]
     pub timestamp: Option<HostTime>,
-    /// Pid of its process.
+    /// Pid of its process on its own host; for people. Plain agents may leave it out.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient_number")]
     pub pid: Option<u64>,
     /// Its memory.

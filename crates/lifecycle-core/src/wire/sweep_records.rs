@@ -21,17 +21,17 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    /// The watermark as it counts at `now`: what lies in the future was written before the store's
-    /// clock was set back, and counts as now.
+    /// The watermark as it counts at `now`: what lies in the future was written before the store's clock was set back, and
+    /// counts as now. The passes stay as they are: as passes of now, those of a dead sweeper would look fresh, so
+    /// [`crate::agent::liveness::sweeper_absence`] judges by how far ahead they lie.
     #[must_use]
     pub fn as_of(mut self, now: ServerTime) -> Self {
         self.at = self.at.min(now);
         self.good = self.good.map(|good| good.min(now));
+        self.left = self.left.map(|(by, at)| (by, at.min(now)));
         self
     }
-}
 
-impl Watermark {
     /// Takes in a field of the record: `pass:<sweeper>` is that sweeper's last pass.
     pub fn note_pass(&mut self, field: &str, value: &str) {
         if let (Some(sweeper), Ok(at)) = (field.strip_prefix(PASS), value.parse()) {
@@ -97,5 +97,7 @@ mod tests {
         let mark = |at, good| Watermark { at, good, by: "s".into(), ..Watermark::default() };
         assert_eq!(mark(nine, Some(nine)).as_of(five), mark(five, Some(five)));
         assert_eq!(mark(four, None).as_of(five), mark(four, None));
+        let left = |at| Watermark { left: Some(("s".into(), at)), ..mark(four, None) };
+        assert_eq!(left(nine).as_of(five), left(five));
     }
 }

@@ -1,4 +1,5 @@
-//! Durations in the unit of the store's clock.
+//! Moments: [`ServerTime`] by the store's clock, by which everything is decided, and [`HostTime`] by some host's, which has
+//! no order with it. Both are in ms since the Unix epoch.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct ServerTime(u64);
 
 impl ServerTime {
-    /// What the store answered, or what stands in it by its clock. Nothing else is server time.
+    /// What the store answered, or what stands in it by its clock. In a recorded trace, the clock of the trace stands for
+    /// the store's.
     #[must_use]
     pub const fn from_store_ms(ms: u64) -> Self {
         Self(ms)

@@ -1,13 +1,5 @@
 //! An agent's writes about itself: register, beat, own keys, depend on something. Each is fenced by its incarnation.
 
-use crate::fenced::Fenced;
-use crate::fenced::Life;
-use crate::fenced::fenced;
-use crate::reply::argument;
-use crate::roles::AgentStore;
-use crate::scripts::Beat;
-use crate::scripts::Declare;
-use crate::scripts::Register;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -19,7 +11,10 @@ use lifecycle_core::wire::time::{ServerTime, millis};
 use serde::Serialize;
 
 use crate::error::StoreError;
-use crate::reply::Reply;
+use crate::fenced::{Fenced, Life, fenced};
+use crate::reply::{Reply, argument};
+use crate::roles::AgentStore;
+use crate::scripts::{Beat, Declare, Register};
 use crate::store::{Store, arguments};
 
 /// The answer to a registration.
@@ -132,9 +127,6 @@ impl AgentStore {
     }
 
     /// Records what the agent depends on, in `agent:deps:<id>`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn depend_on(&self, names: &[String]) -> Result<Fenced<()>, StoreError> {
         self.declare(self.store.keys().deps(self.life.id.as_str()), names).await
     }

@@ -22,17 +22,11 @@ impl Newcomer<'_> {
     }
 
     /// The earlier life of the id, as judged at `now`. `None` only if the store did not tell.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn earlier_life(&self, now: ServerTime) -> Result<Option<Suspect>, StoreError> {
         Ok(self.store.suspects(&[(self.registration.id.to_string(), now)], now).await?.pop())
     }
 
     /// Removes the earlier life, if the script still finds what was judged. With `force`, also if its lease runs.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn reap_earlier(
         &self,
         earlier: &Suspect,
@@ -40,18 +34,12 @@ impl Newcomer<'_> {
         force: bool,
     ) -> Result<ReapOutcome, StoreError> {
         let id = self.registration.id.as_str();
-        let left_behind = match earlier.record {
-            Some(_) => Vec::new(),
-            None => self.store.left_behind(&[id]).await?.remove(id).unwrap_or_default(),
-        };
+        let left_behind = self.store.left_behind_by([earlier]).await?.remove(id).unwrap_or_default();
         let reap = Reap { left_behind: &left_behind, force, ..Reap::of(earlier, reason, id) };
         self.store.reap(&reap).await
     }
 
     /// Removes an earlier life that this one has replaced, and that a store which lost its memory still has.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn reap_replaced(&self, earlier: &AgentRecord) -> Result<ReapOutcome, StoreError> {
         self.store.reap_replaced(self.registration.id.as_str(), earlier).await
     }

@@ -1,9 +1,5 @@
 //! The agent's side of a task: find it, begin it, finish it.
 
-use crate::roles::AgentStore;
-use crate::scripts::TaskFinish;
-use crate::scripts::TaskRestore;
-use crate::scripts::TaskStart;
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::wire::ids::AgentId;
@@ -13,8 +9,9 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::fenced::{Fenced, fenced};
-use crate::reply::argument;
-use crate::reply::{Reply, fields};
+use crate::reply::{Reply, argument, fields};
+use crate::roles::AgentStore;
+use crate::scripts::{TaskFinish, TaskRestore, TaskStart};
 use crate::store::{Store, arguments};
 
 /// Whether an operation on a task in flight was done.
@@ -43,9 +40,6 @@ struct FinishArguments<'a> {
 
 impl AgentStore {
     /// Records that a run of a task begins. From then on it costs the task something if it ends badly.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn start_task(&self, task: &Assignment) -> Result<Fenced<TaskReply>, StoreError> {
         let (keys, args) = (self.store.keys(), vec![argument(task.run.into()), task.task.as_str().into()]);
         let names = TaskStart {
@@ -57,9 +51,6 @@ impl AgentStore {
 
     /// Puts a task in flight back into a store that lost its memory, unless the task's record says that the run is
     /// over.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn restore_task(&self, task: &Assignment) -> Result<Fenced<TaskReply>, StoreError> {
         let (keys, id) = (self.store.keys(), self.life.id.as_str());
         let names = TaskRestore {
@@ -114,9 +105,6 @@ impl AgentStore {
 
 impl Store {
     /// Every task in flight on the agent, in the order of their names.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn assignments(&self, id: &AgentId) -> Result<Vec<Assignment>, StoreError> {
         let key = self.keys().keys(id.as_str());
         let owned: Vec<String> = self.of_key(&key, self.client.smembers(&key).await).await?;

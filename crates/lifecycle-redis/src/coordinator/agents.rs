@@ -13,9 +13,6 @@ use crate::store::Store;
 
 impl CoordinatorStore {
     /// Whether each of these agents has this task in flight, in the same order.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn have_tasks(&self, tasks: &[(&AgentId, &TaskId)]) -> Result<Vec<bool>, StoreError> {
         let mut held = Vec::with_capacity(tasks.len());
         for chunk in tasks.chunks(PIPELINED) {
@@ -33,9 +30,6 @@ impl CoordinatorStore {
 
 impl Store {
     /// The registrations of these agents, in the same order; `None` where there is none of ours.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn records(&self, ids: &[&AgentId]) -> Result<Vec<Option<AgentRecord>>, StoreError> {
         let mut records = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(PIPELINED) {

@@ -1,8 +1,5 @@
 //! A sprint's records: started, read, and removed at the sprint's end.
 
-use crate::roles::CoordinatorStore;
-use crate::scripts::SprintComplete;
-use crate::scripts::SprintStart;
 use std::collections::BTreeMap;
 
 use fred::interfaces::{HashesInterface, SetsInterface};
@@ -14,6 +11,8 @@ use serde::Serialize;
 use crate::error::StoreError;
 use crate::fenced::{Fenced, fenced};
 use crate::reply::fields;
+use crate::roles::CoordinatorStore;
+use crate::scripts::{SprintComplete, SprintStart};
 use crate::store::{Store, arguments};
 
 /// The answer to starting a sprint.
@@ -126,9 +125,6 @@ impl CoordinatorStore {
     }
 
     /// Ids of the agents registered for the sprint.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn sprint_agents(&self, sprint: &SprintId) -> Result<Vec<String>, StoreError> {
         let key = self.store.keys().sprint_agents(sprint);
         self.store.of_key(&key, self.store.client.smembers(&key).await).await
@@ -137,9 +133,6 @@ impl CoordinatorStore {
 
 impl Store {
     /// The sprint's own record; empty when it has not started, is over, or was lost.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn sprint_state(
         &self,
         sprint: &SprintId,

@@ -1,12 +1,5 @@
 //! The tasks of a sprint: assigned, taken back, settled, and repaired where the store lost something.
 
-use crate::roles::CoordinatorStore;
-use crate::scripts::TaskAssign;
-use crate::scripts::TaskForward;
-use crate::scripts::TaskMend;
-use crate::scripts::TaskRecall;
-use crate::scripts::TaskSettle;
-use crate::scripts::TaskTake;
 use std::collections::BTreeMap;
 
 use fred::interfaces::HashesInterface;
@@ -19,8 +12,9 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::fenced::{Fenced, fenced};
-use crate::reply::Reply;
-use crate::reply::argument;
+use crate::reply::{Reply, argument};
+use crate::roles::CoordinatorStore;
+use crate::scripts::{TaskAssign, TaskForward, TaskMend, TaskRecall, TaskSettle, TaskTake};
 use crate::store::{Store, arguments};
 
 /// Most entries that one call takes from the requeue, and from the inbox.
@@ -82,9 +76,6 @@ struct AssignArguments<'a> {
 
 impl Store {
     /// The records of a sprint's tasks.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn task_records(&self, sprint: &SprintId) -> Result<TaskRecords, StoreError> {
         let key = self.keys().sprint_tasks(sprint);
         let hash: Value = self.of_key(&key, self.client.hgetall(&key).await).await?;
@@ -164,9 +155,6 @@ impl CoordinatorStore {
 
     /// Takes back a run that no agent holds any more; it then comes in like any other. `false` if the run is not in
     /// flight.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn recall_task(
         &self,
         sprint: &SprintId,
@@ -183,9 +171,6 @@ impl CoordinatorStore {
     }
 
     /// Gives up a task that waits. `false` if it does not wait any more.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn settle_task(
         &self,
         sprint: &SprintId,
@@ -198,9 +183,6 @@ impl CoordinatorStore {
     }
 
     /// Replaces bytes that are no record by a new record. `false` if something else stands there by now.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn mend_task(
         &self,
         sprint: &SprintId,
@@ -216,9 +198,6 @@ impl CoordinatorStore {
 
     /// Restores a record of which the store has lost the end: `known` was read before, and `seen` is there now. `false`
     /// if that has changed since.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn forward_task(
         &self,
         sprint: &SprintId,

@@ -72,26 +72,17 @@ pub struct LogEntry {
 
 impl OperatorStore {
     /// What an agent declared it depends on.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn dependencies(&self, id: &str) -> Result<Vec<String>, StoreError> {
         self.store.members(&self.store.keys().deps(id)).await
     }
 
     /// The order that an agent was given and has not followed yet, as stored.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn pending_order(&self, id: &str) -> Result<Option<String>, StoreError> {
         let found = value(&self.store.client.get::<Value, _>(self.store.keys().command(id)).await)?;
         Ok(found.filter(|order| !order.is_null()).map(|order| text(&order)))
     }
 
     /// How many agents are held, as the last pass recorded it; `None` if nothing is held.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn held_agents(&self) -> Result<Option<u64>, StoreError> {
         let found = value(&self.store.client.hget::<Value, _, _>(self.store.keys().hold(), "agents").await)?;
         Ok(found.as_ref().and_then(number))
@@ -100,9 +91,6 @@ impl OperatorStore {
 
 impl Store {
     /// Every agent in either index, by id.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn fleet(&self) -> Result<Vec<AgentView>, StoreError> {
         let now = self.server_time().await?;
         let active: HashSet<String> = self.members(&self.keys().active()).await?.into_iter().collect();
@@ -138,9 +126,6 @@ impl Store {
     }
 
     /// One agent; `None` if it is in no index and has no record.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn view(&self, id: &str) -> Result<Option<AgentView>, StoreError> {
         let now = self.server_time().await?;
         let (active, leases) = (self.keys().active(), self.keys().leases());
@@ -191,17 +176,11 @@ impl Store {
     }
 
     /// The further keys an agent declared as its own, tasks in flight among them.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn owned_keys(&self, id: &str) -> Result<Vec<String>, StoreError> {
         self.members(&self.keys().keys(id)).await
     }
 
     /// The agents an agent spawned.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn children(&self, id: &str) -> Result<Vec<String>, StoreError> {
         self.members(&self.keys().children(id)).await
     }
@@ -216,17 +195,11 @@ impl Store {
     }
 
     /// The latest entries of the audit log, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn log(&self, count: u64) -> Result<Vec<LogEntry>, StoreError> {
         self.entries(&self.keys().log(), count).await
     }
 
     /// What the server tells of itself in one section of `INFO`, by name.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn server_info(&self, section: &str) -> Result<HashMap<String, String>, StoreError> {
         let info: String = self.client.custom(fred::cmd!("INFO"), vec![section]).await?;
         let lines = info.lines().filter_map(|line| line.split_once(':'));

@@ -26,9 +26,6 @@ const IN_FLIGHT: usize = 64;
 impl OperatorStore {
     /// The names of the product's keys, and how many other keys there are. Takes one SCAN of the whole keyspace, which
     /// does not block the store.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn product_keys(&self) -> Result<(Vec<String>, u64), StoreError> {
         let (mut ours, mut others) = (Vec::new(), 0);
         self.store
@@ -46,16 +43,13 @@ impl OperatorStore {
 
 impl Store {
     /// Reads who lives, and of those of `keys` that exist, all that tells whose they are.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn inventory(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let (keys, mistyped) = self.typed(keys).await?;
         let fleet = self.fleet().await?;
         let now = self.server_time().await?;
         let schema = self.keys();
         let members = self.all_members(keys.iter().filter(|key| is_membership(schema, key))).await?;
-        let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
+        let expiring_locks = self.expiring(keys.iter().filter(|key| schema.is_lock(key))).await?;
         let sprints = self.epics_of(sprint_names(schema, &keys, &members)).await?;
         let epics = self.epic_records(&keys, &sprints).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
@@ -65,9 +59,6 @@ impl Store {
 
     /// The same for a few keys, with only those agents of the fleet that can own them. Members of sets are not read: a
     /// sprint or parent may list as many as there are agents.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn inventory_of(&self, keys: &[String]) -> Result<Inventory, StoreError> {
         let schema = self.keys();
         let (keys, mistyped) = self.typed(keys).await?;
@@ -79,7 +70,7 @@ impl Store {
         let epics = self.epic_records(&keys, &sprints).await?;
         let fleet = self.agents(owners(schema, &keys, &epics)).await?;
         let now = self.server_time().await?;
-        let expiring_locks = self.expiring(keys.iter().filter(|key| is_lock(schema, key))).await?;
+        let expiring_locks = self.expiring(keys.iter().filter(|key| schema.is_lock(key))).await?;
         let claimed = self.claimed_by_the_dead(&keys, &fleet, now).await?;
         let agents = fleet.into_iter().map(|view| (view.id.clone(), view.signs_of_life())).collect();
         Ok(Inventory { now, keys, mistyped, agents, sprints, epics, members, claimed, expiring_locks })
@@ -226,10 +217,6 @@ fn is_membership(schema: &KeySchema, key: &str) -> bool {
         Some(KeyOwner::Epic(name)) => EpicId::new(name).is_ok_and(|id| key == schema.epic_sprints(&id)),
         Some(KeyOwner::Fleet) | None => false,
     }
-}
-
-pub(crate) fn is_lock(schema: &KeySchema, key: &str) -> bool {
-    matches!(schema.parse(key), Some(KeyOwner::Agent(id)) if key == schema.cleanup_lock(id))
 }
 
 /// Every sprint that one of the keys belongs to, or that an epic lists.

@@ -18,9 +18,6 @@ const PAGE: u32 = 1_000;
 
 impl OperatorStore {
     /// The figures of every agent in either index, each once, by id. Reads page by page, without blocking the store.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn fleet_usage(&self) -> Result<Vec<AgentUsage>, StoreError> {
         let (mut fleet, mut met) = (Vec::new(), HashSet::new());
         let mut at = Some(IndexCursor::default());
@@ -35,9 +32,6 @@ impl OperatorStore {
     }
 
     /// The trends of these agents, in the same order; `None` where no sweeper has written one.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn trends(&self, ids: &[&str]) -> Result<Vec<Option<Trend>>, StoreError> {
         let mut trends = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(PIPELINED) {
@@ -56,9 +50,6 @@ impl OperatorStore {
     }
 
     /// The sample that the fleet's growth is measured against; `None` until a sweeper has watched for a window.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn memory_baseline(&self) -> Result<Option<MemoryStats>, StoreError> {
         let found = value(&self.store.client.get::<Value, _>(self.store.keys().memory_baseline()).await)?;
         Ok(found.as_ref().and_then(Value::as_bytes).and_then(|bytes| decode(bytes).ok()))

@@ -1,6 +1,7 @@
--- Compare-and-reap: removes an agent if it is still as dead as it was judged.
+-- Compare-and-reap: removes a registered agent if its end is proven or its lease is still over, and a plain one if it
+-- has not beaten since it was judged.
 --
--- KEYS: as in lib/remove.lua
+-- KEYS: those of `ReapDead` in scripts.rs, then owned keys and sets as lib/remove.lua says
 -- ARGV: 1 MessagePack map {agentId, incarnation ('' for a plain agent), plain, force, reason, by, token, format,
 --         entry, event, taskPrefix, hasSprint, hasParent, childrenTold, memberships, logLength, process, judged,
 --         judgedExpiry (when the key of the heartbeat expires, in ms; nil if that was not asked)}

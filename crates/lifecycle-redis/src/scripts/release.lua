@@ -1,6 +1,6 @@
 -- A clean end: the agent removes itself and everything it owns, and hands its tasks back.
 --
--- KEYS: as in lib/remove.lua
+-- KEYS: those of `Release` in scripts.rs, then owned keys and sets as lib/remove.lua says
 -- ARGV: 1 MessagePack map {agentId, incarnation, generation, reason, by, format, entry, event, taskPrefix,
 --         hasSprint, hasParent, childrenTold, memberships, logLength, process}
 -- Returns: {'removed', keys deleted, tasks requeued}

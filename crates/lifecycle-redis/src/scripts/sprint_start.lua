@@ -11,8 +11,9 @@
 
 local args = cmsgpack.unpack(ARGV[3])
 if fields_of(KEY.epic_state, 'incarnation')[1] ~= ARGV[1] then return {'no_epic'} end
-local wrong = wrong_type(KEY.sprint_state, 'hash', KEY.sprint_tasks, 'hash', KEY.sprint_agents, 'set', KEY.requeue, 'list', KEY.epic_sprints, 'set',
-  KEY.children, 'set', KEY.active, 'set', KEY.inbox, 'list')
+local wrong = wrong_type(
+  KEY.sprint_state, 'hash', KEY.sprint_tasks, 'hash', KEY.sprint_agents, 'set',
+  KEY.requeue, 'list', KEY.epic_sprints, 'set', KEY.children, 'set', KEY.active, 'set', KEY.inbox, 'list')
 if wrong then return wrong end
 
 local is_there = redis.call('EXISTS', KEY.sprint_state) == 1

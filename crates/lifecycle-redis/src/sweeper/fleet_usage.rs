@@ -3,8 +3,6 @@
 //! It reads page by page over the indexes, so that the caller decides how much of a large fleet it looks at in one go.
 //! Of each agent it asks for a few fields only.
 
-use crate::roles::SweeperStore;
-use crate::scripts::LatchLeak;
 use std::collections::HashMap;
 
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
@@ -19,8 +17,9 @@ use lifecycle_core::wire::time::{HostTime, ServerTime, millis};
 
 use crate::error::StoreError;
 use crate::pipeline::{PIPELINED, all, value};
-use crate::reply::argument;
-use crate::reply::{self, number, scores};
+use crate::reply::{self, argument, number, scores};
+use crate::roles::SweeperStore;
+use crate::scripts::LatchLeak;
 use crate::store::Store;
 
 /// The largest plausible figure: beyond 2^53 many clients' numbers are not exact, and no memory is that large.
@@ -61,7 +60,7 @@ pub struct AgentUsage {
     pub memory: Option<(MemoryUsage, Stamp)>,
 }
 
-/// When figures were written, by the clock of whoever wrote the time.
+/// When figures were written, by the clock of the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stamp {
     /// The store, with a beat of a registered agent.
@@ -72,9 +71,6 @@ pub enum Stamp {
 
 impl SweeperStore {
     /// Writes down the sample that the fleet's growth is measured against, for other tools. It stays for two windows.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn keep_baseline(&self, baseline: &MemoryStats) -> Result<(), StoreError> {
         let lifetime = millis(self.store.settings().memory.leak_window).saturating_mul(2).max(1);
         let lifetime = Expiration::PX(i64::try_from(lifetime).unwrap_or(i64::MAX));
@@ -85,9 +81,6 @@ impl SweeperStore {
 
     /// Takes part in the latch that all sweepers share. The alert is published if no sweeper has seen this episode
     /// before; returns whether it was. A leak that no sweeper saw for a whole window counts as another episode.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn latch_leak(&self, turn: LeakTurn, alert: Option<&Event>) -> Result<bool, StoreError> {
         if turn == LeakTurn::Quiet {
             return Ok(false);
@@ -103,9 +96,6 @@ impl SweeperStore {
 impl Store {
     /// The next page of ids in the indexes with the ends of their leases, and the cursor to go on with (`None` at the
     /// end). An agent in both indexes comes twice, and SCAN itself may repeat one.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn index_page(
         &self,
         cursor: &IndexCursor,
@@ -136,9 +126,6 @@ impl Store {
     }
 
     /// The memory of each of these agents (id and end of lease), in the same order.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn agent_usage(
         &self,
         agents: &[(String, Option<ServerTime>)],

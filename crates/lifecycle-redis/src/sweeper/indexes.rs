@@ -1,7 +1,5 @@
 //! Reads the indexes of the fleet.
 
-use crate::roles::SweeperStore;
-use crate::scripts::Observe;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -13,15 +11,13 @@ use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
 use crate::pipeline::flat;
-use crate::reply::argument;
-use crate::reply::{fields, number, scores, time};
+use crate::reply::{argument, fields, number, scores, time};
+use crate::roles::SweeperStore;
+use crate::scripts::Observe;
 use crate::store::Store;
 
 impl SweeperStore {
     /// Leases that were over at `now`, oldest first, without the `known` oldest ones.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn expired(
         &self,
         now: ServerTime,
@@ -48,9 +44,6 @@ impl SweeperStore {
 
 impl Store {
     /// One reading of the indexes, with up to `batch` of the leases that are over.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn observe(&self, batch: u32) -> Result<IndexReading, StoreError> {
         let keys = self.keys();
         let names = Observe {

@@ -1,7 +1,5 @@
 //! Leases that lie in the future because the store's clock was set back.
 
-use crate::roles::SweeperStore;
-use crate::scripts::Shorten;
 use std::time::Duration;
 
 use fred::interfaces::SortedSetsInterface;
@@ -10,8 +8,9 @@ use lifecycle_core::wire::time::{ServerTime, millis};
 
 use crate::error::StoreError;
 use crate::pipeline::flat;
-use crate::reply::argument;
-use crate::reply::{number, scores};
+use crate::reply::{argument, number, scores};
+use crate::roles::SweeperStore;
+use crate::scripts::Shorten;
 
 /// What [`SweeperStore::shorten_leases`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

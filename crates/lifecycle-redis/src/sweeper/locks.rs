@@ -1,15 +1,13 @@
 //! Cleanup locks. They save other sweepers work; no decision depends on them.
 
-use crate::roles::SweeperStore;
-use crate::scripts::Lock;
-use crate::scripts::Unlock;
 use std::time::Duration;
 
 use lifecycle_core::wire::time::millis;
 
 use crate::error::StoreError;
-use crate::reply::argument;
-use crate::reply::number;
+use crate::reply::{argument, number};
+use crate::roles::SweeperStore;
+use crate::scripts::{Lock, Unlock};
 
 /// How many cleanup locks one script call takes; it takes well under 1 ms.
 const LOCKED_AT_ONCE: usize = 100;

@@ -1,10 +1,5 @@
 //! What passes record for others: that they were made, and whether agents are held.
 
-use crate::roles::{OperatorStore, SweeperStore};
-use crate::scripts::GrantRate;
-use crate::scripts::HoldRelease;
-use crate::scripts::Leave;
-use crate::scripts::MarkPass;
 use std::time::Duration;
 
 use fred::types::Value;
@@ -12,8 +7,9 @@ use lifecycle_core::sweep::brake::Holding;
 use lifecycle_core::wire::time::{ServerTime, millis};
 
 use crate::error::StoreError;
-use crate::reply::argument;
-use crate::reply::number;
+use crate::reply::{argument, number};
+use crate::roles::{OperatorStore, SweeperStore};
+use crate::scripts::{GrantRate, HoldRelease, Leave, MarkPass};
 
 /// The part of the limited rate that the store granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,11 +43,8 @@ impl SweeperStore {
         Ok(Grant { agents: part(0), more_in: Duration::from_millis(part(1)) })
     }
 
-    /// Records the end of a pass, and whether agents are held. `looked_at` is when the pass read the indexes, in ms of
-    /// server time: it has not judged leases that ended later.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
+    /// Records the end of a pass, and whether agents are held. `looked_at` is when the pass read the indexes:
+    /// it has not judged leases that ended later.
     pub async fn end_pass(
         &self,
         by: &str,
@@ -97,9 +90,6 @@ impl SweeperStore {
 
 impl OperatorStore {
     /// Allows reaping to go on for `period` although it is held. Returns why it was held; `None` if it was not.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn release_hold(&self, period: Duration) -> Result<Option<String>, StoreError> {
         let args = vec![argument(millis(period)), self.store.wire.as_str().into()];
         let reply = self.store.run(HoldRelease { hold: self.keys().hold() }, args).await?.into_array();

@@ -4,10 +4,6 @@
 //! of its heartbeat, and from then on finds it like any other agent. A plain agent keeps no list of its keys, so what
 //! it leaves behind is found by one SCAN, and names are compared exactly.
 
-use crate::roles::{OperatorStore, SweeperStore};
-use crate::scripts::Adopt;
-use crate::scripts::Forget;
-use crate::scripts::Restore;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
@@ -27,8 +23,9 @@ use lifecycle_core::wire::time::{ServerTime, millis};
 use crate::error::{StoreError, is_wrong_type};
 use crate::owned_by_name::is_list_of_agents;
 use crate::pipeline::{IN_FLIGHT, PIPELINED, value};
-use crate::reply::argument;
-use crate::reply::{self, number, time};
+use crate::reply::{self, argument, number, time};
+use crate::roles::{OperatorStore, SweeperStore};
+use crate::scripts::{Adopt, Forget, Restore};
 use crate::store::Store;
 
 /// Where the two indexes, `agents:active` and `agents:leases`, disagree.
@@ -44,9 +41,6 @@ pub struct Differences {
 
 impl SweeperStore {
     /// Compares the two indexes. Reads only.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn compare_indexes(&self, now: ServerTime) -> Result<Differences, StoreError> {
         let (active, leases) = (self.store.keys().active(), self.store.keys().leases());
         let members: Value = self.store.of_key(&active, self.store.client.smembers(&active).await).await?;
@@ -87,9 +81,6 @@ impl SweeperStore {
 
     /// Registered agents that have a record and no lease, whichever index lost them. Reads the name of every key in the
     /// store.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn unlisted(&self, now: ServerTime) -> Result<Vec<Suspect>, StoreError> {
         let mut ids = Vec::new();
         self.store
@@ -145,9 +136,6 @@ impl SweeperStore {
 
     /// Renews a plain agent's lease by its heartbeat. `judged_end` is the lease by which it was found. `false` if it
     /// has changed.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn renew_plain(&self, suspect: &Suspect, judged_end: ServerTime) -> Result<bool, StoreError> {
         match suspect.plain {
             Some(lease) => self.set_lease(&suspect.id, lease, Some(judged_end)).await,
@@ -287,12 +275,20 @@ impl Store {
         Ok((PlainBeat::Unreadable { expires_in: u64::try_from(left).ok().map(Duration::from_millis) }, raw))
     }
 
+    /// What these suspects left behind, by agent, as far as it has to be searched for: a registered agent keeps a list of
+    /// its keys, an agent on the plain protocol does not.
+    pub async fn left_behind_by<'a>(
+        &self,
+        suspects: impl IntoIterator<Item = &'a Suspect>,
+    ) -> Result<HashMap<String, Vec<String>>, StoreError> {
+        let plain = suspects.into_iter().filter(|suspect| suspect.record.is_none());
+        let ids: Vec<&str> = plain.map(|suspect| suspect.id.as_str()).collect();
+        if ids.is_empty() { Ok(HashMap::new()) } else { self.left_behind(&ids).await }
+    }
+
     /// What plain agents left behind, by agent. First, their keys: `agent:task:<id>…` and `agent:deps:<id>…`; every
     /// removal names `agent:state:<id>` anyway. Second, sets of others that still list an agent whose record was
     /// overwritten. One SCAN for all of them; names are compared exactly.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn left_behind(&self, ids: &[&str]) -> Result<HashMap<String, Vec<String>>, StoreError> {
         let ids: HashSet<&str> = ids.iter().copied().collect();
         let mut found: HashMap<String, Vec<String>> = HashMap::new();

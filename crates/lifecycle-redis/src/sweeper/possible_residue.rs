@@ -10,7 +10,6 @@ use lifecycle_core::wire::keys::KeyOwner;
 use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
-use crate::operator::inventory::is_lock;
 use crate::reply::time;
 use crate::roles::SweeperStore;
 
@@ -22,9 +21,6 @@ const CHUNK: usize = 500;
 impl SweeperStore {
     /// The product's keys that may be left behind: those of agents without a running lease, and all of sprints and
     /// epics. At most 100,000. Takes one SCAN of the whole keyspace and, for each page of it, one look at the leases.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn possible_residue(&self) -> Result<Vec<String>, StoreError> {
         let now = self.store.server_time().await?;
         let mut possible = BTreeSet::new();
@@ -64,7 +60,7 @@ impl SweeperStore {
         }
         let is_owned = |name: &String| match self.store.keys().parse(name) {
             // A lock has to have an expiry even if its agent lives.
-            Some(KeyOwner::Agent(id)) => running.contains(id) && !is_lock(self.store.keys(), name),
+            Some(KeyOwner::Agent(id)) => running.contains(id) && !self.store.keys().is_lock(name),
             Some(KeyOwner::Fleet) | None => true,
             Some(KeyOwner::Sprint(_) | KeyOwner::Epic(_)) => false,
         };

@@ -17,9 +17,6 @@ use crate::store::Store;
 
 impl Store {
     /// All that is needed to judge the agents with these ids (and ends of leases), in the same order.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn suspects(
         &self,
         due: &[(String, ServerTime)],

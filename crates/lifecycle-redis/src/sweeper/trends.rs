@@ -1,7 +1,5 @@
 //! The trends of agents' memory, which sweepers write beside the figures.
 
-use crate::roles::SweeperStore;
-use crate::scripts::WriteTrend;
 use std::time::Duration;
 
 use fred::types::Value;
@@ -11,8 +9,9 @@ use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::time::millis;
 
 use crate::error::StoreError;
-use crate::reply::argument;
-use crate::reply::number;
+use crate::reply::{argument, number};
+use crate::roles::SweeperStore;
+use crate::scripts::WriteTrend;
 
 /// A finding that no sweeper saw for this long counts as another episode. Sweepers note what they see each minute.
 const QUIET: Duration = Duration::from_secs(300);
@@ -38,9 +37,6 @@ pub struct TrendNote<'a> {
 impl SweeperStore {
     /// Writes a trend beside the memory figures of that life, if they are there. Returns whether the alert was
     /// published.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn tell_trend(&self, note: TrendNote<'_>) -> Result<bool, StoreError> {
         let alert =
             note.began.map(|(_, event)| self.store.wire.encode(event)).transpose()?.unwrap_or_default();

@@ -31,9 +31,6 @@ impl SweeperStore {
     /// How many agents have missed a beat although their lease still runs. Looks at up to `limit` of the leases that
     /// end within `longest_ms`. A plain agent's lease is renewed only when it is over, so its heartbeat is read
     /// instead.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn overdue(&self, now: ServerTime, longest_ms: u64, limit: i64) -> Result<u64, StoreError> {
         let until = now + Duration::from_millis(longest_ms);
         let late = self.store.running(now, Some(until), limit).await?;
@@ -63,9 +60,6 @@ impl SweeperStore {
     /// The witnesses of a plan: what up to twice `limit` living agents' beats show. Half of them are the leases that
     /// end first, because their last beats are the oldest. The other half end last, because those agents certainly
     /// live.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
     pub async fn witnesses(&self, now: ServerTime, limit: i64) -> Result<Vec<Witness>, StoreError> {
         let mut living = self.store.running(now, None, limit).await?;
         let (first, page) = (i64::try_from(now.as_ms() + 1).unwrap_or(i64::MAX), Some((0, limit)));

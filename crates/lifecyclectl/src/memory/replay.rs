@@ -141,7 +141,7 @@ impl Alert {
             verdict: verdict.finding.as_str(),
             slope_bytes_per_hour: verdict.slope_bytes_per_hour.round() as i64,
             confidence: (verdict.confidence * 1_000.0).round() / 1_000.0,
-            limit_reached_ms: verdict.limit_reached_ms.map(ServerTime::as_ms),
+            limit_reached_ms: verdict.limit_reached_at.map(ServerTime::as_ms),
         }
     }
 }

@@ -118,7 +118,7 @@ impl Row {
     }
 
     fn forecast(&self, now: ServerTime) -> Option<String> {
-        let left = now.ms_until(self.limit_reached_ms?);
+        let left = now.ms_until(self.limit_reached_at?);
         let when = match left {
             0 => "now".into(),
             FAR_MS.. => ">30d".into(),
@@ -158,14 +158,14 @@ mod tests {
     fn a_forecast_is_marked_while_growth_is_not_steady_and_ends_at_a_month() {
         let at = ServerTime::from_store_ms;
         let forecast = |left: u64, confidence| {
-            let limit_reached_ms = Some(at(1_000 + left));
-            let row = Row { limit_reached_ms, confidence: Some(confidence), ..Row::default() };
+            let limit_reached_at = Some(at(1_000 + left));
+            let row = Row { limit_reached_at, confidence: Some(confidence), ..Row::default() };
             row.forecast(at(1_000)).unwrap()
         };
         assert_eq!(forecast(12_000_000, 0.9), "3h 20m");
         assert_eq!(forecast(12_000_000, 0.5), "3h 20m?");
         assert_eq!((forecast(0, 0.9), forecast(FAR_MS, 0.9)), ("now".into(), ">30d".into()));
-        let runaway = Row { limit_reached_ms: Some(at(0)), finding: Some("runaway"), ..Row::default() };
+        let runaway = Row { limit_reached_at: Some(at(0)), finding: Some("runaway"), ..Row::default() };
         assert_eq!(runaway.forecast(at(1_000)).unwrap(), "now");
     }
 

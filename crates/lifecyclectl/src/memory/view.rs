@@ -70,13 +70,14 @@ pub(super) struct Row {
     pub(super) limit: Option<u64>,
     pub(super) slope_bytes_per_hour: Option<f64>,
     pub(super) confidence: Option<f64>,
-    pub(super) limit_reached_ms: Option<ServerTime>,
+    #[serde(rename = "limitReachedMs")]
+    pub(super) limit_reached_at: Option<ServerTime>,
     pub(super) finding: Option<&'static str>,
     pub(super) floors: Vec<u64>,
 }
 
 pub(super) async fn run(selection: &Selection, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
-    let fleet = look(selection, store).await?;
+    let fleet = read_fleet(selection, store).await?;
     match output {
         Output::Json => output::print_json(&fleet)?,
         Output::Table => {
@@ -90,7 +91,7 @@ pub(super) async fn run(selection: &Selection, store: &OperatorStore, output: Ou
     Ok(exit::OK)
 }
 
-async fn look(selection: &Selection, store: &OperatorStore) -> anyhow::Result<Fleet> {
+async fn read_fleet(selection: &Selection, store: &OperatorStore) -> anyhow::Result<Fleet> {
     let mut agents = store.fleet_usage().await?;
     agents.retain(|agent| selection.kind.as_deref().is_none_or(|kind| kind == kind_of(agent)));
     agents.sort_by_key(|agent| Reverse(rss(agent)));
@@ -172,7 +173,7 @@ impl Row {
         Self {
             slope_bytes_per_hour: slope,
             confidence: Some(trend.confidence),
-            limit_reached_ms: slope.and(trend.limit_reached_ms),
+            limit_reached_at: slope.and(trend.limit_reached_at),
             finding: trend.finding.map(Finding::as_str),
             floors: trend.floors,
             ..row

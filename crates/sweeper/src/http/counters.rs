@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lifecycle_core::agent::memory_budget::Limit;
 use lifecycle_core::wire::event::EventKind;
-use lifecycle_core::wire::metric::{self, Kind};
+use lifecycle_core::wire::metric::{self, IndexGap, Kind, PassOutcome};
 use lifecycle_core::wire::orphan::OrphanOutcome;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::sweep_records::HoldKind;
@@ -55,13 +55,13 @@ fn begin_at_zero() {
             metrics::counter!(name, label => *value).absolute(0);
         }
     };
-    zero(metric::REAP_OUTCOMES, "outcome", &words(&OrphanOutcome::DECIDED, OrphanOutcome::as_str));
-    zero(metric::SWEEP_PASSES, "outcome", &["ok", "held", "failed"]);
-    zero(metric::SWEEP_HOLDS, "reason", &words(HoldKind::ALL, HoldKind::as_str));
-    zero(metric::PROCESS_PROOFS, "outcome", &words(ProcessFate::ALL, ProcessFate::as_str));
-    zero(metric::MEMORY_LIMITS, "limit", &words(Limit::ALL, Limit::as_str));
-    zero(metric::RECONCILED, "finding", &["unleased", "unindexed"]);
-    zero(metric::BUS_RESYNCS, "reason", &words(Missed::ALL, Missed::as_str));
+    zero(metric::REAP_OUTCOMES, "outcome", &label_values(&OrphanOutcome::DECIDED, OrphanOutcome::as_str));
+    zero(metric::SWEEP_PASSES, "outcome", &label_values(PassOutcome::ALL, PassOutcome::as_str));
+    zero(metric::SWEEP_HOLDS, "reason", &label_values(HoldKind::ALL, HoldKind::as_str));
+    zero(metric::PROCESS_PROOFS, "outcome", &label_values(ProcessFate::ALL, ProcessFate::as_str));
+    zero(metric::MEMORY_LIMITS, "limit", &label_values(Limit::ALL, Limit::as_str));
+    zero(metric::RECONCILED, "finding", &label_values(IndexGap::ALL, IndexGap::as_str));
+    zero(metric::BUS_RESYNCS, "reason", &label_values(Missed::ALL, Missed::as_str));
     zero(metric::BUS_EVENTS, "event", &[EventKind::Unknown.as_str()]);
     for kind in EventKind::written() {
         zero(metric::BUS_EVENTS, "event", &[kind.as_str()]);
@@ -72,6 +72,6 @@ fn begin_at_zero() {
 }
 
 /// The values that a label can have.
-fn words<T: Copy>(all: &[T], word: fn(T) -> &'static str) -> Vec<&'static str> {
+fn label_values<T: Copy>(all: &[T], word: fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|value| word(*value)).collect()
 }

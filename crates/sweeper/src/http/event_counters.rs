@@ -38,7 +38,8 @@ fn count_meaning(event: &Event) {
 }
 
 /// What was found of an agent's processes. The acknowledgement tells what was proven. The cleanup repeats it, so the
-/// cleanup counts only if nobody had looked.
+/// cleanup counts only if nobody had looked by then. An agent that is looked at later counts once more, as the
+/// metric's help says: to count it once, a sweeper would have to remember every agent that was reaped.
 fn proof(payload: &Payload) -> Option<ProcessFate> {
     let is_proven = |process: &ProcessFate| *process != ProcessFate::Unknown;
     match payload {

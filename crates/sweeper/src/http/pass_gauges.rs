@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn who_was_left_standing_is_counted_by_reason_and_who_was_cleaned_or_spoke_up_is_not() {
-        let board = PassGauges::default();
+        let gauges = PassGauges::default();
         let mut result = OrphanCleanupResult { healthy_agents: 3, ..OrphanCleanupResult::default() };
         for outcome in [
             OrphanOutcome::Cleaned,
@@ -91,10 +91,10 @@ mod tests {
             let (agent_id, reason) = ("a".into(), Reason::StaleHeartbeat);
             result.add(Orphan { agent_id, reason, last_seen: None, idle_time: None, outcome });
         }
-        board.cleaned(Reason::StaleHeartbeat);
-        board.passed(&result);
+        gauges.cleaned(Reason::StaleHeartbeat);
+        gauges.passed(&result);
         let mut page = Exposition::default();
-        board.render(&mut page, true);
+        gauges.render(&mut page, true);
         let text = page.text();
         for series in [
             "agent_orphan_cleanup_count{reason=\"stale_heartbeat\"} 1",

@@ -208,7 +208,7 @@ fn alert(id: &str, incarnation: Option<Incarnation>, verdict: &LeakVerdict, now:
         slope_bytes_per_hour: Some(verdict.slope_bytes_per_hour),
         confidence: Some(verdict.confidence),
         window_ms: Some(verdict.window_ms),
-        limit_reached_ms: verdict.limit_reached_ms.map(ServerTime::as_ms),
+        limit_reached_ms: verdict.limit_reached_at.map(ServerTime::as_ms),
     };
     Event::new(payload, now.as_ms()).about(id, incarnation)
 }
@@ -217,7 +217,7 @@ fn alert(id: &str, incarnation: Option<Incarnation>, verdict: &LeakVerdict, now:
 fn log(id: &str, verdict: &LeakVerdict) {
     let pace = output::size(verdict.slope_bytes_per_hour.max(0.0) as u64);
     let left = |at: ServerTime| output::age(at.ms_since(verdict.at));
-    let limit = verdict.limit_reached_ms.map(|at| format!("; its limit is reached in {}", left(at)));
+    let limit = verdict.limit_reached_at.map(|at| format!("; its limit is reached in {}", left(at)));
     tracing::warn!(
         agent = ?named(id),
         finding = verdict.finding.as_str(),

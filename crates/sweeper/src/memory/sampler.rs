@@ -132,7 +132,7 @@ impl MemorySampler {
     }
 
     /// Takes in from the bus which agents left.
-    pub(crate) fn heard(&self, event: &Event) {
+    pub(crate) fn note_departure(&self, event: &Event) {
         if !event.is_end_of_life() {
             return;
         }
@@ -199,7 +199,7 @@ mod tests {
         lock(&sampler.summary).growth = GrowthStatus { growth: Some(-5), is_leak: true };
         let (process, keys_deleted, tasks_requeued) = (None, None, None);
         let left = Payload::AgentShutdown { reason: None, process, keys_deleted, tasks_requeued };
-        sampler.heard(&Event::new(left, 1).about("coder-1", None));
+        sampler.note_departure(&Event::new(left, 1).about("coder-1", None));
         assert_eq!(
             rendered(&sampler),
             [

@@ -4,7 +4,6 @@
 //! cleanup is safe because the reap script compares before it removes. Agents whose end was *seen* get no last call: no
 //! agent is there to answer, and its tasks are waiting.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -36,10 +35,6 @@ impl Orphan<'_> {
         &self.suspect.id
     }
 
-    fn is_plain(&self) -> bool {
-        self.suspect.record.is_none()
-    }
-
     /// An event of this kind about the orphan.
     fn event(&self, payload: Payload, now: ServerTime) -> Event {
         Event::new(payload, now.as_ms()).about(self.id(), self.suspect.incarnation())
@@ -58,12 +53,12 @@ impl Sweeper {
     /// Cleans up after these agents; those whose end is proven come first.
     pub(crate) async fn clean_up(
         &self,
-        orphan: Vec<Orphan<'_>>,
+        orphans: Vec<Orphan<'_>>,
         contact: Contact,
         tally: &mut Tally,
     ) -> Result<(), StoreError> {
         let (proven, silent): (Vec<Orphan<'_>>, Vec<Orphan<'_>>) =
-            orphan.into_iter().partition(|orphan| orphan.suspect.is_proven());
+            orphans.into_iter().partition(|orphan| orphan.suspect.is_proven());
         let batch = self.settings().sweep.batch.max(1) as usize;
         for part in proven.chunks(batch) {
             self.clean_up_batch(part, None, tally).await?;
@@ -98,7 +93,7 @@ impl Sweeper {
             }
             return Ok(());
         }
-        let left_behind = self.left_behind(&locked).await?;
+        let left_behind = self.store.left_behind_by(locked.iter().map(|orphan| orphan.suspect)).await?;
         let mut reaps = stream::iter(locked)
             .map(|orphan| {
                 let extra = left_behind.get(orphan.id()).map(Vec::as_slice).unwrap_or_default();
@@ -146,14 +141,6 @@ impl Sweeper {
         Ok(now.is_none_or(|now| now.since == contact.since))
     }
 
-    async fn left_behind(&self, locked: &[Orphan<'_>]) -> Result<HashMap<String, Vec<String>>, StoreError> {
-        let plain: Vec<&str> = locked.iter().filter(|orphan| orphan.is_plain()).map(Orphan::id).collect();
-        if plain.is_empty() {
-            return Ok(HashMap::new());
-        }
-        self.store.left_behind(&plain).await
-    }
-
     async fn reap(
         &self,
         orphan: Orphan<'_>,
@@ -164,7 +151,7 @@ impl Sweeper {
         let reap = Reap {
             left_behind,
             token: Some(token),
-            // A supervisor's end tells nothing of the processes it had started. Only somebody who looked at them knows.
+            // A supervisor's end tells nothing of the processes it had started. Only a process on its host that looked knows.
             process: process.unwrap_or(ProcessFate::Unknown),
             ..Reap::of(orphan.suspect, orphan.reason, &self.id)
         };
@@ -187,7 +174,7 @@ impl Sweeper {
             Ok(ReapOutcome::Refuted) => {
                 self.unlock(&orphan, token).await;
                 self.say(orphan.aborted(tally.now())).await;
-                tracing::info!(agent = ?named(&suspect.id), "the agent spoke up in time and stays");
+                tracing::info!(agent = ?named(&suspect.id), "refuted: the agent spoke up in time and stays");
                 tally.add(suspect, orphan.reason, OrphanOutcome::Refuted);
             }
             Ok(ReapOutcome::AlreadyGone) => {

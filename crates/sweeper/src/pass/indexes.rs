@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lifecycle_core::sweep::observation::{IndexReading, Suspect};
-use lifecycle_core::wire::metric;
+use lifecycle_core::wire::metric::{self, IndexGap};
 use lifecycle_redis::{Differences, StoreError};
 use tokio::time::sleep;
 
@@ -53,7 +53,7 @@ impl Sweeper {
             unleased.iter().cloned().partition(|suspect| suspect.record.is_some());
         self.store.adopt(&new).await?;
         let restored = self.store.adopt(&lost).await?;
-        metrics::counter!(metric::RECONCILED, "finding" => "unleased").increment(restored);
+        metrics::counter!(metric::RECONCILED, "finding" => IndexGap::Unleased.as_str()).increment(restored);
         Ok(())
     }
 
@@ -80,7 +80,7 @@ impl Sweeper {
     /// for it.
     pub(crate) async fn keep_reconciled(&self, wake: &Wake) -> Infallible {
         loop {
-            let wait = match self.look_over(wake).await {
+            let wait = match self.reconcile_all(wake).await {
                 Ok(()) => self.settings().sweep.reconcile_interval,
                 Err(error) => {
                     tracing::debug!(%error, "records and indexes could not be compared");
@@ -92,7 +92,7 @@ impl Sweeper {
     }
 
     /// Restores the agents that the indexes lost first, so that their keys are not taken for residue.
-    async fn look_over(&self, wake: &Wake) -> Result<(), StoreError> {
+    async fn reconcile_all(&self, wake: &Wake) -> Result<(), StoreError> {
         let restored = self.reconcile().await?;
         if restored > 0 {
             tracing::warn!(
@@ -116,7 +116,7 @@ impl Sweeper {
     pub(crate) async fn reconcile(&self) -> Result<u64, StoreError> {
         let lost = self.store.unlisted(self.store.server_time().await?).await?;
         let restored = self.store.adopt(&lost).await?;
-        metrics::counter!(metric::RECONCILED, "finding" => "unindexed").increment(restored);
+        metrics::counter!(metric::RECONCILED, "finding" => IndexGap::Unindexed.as_str()).increment(restored);
         Ok(restored)
     }
 }

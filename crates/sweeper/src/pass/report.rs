@@ -9,7 +9,7 @@ use lifecycle_core::sweep::brake::Holding;
 use lifecycle_core::sweep::observation::Suspect;
 use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::MAX_NAME_LEN;
-use lifecycle_core::wire::metric;
+use lifecycle_core::wire::metric::{self, PassOutcome};
 use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome, Reason};
 use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{Removed, StoreError};
@@ -42,7 +42,7 @@ impl Tally {
         }
     }
 
-    /// Server time in ms at which the pass looked.
+    /// When the pass looked.
     pub(crate) fn now(&self) -> ServerTime {
         self.now
     }
@@ -146,7 +146,7 @@ fn log(result: &OrphanCleanupResult) {
         keys = result.keys_deleted,
         tasks = result.tasks_requeued,
         healthy = result.healthy_agents,
-        "cleaned up {}: {}{further}",
+        "reaped {}: {}{further}",
         count(result.orphans_cleaned, "orphan"),
         cleaned.join(", ")
     );
@@ -161,8 +161,8 @@ pub(crate) fn named(id: &str) -> Cow<'_, str> {
 }
 
 fn measure(result: &OrphanCleanupResult, took: Duration) {
-    let outcome = if result.hold.is_some() { "held" } else { "ok" };
-    metrics::counter!(metric::SWEEP_PASSES, "outcome" => outcome).increment(1);
+    let outcome = if result.hold.is_some() { PassOutcome::Held } else { PassOutcome::Ok };
+    metrics::counter!(metric::SWEEP_PASSES, "outcome" => outcome.as_str()).increment(1);
     metrics::histogram!(metric::SWEEP_DURATION).record(took.as_secs_f64());
 }
 

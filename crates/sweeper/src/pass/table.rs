@@ -1,7 +1,7 @@
 //! Prints the result of a pass for people.
 
 use lifecycle_cli::output::{Output, Table, age, count, print_stdout};
-use lifecycle_core::wire::orphan::{OrphanCleanupResult, OrphanOutcome};
+use lifecycle_core::wire::orphan::OrphanCleanupResult;
 
 /// Prints the orphans and a line that sums them up, or everything as JSON.
 ///
@@ -24,21 +24,10 @@ fn table(result: &OrphanCleanupResult) -> Table {
             orphan.agent_id.clone(),
             orphan.reason.to_string(),
             orphan.idle_time.map_or_else(|| "unknown".into(), age),
-            outcome(orphan.outcome).into(),
+            orphan.outcome.to_string(),
         ]);
     }
     table
-}
-
-fn outcome(outcome: OrphanOutcome) -> &'static str {
-    match outcome {
-        OrphanOutcome::Detected => "would be cleaned",
-        OrphanOutcome::Cleaned => "cleaned",
-        OrphanOutcome::Refuted => "spoke up, stays",
-        OrphanOutcome::Held => "held",
-        OrphanOutcome::Elsewhere => "another sweeper's",
-        OrphanOutcome::Failed => "failed, next pass",
-    }
 }
 
 fn summary(result: &OrphanCleanupResult) -> String {

@@ -47,7 +47,7 @@ impl Site {
         let trend = Trend {
             slope_bytes_per_hour: 536_870_912.0,
             confidence: 0.93,
-            limit_reached_ms: u64::try_from(self.now() + 125 * MINUTE_MS).ok().map(ServerTime::from_store_ms),
+            limit_reached_at: u64::try_from(self.now() + 125 * MINUTE_MS).ok().map(ServerTime::from_store_ms),
             finding: Some(Finding::Leak),
             floors: (1..=24).map(|step| step * 50 * MIB).collect(),
         };

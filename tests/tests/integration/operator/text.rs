@@ -46,7 +46,7 @@ fn a_sweep_counts_in_the_singular_and_the_plural_and_cuts_ids_that_are_too_long(
         "{}",
         swept.stdout
     );
-    let cut = format!("cleaned up 1 orphan: \"{}…\"", "a".repeat(127));
+    let cut = format!("reaped 1 orphan: \"{}…\"", "a".repeat(127));
     assert!(swept.stderr.contains(&cut), "{}", swept.stderr);
     assert!(!swept.stderr.contains(&"a".repeat(128)), "{}", swept.stderr);
 }

@@ -126,7 +126,7 @@ fn what_is_known_of_a_leak_goes_with_the_life_that_leaked() {
 }
 
 fn trend(finding: Option<Finding>, slope: f64) -> Trend {
-    Trend { slope_bytes_per_hour: slope, confidence: 0.5, limit_reached_ms: None, finding, floors: vec![1] }
+    Trend { slope_bytes_per_hour: slope, confidence: 0.5, limit_reached_at: None, finding, floors: vec![1] }
 }
 
 fn begins<'a>(id: &'a str, life: &Life, trend: &'a Trend, alert: &'a (Finding, Event)) -> TrendNote<'a> {

@@ -76,7 +76,7 @@ fn a_daemon_takes_over_from_a_sweeper_that_was_killed() {
     let daemon = site.daemon();
     daemon.wait_until_ready();
     site.redis(&["PEXPIRE", "cleanup:lock:one", "289000"]);
-    daemon.role.wait_for_line(|line| line.contains("cleaned up 1 orphan"), SOON).unwrap();
+    daemon.role.wait_for_line(|line| line.contains("reaped 1 orphan"), SOON).unwrap();
     assert_eq!(site.log().len(), 1);
 }
 

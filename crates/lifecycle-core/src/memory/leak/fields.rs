@@ -20,7 +20,7 @@ impl Trend {
         [
             format!("{:.0}", self.slope_bytes_per_hour),
             format!("{:.*}", DIGITS, self.confidence),
-            self.limit_reached_ms.map(|at| at.as_ms().to_string()).unwrap_or_default(),
+            self.limit_reached_at.map(|at| at.as_ms().to_string()).unwrap_or_default(),
             self.finding.map_or("", Finding::as_str).to_string(),
             floors.join(","),
         ]
@@ -35,7 +35,7 @@ impl Trend {
         Some(Self {
             slope_bytes_per_hour: real(slope)?,
             confidence: real(confidence)?.clamp(0.0, 1.0),
-            limit_reached_ms: limit_reached.parse().ok().map(ServerTime::from_store_ms),
+            limit_reached_at: limit_reached.parse().ok().map(ServerTime::from_store_ms),
             finding: finding.parse().ok(),
             floors: floors.split(',').filter_map(|floor| floor.parse().ok()).collect(),
         })
@@ -55,7 +55,7 @@ mod tests {
         let trend = Trend {
             slope_bytes_per_hour: -1_500_000.0,
             confidence: 0.875,
-            limit_reached_ms: Some(ServerTime::from_store_ms(1_764_000_000_000)),
+            limit_reached_at: Some(ServerTime::from_store_ms(1_764_000_000_000)),
             finding: Some(Finding::Leak),
             floors: vec![1, 20, 300],
         };
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(Trend::from_fields(&HashMap::new()), None);
         assert_eq!(Trend::from_fields(&fields(["NaN", "1", "", "", ""])), None);
         let odd = Trend::from_fields(&fields(["1", "7", "soon", "doom", "1,x,,3"])).unwrap();
-        assert_eq!((odd.confidence, odd.limit_reached_ms, odd.finding), (1.0, None, None));
+        assert_eq!((odd.confidence, odd.limit_reached_at, odd.finding), (1.0, None, None));
         assert_eq!(odd.floors, [1, 3]);
     }
 }

@@ -27,7 +27,7 @@ pub struct LeakVerdict {
     /// 0 to 1: how orderly the growth is, and how far beyond the usual (or how near the limit).
     pub confidence: f64,
     /// When the limit is reached at this slope, if there is a limit.
-    pub limit_reached_ms: Option<ServerTime>,
+    pub limit_reached_at: Option<ServerTime>,
 }
 
 /// The trend of an agent's memory, for people.
@@ -37,8 +37,8 @@ pub struct Trend {
     pub slope_bytes_per_hour: f64,
     /// 0 to 1, as in a verdict; at most a half while the growth is not steady.
     pub confidence: f64,
-    /// When the limit is reached at this slope, in ms, if there is a limit and memory grows.
-    pub limit_reached_ms: Option<ServerTime>,
+    /// When the limit is reached at this slope, if there is a limit and memory grows.
+    pub limit_reached_at: Option<ServerTime>,
     /// The gravest finding whose episode goes on.
     pub finding: Option<Finding>,
     /// Floors of the last hour and a half, oldest first, at most 24.

@@ -68,7 +68,7 @@ fn a_leak_after_a_quiet_time_is_found_once_with_its_evidence() {
     assert!((1_150.0..1_250.0).contains(&slope), "{slope}");
     assert!((0.5..=1.0).contains(&verdict.confidence), "{verdict:?}");
     assert!(verdict.window_ms >= 7 * MINUTE_MS, "{verdict:?}");
-    let minutes = verdict.limit_reached_ms.unwrap().ms_since(at(START_MS)) / MINUTE_MS - 360;
+    let minutes = verdict.limit_reached_at.unwrap().ms_since(at(START_MS)) / MINUTE_MS - 360;
     assert!((395..=405).contains(&minutes), "8192 MB are reached after 400 min: {minutes}");
 }
 
@@ -135,7 +135,7 @@ fn a_limit_that_is_minutes_away_is_a_runaway_while_there_is_time() {
     life.goes(180, |_| 500.0).goes(3, |minute| 500.0 + 1_000.0 * minute);
     assert_eq!(life.findings(), [Finding::Runaway]);
     let verdict = life.verdicts[0];
-    let left = verdict.at.until(verdict.limit_reached_ms.unwrap()).as_secs();
+    let left = verdict.at.until(verdict.limit_reached_at.unwrap()).as_secs();
     assert!((10..=300).contains(&left), "{left} s");
 }
 
@@ -207,7 +207,7 @@ fn a_trend_shows_the_floors_the_slope_and_the_forecast() {
     let trend = life.detector.trend(&life.kind).unwrap();
     assert!((110.0..130.0).contains(&(trend.slope_bytes_per_hour / MB as f64)), "{trend:?}");
     assert!(trend.floors.is_sorted() && trend.floors.len() > 10, "{trend:?}");
-    assert!(trend.limit_reached_ms.unwrap() > at(life.at_ms));
+    assert!(trend.limit_reached_at.unwrap() > at(life.at_ms));
     assert_eq!(trend.finding, None);
 }
 

@@ -86,7 +86,7 @@ local function remove(args)
 
   unless_mistyped('XADD', KEY.log, 'MAXLEN', '~', args.logLength, '*',
     'type', args.entry, 'agentId', args.agentId, 'incarnation', args.incarnation, 'reason', args.reason,
-    'process', args.process or 'unknown', 'by', args.by, 'keysDeleted', deleted, 'tasksRequeued', requeued,
+    'process', args.process or PROCESS_FATE.unknown, 'by', args.by, 'keysDeleted', deleted, 'tasksRequeued', requeued,
     'keys', table.concat(names, ' '))
   local incarnation = args.incarnation
   if args.plain then incarnation = nil end

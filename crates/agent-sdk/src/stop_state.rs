@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::lock::lock;
 
 #[derive(Debug)]
-pub(crate) struct Ending {
+pub(crate) struct StopState {
     stop: watch::Sender<Option<Stop>>,
     /// What was proven of the processes that this life started.
     proven: Mutex<ProcessFate>,
@@ -20,7 +20,7 @@ pub(crate) struct Ending {
     released: watch::Sender<bool>,
 }
 
-impl Ending {
+impl StopState {
     pub(crate) fn new() -> Self {
         Self {
             stop: watch::Sender::new(None),

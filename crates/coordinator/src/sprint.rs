@@ -252,11 +252,11 @@ impl Sprint {
         self.show(context);
     }
 
-    /// This coordinator's life is over: its agents live on, without it.
+    /// This coordinator's life is over: its agents live on, without it. What a dead one left behind is ended all the same,
+    /// because it has come to this process and nobody else can find it for certain.
     pub(crate) fn let_go(&mut self) {
         for slot in &mut self.slots {
-            slot.child = None;
-            slot.settling_exit = false;
+            slot.child.take_if(|child| child.process.is_alive());
         }
         if !matches!(self.stage, Stage::Over(_)) {
             self.stage = Stage::Over(SprintOutcome::Interrupted);

@@ -231,7 +231,7 @@ fn losing_the_coordinator_orders_its_children_to_stop_and_leaves_the_sprint_to_i
     let worker = site.embed(site.embedded(WORKER).sprint(sprint()).parent(boss.id().clone()));
     site.reap_by_force(&boss.life());
     let stop = site.soon(worker.shutdown_requested());
-    assert_eq!((stop.urgency, stop.cause), (Urgency::Terminate, StopCause::CoordinatorLost));
+    assert_eq!((stop.urgency, stop.cause), (Urgency::Drain, StopCause::CoordinatorLost));
     site.done(worker.shutdown(stop.cause));
     let keys = site.keys();
     assert!(!keys.iter().any(|key| key.starts_with("agent:")), "{keys:?}");

@@ -12,7 +12,8 @@ fn a_coordinator_that_is_killed_leaves_no_process_and_its_epic_waiting_within_se
     let script = format!("echo {{task}} >> begun; setsid sleep 600 & {}", until("never"));
     let plan = sprint("api", &[], 2, &script, &[("a", ""), ("b", "")])
         + &sprint("web", &[], 1, &script, &[("c", "")]);
-    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan));
+    let mut fleet = Fleet::new().set("LIFECYCLE_COORDINATOR__ADOPT_TIMEOUT", "1s");
+    let stage = Stage::new(&plan);
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 3);
@@ -102,9 +103,10 @@ fn a_second_coordinator_of_the_epic_is_refused_naming_the_first_until_it_takes_o
     let takeover = fleet.role("coordinator").args(["run", "plan.toml", "--output", "json", "--takeover"]);
     let mut third = takeover.in_folder(stage.folder.path()).spawn().unwrap();
     assert_eq!(first.wait(SPRINT).unwrap().code(), Some(70), "{}", first.stderr());
-    stage.wait_for_lines("begun", 2);
+    third.wait_for_line(|line| line.contains("shop.api-coder adopted"), SOON).unwrap();
     stage.open("gate");
     assert_eq!(finish(&mut third).0, Some(0), "{}", third.stderr());
+    assert_eq!(stage.lines("begun").len(), 1, "the task in hand went on");
     nothing_is_left(&mut fleet, &first);
     nothing_is_left(&mut fleet, &third);
 }

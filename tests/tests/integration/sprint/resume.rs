@@ -6,7 +6,7 @@ use lifecycle_tests::Role;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{SPRINT, Stage, finish, nothing_is_left, only_the_epic_waits, sprint, task, until};
+use super::{SPRINT, Stage, finish, kill, nothing_is_left, only_the_epic_waits, sprint, task, until};
 use crate::fleet::{Fleet, SOON};
 
 /// Two sprints, one after the other. Each task of the first ends at once; those of the second wait for the gate.
@@ -43,9 +43,51 @@ fn goes_on_to_its_end(fleet: &mut Fleet, stage: &Stage, mut second: Role) {
     assert_eq!(written["tasksCompleted"], 6);
 }
 
+/// A fleet whose agents hand their tasks back soon after they lost their coordinator.
+fn impatient() -> Fleet {
+    Fleet::new().set("LIFECYCLE_COORDINATOR__ADOPT_TIMEOUT", "500ms")
+}
+
+#[test]
+fn agents_with_a_task_in_hand_are_adopted_and_no_task_is_begun_twice() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    let agents = ["shop.two-coder-1", "shop.two-coder-2"];
+    let lives = agents.map(|agent| fleet.incarnation(agent));
+    first.kill().unwrap();
+    let second = stage.coordinator(&fleet);
+    for agent in agents {
+        second.wait_for_line(|line| line.contains(&format!("{agent} adopted")), SOON).unwrap();
+    }
+    assert_eq!(agents.map(|agent| fleet.incarnation(agent)), lives, "they live on");
+    goes_on_to_its_end(&mut fleet, &stage, second);
+    assert_eq!(stage.lines("begun").len(), 3, "d, e, and f");
+}
+
+#[test]
+fn an_adopted_agent_that_crashes_is_noticed_and_so_is_the_loss_of_the_coordinator_that_adopted() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    first.kill().unwrap();
+    let mut second = stage.coordinator(&fleet);
+    second.wait_for_line(|line| line.contains("shop.two-coder-2 adopted"), SOON).unwrap();
+    second.wait_for_line(|line| line.contains("shop.two-coder-1 adopted"), SOON).unwrap();
+    second.kill().unwrap();
+    let third = stage.coordinator(&fleet);
+    third.wait_for_line(|line| line.contains("shop.two-coder-1 adopted"), SOON).unwrap();
+    kill(&mut fleet, "shop.two-coder-1");
+    third.wait_for_line(|line| line.contains("shop.two-coder-1 crashed"), SOON).unwrap();
+    stage.open("gate");
+    let mut third = third;
+    let (code, summary) = finish(&mut third);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &6.into()), "{}", third.stderr());
+    nothing_is_left(&mut fleet, &third);
+    nothing_is_left(&mut fleet, &first);
+}
+
 #[test]
 fn what_was_completed_before_a_coordinator_was_killed_is_not_run_again() {
-    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let (mut fleet, stage) = (impatient(), Stage::new(&plan()));
     let _sweeper = fleet.sweeper();
     let mut first = half_way(&fleet, &stage);
     first.kill().unwrap();
@@ -134,7 +176,7 @@ fn a_changed_plan_is_refused_with_its_differences_and_can_begin_anew() {
 
 #[test]
 fn a_store_that_lost_its_memory_is_told_of_the_sprints_that_are_over() {
-    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let (mut fleet, stage) = (impatient(), Stage::new(&plan()));
     let _sweeper = fleet.sweeper();
     let mut first = half_way(&fleet, &stage);
     fleet.redis(&["FLUSHALL"]);

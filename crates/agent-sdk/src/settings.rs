@@ -73,7 +73,7 @@ impl AgentSettings {
         self
     }
 
-    /// The agent that spawned it. When the parent is lost, this agent is told to stop.
+    /// The agent that spawned it. When the parent is lost, this agent finishes what it has in hand, and leaves unless it is adopted.
     #[must_use]
     pub fn parent(mut self, parent: AgentId) -> Self {
         self.parent = Some(parent);

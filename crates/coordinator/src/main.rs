@@ -65,7 +65,7 @@ enum Command {
 struct RunArguments {
     /// The plan, a TOML file
     plan: PathBuf,
-    /// Replace a coordinator of the same epic that is still registered; its agents are told to stop
+    /// Replace a coordinator of the same epic that is still registered; its agents are adopted
     #[arg(long)]
     takeover: bool,
     /// Forget what an earlier run of this epic has done, and begin anew
@@ -77,7 +77,7 @@ struct RunArguments {
 struct ResumeArguments {
     /// The epic
     epic: EpicId,
-    /// Replace a coordinator of the epic that is still registered; its agents are told to stop
+    /// Replace a coordinator of the epic that is still registered; its agents are adopted
     #[arg(long)]
     takeover: bool,
 }

@@ -217,7 +217,7 @@ events! {
         /// Keys removed.
         keys_deleted: Option<u64>,
     }
-    /// A coordinator was reaped; its children are told to stop.
+    /// A coordinator was reaped; its children are told that it is gone.
     CoordinatorLost = "coordinator_lost" {
         /// How many children it had.
         count: Option<u64>,

@@ -135,6 +135,10 @@ async fn restore_tasks(shared: &Shared) -> Result<(), StoreError> {
 
 /// Takes the life up again in a store that lost its memory. `false` if the life is over.
 async fn register_again(shared: &Shared) -> Result<bool, StoreError> {
+    let _held = shared.registration_guard.lock().await;
+    if shared.stop_state.is_releasing() {
+        return Ok(false);
+    }
     let life = shared.life();
     let state = shared.beat.said().state;
     match shared.store.newcomer(&shared.registration).register(state, Some(&life)).await? {

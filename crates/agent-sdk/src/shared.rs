@@ -22,6 +22,9 @@ pub(crate) struct Shared {
     pub(crate) tasks: TasksInHand,
     pub(crate) stop_state: StopState,
     pub(crate) loss: CoordinatorLoss,
+    /// Held while the life is registered again, and while it is released: a registration that is under way must not follow
+    /// the release.
+    pub(crate) registration_guard: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
@@ -34,6 +37,7 @@ impl Shared {
             tasks: TasksInHand::default(),
             stop_state: StopState::new(),
             loss: CoordinatorLoss::default(),
+            registration_guard: tokio::sync::Mutex::new(()),
         }
     }
 

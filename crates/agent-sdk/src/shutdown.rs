@@ -64,6 +64,7 @@ impl Agent {
     }
 
     async fn release(&self, cause: StopCause) -> Result<Removed, AgentError> {
+        let _held = self.shared.registration_guard.lock().await;
         let begun = Instant::now();
         let process = self.shared.stop_state.proven();
         loop {

@@ -3,13 +3,13 @@
 //! The records of an epic outlive its coordinators. Whatever ends a coordinator, the step that removes it leaves the epic
 //! waiting, and the next coordinator goes on with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agent_sdk::Agent;
 use anyhow::Context as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
-use lifecycle_core::sprint::difference::differences;
+use lifecycle_core::sprint::difference::{differences, merged};
 use lifecycle_core::sprint::epic::SprintOutcome;
 use lifecycle_core::sprint::plan::Plan;
 use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord};
@@ -29,6 +29,9 @@ pub enum OnDifference {
     /// Refuse, and say what is different.
     #[default]
     Refuse,
+    /// Go on by the new plan: tasks with the same id and input keep their result, changed ones wait again, and what is not
+    /// planned any more is dropped.
+    Merge,
     /// Forget all that was done, and begin anew.
     Fresh,
 }
@@ -80,12 +83,34 @@ pub(crate) async fn take(agent: &Agent, plan: &Plan, text: &str, how: OnDifferen
             }
             EpicTaken::Ok(epoch) => {
                 let epic = Epic { id: plan.epic.clone(), plan: text.to_owned(), epoch };
+                if let (OnDifference::Merge, Some(record)) = (how, &known) {
+                    merge(&store, record, plan).await?;
+                }
                 let earlier =
                     if known.is_some() { read_sprints(&store, &plan.epic).await? } else { BTreeMap::new() };
                 return Ok(Taken { epic, earlier });
             }
         }
     }
+}
+
+/// Makes the records fit the new plan.
+async fn merge(store: &CoordinatorStore, record: &EpicRecord, plan: &Plan) -> anyhow::Result<()> {
+    let Ok(known) = Plan::parse(&record.plan) else {
+        let text = "the plan that the store has cannot be read by this version: nothing to merge with (--fresh begins anew)";
+        return Err(Failure::new(exit::FAILED, text).into());
+    };
+    for was in &known.sprints {
+        let records = store.task_records(&was.id).await.map_err(of_store)?.readable;
+        let is = plan.sprints.iter().find(|is| is.id == was.id);
+        let is_open_again =
+            is.is_some_and(|is| is.tasks.iter().any(|task| !records.contains_key(task.id.as_str())));
+        let replaced = merged(was, is, &records);
+        if !records.is_empty() && (is_open_again || !replaced.is_empty()) {
+            alive(store.replace_tasks(&plan.epic, &was.id, &replaced).await.map_err(of_store)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what an earlier coordinator has recorded. The epic is taken again after that.
@@ -127,7 +152,7 @@ fn refusal(epic: &EpicId, differences: &[String]) -> Failure {
     }
     let text = format!(
         "epic {epic} waits with another plan: nothing was started and nothing changed\n{}\ngo on with the plan it has (coordinator \
-         resume {epic}), or forget all that it has done (--fresh)",
+         resume {epic}), take over what is the same (--merge), or forget all that it has done (--fresh)",
         lines.join("\n")
     );
     Failure::new(exit::FAILED, text)
@@ -187,7 +212,12 @@ impl Context {
             ("agentRestarts", summary.agent_restarts.to_string()),
             ("elapsedMs", summary.elapsed_ms.to_string()),
         ]);
-        let ended = self.store().end_epic(&self.epic.id, sprints, outcome, "", &entry).await?;
+        let store = self.store();
+        // Sprints that a changed plan has dropped are still there.
+        let started = store.sprints_of(&self.epic.id).await?;
+        let sprints: BTreeSet<&SprintId> = sprints.iter().copied().chain(&started).collect();
+        let sprints: Vec<&SprintId> = sprints.into_iter().collect();
+        let ended = store.end_epic(&self.epic.id, &sprints, outcome, "", &entry).await?;
         let keys = written(ended)?;
         tracing::debug!(epic = %self.epic.id, ?keys, "epic ended");
         Ok(())

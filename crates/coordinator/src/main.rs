@@ -68,6 +68,10 @@ struct RunArguments {
     /// Replace a coordinator of the same epic that is still registered; its agents are adopted
     #[arg(long)]
     takeover: bool,
+    /// If the epic waits with another plan, go on by this one: tasks with the same id and input keep their result, changed
+    /// ones wait again, removed ones are dropped
+    #[arg(long, conflicts_with = "fresh")]
+    merge: bool,
     /// Forget what an earlier run of this epic has done, and begin anew
     #[arg(long)]
     fresh: bool,
@@ -94,7 +98,11 @@ fn main() -> ExitCode {
 
 fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
     let settings = global.start_quietly()?;
-    let on_difference = if arguments.fresh { OnDifference::Fresh } else { OnDifference::Refuse };
+    let on_difference = match (arguments.merge, arguments.fresh) {
+        (true, _) => OnDifference::Merge,
+        (_, true) => OnDifference::Fresh,
+        _ => OnDifference::Refuse,
+    };
     match plan_file::read(&arguments.plan) {
         Ok(file) => perform(global, settings, &arguments.plan, file, on_difference, arguments.takeover),
         Err(refused) => Ok(refuse(&lines(&refused))),

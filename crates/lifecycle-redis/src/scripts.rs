@@ -115,6 +115,7 @@ scripts! {
         TaskRecall = task_recall: allow_oom [TASK] (sprint_tasks, requeue),
         TaskMend = task_mend: allow_oom [] (sprint_tasks),
         TaskForward = task_forward: allow_oom [TASK] (sprint_tasks),
+        TaskReplace = task_replace: allow_oom [TASK] (epic_state, sprint_state, sprint_tasks),
         TaskSettle = task_settle: allow_oom [TASK] (sprint_tasks),
     }
     other {

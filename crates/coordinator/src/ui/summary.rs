@@ -5,7 +5,7 @@ use std::time::Duration;
 use lifecycle_cli::output::{Output, Stdout, Table, age, count};
 use lifecycle_core::sprint::epic::{Phase, SprintOutcome};
 use lifecycle_core::wire::task::TaskState;
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 use serde::Serialize;
 
 use crate::sprint::Sprint;
@@ -64,6 +64,17 @@ pub struct TaskSummary {
     pub agent_id: Option<String>,
     /// How the last attempt ended, or why there was none.
     pub detail: Option<String>,
+    /// Exit code of the last attempt's command, if it ended by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// When the last attempt was handed out, in ms of server time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assigned_at: Option<ServerTime>,
+    /// When it was completed, in ms of server time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<ServerTime>,
+    /// Its log, below the epic's folder; there only if an attempt was begun.
+    pub log: String,
 }
 
 impl Summary {
@@ -167,6 +178,10 @@ impl SprintSummary {
                 crashes: record.crashes,
                 agent_id: record.agent_id.clone(),
                 detail: record.detail.clone(),
+                exit_code: exit_code(record.detail.as_deref()),
+                assigned_at: record.assigned_at,
+                ended_at: record.ended_at,
+                log: format!("{}/{}.log", sprint.plan.name, task.id),
             })
         });
         let outcome = match sprint.phase() {
@@ -175,6 +190,11 @@ impl SprintSummary {
         };
         Self { sprint: sprint.plan.id.to_string(), outcome, tasks: tasks.collect() }
     }
+}
+
+/// The code in `exit 3`.
+fn exit_code(detail: Option<&str>) -> Option<u8> {
+    detail?.strip_prefix("exit ")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -190,6 +210,10 @@ mod tests {
             crashes: 0,
             agent_id: Some("coder-1".into()),
             detail: Some("exit 0".into()),
+            exit_code: exit_code(Some("exit 0")),
+            assigned_at: None,
+            ended_at: None,
+            log: format!("api/t{number}.log"),
         });
         let sprint =
             SprintSummary { sprint: "api".into(), outcome: SprintOutcome::Completed, tasks: tasks.collect() };

@@ -3,9 +3,11 @@
 //! An epic that waits goes on only by the plan it was run with, unless somebody says otherwise: a changed task may be done
 //! already, and a removed one may be in hand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sprint::plan::{AgentPlan, Plan, SprintPlan, TaskPlan};
+use crate::wire::ids::TaskId;
+use crate::wire::task::TaskRecord;
 
 /// What is different in `new`, a line each; empty where both say the same. Layout and comments do not count.
 #[must_use]
@@ -23,6 +25,33 @@ pub fn differences(old: &Plan, new: &Plan) -> Vec<String> {
         },
     );
     found
+}
+
+/// What becomes of a sprint's records when its plan changes: the new record of each task whose record does not fit any more,
+/// `None` for a task that is no longer planned. A task with the same input keeps its result, its attempts and its run. One
+/// with another input waits again; what an agent still makes of the old input does not count.
+#[must_use]
+pub fn merged(
+    old: &SprintPlan,
+    new: Option<&SprintPlan>,
+    records: &BTreeMap<String, TaskRecord>,
+) -> Vec<(TaskId, u32, Option<TaskRecord>)> {
+    let tasks = new.map_or(&[][..], |new| &new.tasks);
+    let of = |plan: &'_ [TaskPlan], id: &str| plan.iter().position(|task| task.id.as_str() == id);
+    let replaced = records.iter().filter_map(|(id, seen)| {
+        let id = TaskId::new(id.as_str()).ok()?;
+        let Some(is) = of(tasks, id.as_str()).map(|index| &tasks[index]) else {
+            return Some((id, seen.run, None));
+        };
+        let was = of(&old.tasks, id.as_str()).map(|index| &old.tasks[index]);
+        let record = if was.is_some_and(|was| was.input == is.input) {
+            TaskRecord { max_attempts: is.attempts, max_crashes: is.max_crashes, ..seen.clone() }
+        } else {
+            TaskRecord { run: seen.run, ..is.record() }
+        };
+        (record != *seen).then_some((id, seen.run, Some(record)))
+    });
+    replaced.collect()
 }
 
 fn of_sprint(was: &SprintPlan, is: &SprintPlan, found: &mut Vec<String>) {
@@ -107,6 +136,8 @@ fn compare<'a, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sprint::plan::DEFAULT_ATTEMPTS;
+    use crate::wire::task::{DEFAULT_MAX_CRASHES, TaskState};
 
     fn plan(body: &str) -> Plan {
         Plan::parse(&format!("[epic]\nid = \"e\"\n{body}")).unwrap()
@@ -125,6 +156,24 @@ mod tests {
     fn layout_and_comments_are_no_difference() {
         let text = sprint(&[("a", "x")]);
         assert_eq!(differences(&plan(&text), &plan(&format!("# again\n{text}\n\n"))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_same_input_keeps_its_result_another_waits_again_and_what_is_not_planned_goes() {
+        let old = plan(&sprint(&[("same", "x"), ("changed", "x"), ("removed", "x")]));
+        let new = plan(&sprint(&[("same", "x"), ("changed", "y"), ("added", "x")]));
+        let done = |run| TaskRecord {
+            state: TaskState::Completed,
+            run,
+            attempt: 1,
+            ..TaskRecord::pending(DEFAULT_ATTEMPTS, DEFAULT_MAX_CRASHES)
+        };
+        let records = ["same", "changed", "removed"].map(|id| (id.to_owned(), done(7))).into();
+        let found = merged(&old.sprints[0], new.sprints.first(), &records);
+        let again = TaskRecord { run: 7, ..TaskRecord::pending(DEFAULT_ATTEMPTS, DEFAULT_MAX_CRASHES) };
+        let task = |id: &str| TaskId::new(id).unwrap();
+        assert_eq!(found, [(task("changed"), 7, Some(again)), (task("removed"), 7, None)]);
+        assert_eq!(merged(&old.sprints[0], None, &records).len(), 3, "a sprint that is not planned");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::ids::{Incarnation, SprintId, TaskId};
+use crate::wire::time::ServerTime;
 use crate::wire::word_enum::word_enum;
 
 /// Crashes that a task may cause if its plan does not say.
@@ -82,6 +83,12 @@ pub struct TaskRecord {
     /// How the last attempt ended, in words: `exit 0`, `signal 9`, `timed out`, `stale_heartbeat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// When the last attempt was handed out; absent while the task waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned_at: Option<ServerTime>,
+    /// When it was completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<ServerTime>,
 }
 
 impl TaskRecord {
@@ -98,6 +105,8 @@ impl TaskRecord {
             agent_id: None,
             incarnation: None,
             detail: None,
+            assigned_at: None,
+            ended_at: None,
         }
     }
 }

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use fred::types::Value;
 use lifecycle_core::wire::epic_record::EpicOutcome;
-use lifecycle_core::wire::ids::{EpicId, SprintId};
+use lifecycle_core::wire::ids::{EpicId, SprintId, TaskId};
+use lifecycle_core::wire::task::TaskRecord;
 use lifecycle_core::wire::time::millis;
 use serde::Serialize;
 
 use crate::epics::HISTORY_LENGTH;
 use crate::error::StoreError;
 use crate::fenced::{Fenced, fenced};
+use crate::reply::argument;
 use crate::roles::CoordinatorStore;
-use crate::scripts::{EpicEnd, EpicTake};
+use crate::scripts::{EpicEnd, EpicTake, TaskReplace};
 use crate::store::arguments;
 
 /// The answer to taking an epic.
@@ -107,6 +110,38 @@ impl CoordinatorStore {
         let args = EndArguments { epic: epic.as_str(), outcome, reason, format, length, entry };
         let mut reply = self.store.run_fenced_on(&self.life, names, further, vec![arguments(&args)?]).await?;
         if reply.word() == "taken" {
+            return Ok(Fenced::Ok(None));
+        }
+        fenced(&reply)?.try_map(|| Ok(Some(reply.number()?)))
+    }
+
+    /// Puts records in the place of those that were read with this run, or removes them (`None`). The sprint is open again,
+    /// if it was over. Returns how many it were; `None` if this coordinator does not have the epic.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses. Calling it again is harmless.
+    pub async fn replace_tasks(
+        &self,
+        epic: &EpicId,
+        sprint: &SprintId,
+        tasks: &[(TaskId, u32, Option<TaskRecord>)],
+    ) -> Result<Fenced<Option<u64>>, StoreError> {
+        let keys = self.store.keys();
+        let names = TaskReplace {
+            epic_state: keys.epic_state(epic),
+            sprint_state: keys.sprint_state(sprint),
+            sprint_tasks: keys.sprint_tasks(sprint),
+        };
+        let mut args = Vec::with_capacity(tasks.len() * 3);
+        for (task, run, record) in tasks {
+            let record = match record {
+                Some(record) => Value::Bytes(self.store.wire.encode(record)?.into()),
+                None => "".into(),
+            };
+            args.extend([task.as_str().into(), argument(u64::from(*run)), record]);
+        }
+        let mut reply = self.store.run_fenced(&self.life, names, args).await?;
+        if reply.word() == "no_epic" {
             return Ok(Fenced::Ok(None));
         }
         fenced(&reply)?.try_map(|| Ok(Some(reply.number()?)))

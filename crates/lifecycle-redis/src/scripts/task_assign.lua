@@ -24,7 +24,7 @@ redis.call('HSET', KEY.task, 'task', args.taskId, 'sprint', args.sprint, 'incarn
   'run', args.run, 'attempt', args.attempt, 'maxAttempts', args.maxAttempts, 'input', args.input, 'timeoutMs', args.timeoutMs,
   'assignedAt', server_ms())
 task.state, task.run, task.attempt, task.detail = TASK_STATE.assigned, args.run, args.attempt, nil
-task.agentId, task.incarnation = args.agentId, args.agentIncarnation
+task.agentId, task.incarnation, task.assignedAt = args.agentId, args.agentIncarnation, server_ms()
 redis.call('HSET', KEY.sprint_tasks, args.taskId, encode(args.format, task))
 publish(args.format, EVENT.task_assigned, {
   agentId = args.agentId, incarnation = args.agentIncarnation, sprint = args.sprint, taskId = args.taskId,

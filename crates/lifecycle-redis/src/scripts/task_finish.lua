@@ -27,6 +27,7 @@ if not is_ours or task.incarnation ~= ARGV[1] then return {'gone'} end
 if args.outcome == TASK_STATE.completed then
   task.state, task.agentId, task.incarnation, task.detail =
     TASK_STATE.completed, args.agentId, ARGV[1], args.detail
+  task.endedAt = server_ms()
   redis.call('HSET', KEY.sprint_tasks, args.taskId, encode(args.format, task))
 else
   redis.call('RPUSH', KEY.requeue, encode(args.format, {

@@ -175,6 +175,27 @@ fn a_changed_plan_is_refused_with_its_differences_and_can_begin_anew() {
 }
 
 #[test]
+fn a_changed_plan_can_be_merged_and_only_what_changed_runs_again() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    first.signal(Signal::TERM).unwrap();
+    finish(&mut first);
+    let changed = plan()
+        .replace("id = \"b\"", "id = \"b\"\ninput = \"again\"")
+        .replace("id = \"c\"", "id = \"new\"")
+        .replace("id = \"f\"", "id = \"g\"");
+    stage.write_plan("shop", &changed);
+    stage.open("gate");
+    let merge = fleet.role("coordinator").args(["run", "plan.toml", "--merge", "--output", "json"]);
+    let mut second = merge.in_folder(stage.folder.path()).spawn().unwrap();
+    let (code, summary) = finish(&mut second);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &6.into()), "{}", second.stderr());
+    let runs = ["a", "b", "c", "new", "d", "e", "f", "g"].map(|name| runs_of(&stage, name));
+    assert_eq!(runs, [1, 2, 1, 1, 1, 1, 0, 1], "{}", second.stderr());
+    nothing_is_left(&mut fleet, &second);
+}
+
+#[test]
 fn a_store_that_lost_its_memory_is_told_of_the_sprints_that_are_over() {
     let (mut fleet, stage) = (impatient(), Stage::new(&plan()));
     let _sweeper = fleet.sweeper();

@@ -85,6 +85,34 @@ fn an_adopted_agent_that_crashes_is_noticed_and_so_is_the_loss_of_the_coordinato
     nothing_is_left(&mut fleet, &first);
 }
 
+/// Each coordinator is killed after a few more tasks, whatever it is at then.
+#[test]
+fn one_epic_by_many_coordinators_does_each_task_once() {
+    const TASKS: usize = 60;
+    let script = "echo $LIFECYCLE_TASK_ID >> ended; sleep 0.02";
+    let names: Vec<String> = (0..TASKS).map(|number| format!("t{number}")).collect();
+    let tasks: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&sprint("api", &[], 3, script, &tasks)));
+    // What a coordinator started is ended when its role is dropped.
+    let mut killed = Vec::new();
+    for until in (5..TASKS - 5).step_by(5) {
+        let mut coordinator = stage.coordinator(&fleet);
+        stage.wait_for_lines("ended", until);
+        coordinator.kill().unwrap();
+        coordinator.wait(SOON).unwrap();
+        killed.push(coordinator);
+    }
+    let mut last = stage.coordinator(&fleet);
+    let (code, summary) = finish(&mut last);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &TASKS.into()), "{}", last.stderr());
+    let mut ended = stage.lines("ended");
+    ended.sort_unstable();
+    let all = ended.len();
+    ended.dedup();
+    assert_eq!((ended.len(), all), (TASKS, TASKS), "no agent was killed");
+    nothing_is_left(&mut fleet, &last);
+}
+
 #[test]
 fn what_was_completed_before_a_coordinator_was_killed_is_not_run_again() {
     let (mut fleet, stage) = (impatient(), Stage::new(&plan()));

@@ -204,8 +204,11 @@ impl Context {
     pub(crate) async fn end_epic(&self, sprints: &[&SprintId], summary: &Summary) -> Result<(), Trouble> {
         let outcome = match summary.outcome {
             SprintOutcome::Completed => EpicOutcome::Completed,
-            _ => EpicOutcome::Failed,
+            SprintOutcome::Interrupted => EpicOutcome::Cancelled,
+            SprintOutcome::Failed | SprintOutcome::NotRun => EpicOutcome::Failed,
         };
+        let reason =
+            summary.stopped.as_deref().filter(|_| outcome == EpicOutcome::Cancelled).unwrap_or_default();
         let entry = BTreeMap::from([
             ("tasksCompleted", summary.tasks_completed.to_string()),
             ("tasksFailed", summary.tasks_failed.to_string()),
@@ -217,7 +220,7 @@ impl Context {
         let started = store.sprints_of(&self.epic.id).await?;
         let sprints: BTreeSet<&SprintId> = sprints.iter().copied().chain(&started).collect();
         let sprints: Vec<&SprintId> = sprints.into_iter().collect();
-        let ended = store.end_epic(&self.epic.id, &sprints, outcome, "", &entry).await?;
+        let ended = store.end_epic(&self.epic.id, &sprints, outcome, reason, &entry).await?;
         let keys = written(ended)?;
         tracing::debug!(epic = %self.epic.id, ?keys, "epic ended");
         Ok(())

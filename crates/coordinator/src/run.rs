@@ -343,7 +343,8 @@ impl Run {
             let message = "this coordinator was reaped or replaced before the end: its epic and its agents are left to the next one";
             return Err(Failure::new(exit::FENCED, message).into());
         }
-        let is_paused = summary.tasks_left > 0;
+        let is_cancelled = self.obeyed.as_ref().is_some_and(|stop| stop.cause == StopCause::EpicCancelled);
+        let is_paused = summary.tasks_left > 0 && !is_cancelled;
         if !is_paused {
             self.end_epic(&summary).await;
         }

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use fred::interfaces::{ClientLike, HashesInterface, SetsInterface, SortedSetsInterface};
 use fred::types::Value;
+use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::wire::audit::AuditKind;
 use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord, EpicStatus};
-use lifecycle_core::wire::ids::{EpicId, SprintId};
+use lifecycle_core::wire::ids::{EpicId, Incarnation, SprintId};
+use lifecycle_core::wire::record::Order;
 use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::StoreError;
@@ -14,7 +17,7 @@ use crate::pipeline::value;
 use crate::removal::LOG_LENGTH;
 use crate::reply::{Reply, argument, fields, scores, text};
 use crate::roles::{OperatorStore, SweeperStore};
-use crate::scripts::{EpicExpire, EpicWait};
+use crate::scripts::{EpicRemove, EpicWait};
 use crate::store::Store;
 
 /// About how many entries `epics:history` keeps.
@@ -85,6 +88,24 @@ impl OperatorStore {
     }
 }
 
+impl OperatorStore {
+    /// Removes an epic that waits, whatever is left to do. Returns how many keys it had; `None` if it does not wait.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses. It may be gone then; calling it again is harmless.
+    pub async fn cancel_waiting(&self, epic: &EpicId, by: &str) -> Result<Option<u64>, StoreError> {
+        self.store.remove_waiting(epic, "cancelled by an operator", by, AuditKind::EpicCancelled).await
+    }
+
+    /// Has the coordinator end its epic for good. `false` if that life is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn cancel_running(&self, coordinator: &str, life: Incarnation) -> Result<bool, StoreError> {
+        self.store.order(coordinator, Some(life), Order::Terminate, StopCause::EpicCancelled).await
+    }
+}
+
 impl SweeperStore {
     /// Removes the epics that have waited for longer than they are kept. Returns them, with how many keys each had.
     ///
@@ -94,7 +115,8 @@ impl SweeperStore {
         let mut expired = Vec::new();
         for (epic, until) in self.store.waiting_epics().await? {
             if until <= now
-                && let Some(keys) = self.expire(&epic, by).await?
+                && let Some(keys) =
+                    self.store.remove_waiting(&epic, EXPIRED, by, AuditKind::EpicExpired).await?
             {
                 expired.push((epic, keys));
             }
@@ -109,11 +131,19 @@ impl SweeperStore {
     pub async fn let_epic_wait(&self, epic: &EpicId, record: &EpicRecord) -> Result<bool, StoreError> {
         self.store.let_wait(epic, record).await
     }
+}
 
-    async fn expire(&self, epic: &EpicId, by: &str) -> Result<Option<u64>, StoreError> {
-        let keys = self.store.keys();
-        let sprints = self.store.sprints_of(epic).await?;
-        let names = EpicExpire {
+impl Store {
+    async fn remove_waiting(
+        &self,
+        epic: &EpicId,
+        why: &str,
+        by: &str,
+        entry: AuditKind,
+    ) -> Result<Option<u64>, StoreError> {
+        let keys = self.keys();
+        let sprints = self.sprints_of(epic).await?;
+        let names = EpicRemove {
             epic_state: keys.epic_state(epic),
             waiting: keys.epics_waiting(),
             history: keys.epics_history(),
@@ -123,19 +153,19 @@ impl SweeperStore {
         let args = vec![
             epic.as_str().into(),
             EpicOutcome::Cancelled.as_str().into(),
-            EXPIRED.into(),
-            self.store.wire.as_str().into(),
+            why.into(),
+            self.wire.as_str().into(),
             argument(HISTORY_LENGTH.into()),
             argument(LOG_LENGTH.into()),
             by.into(),
+            entry.as_str().into(),
+            if entry == AuditKind::EpicExpired { "1" } else { "0" }.into(),
         ];
         let further = sprints.iter().flat_map(|sprint| keys.of_sprint(sprint));
-        let mut reply = Reply::read(self.store.run_on(names, further, args).await?)?;
+        let mut reply = Reply::read(self.run_on(names, further, args).await?)?;
         Ok(if reply.word() == "ok" { Some(reply.number()?) } else { None })
     }
-}
 
-impl Store {
     /// Lets an epic wait that runs by its record, and whose coordinator is not there. `false` if it is there after all.
     pub(crate) async fn let_wait(&self, epic: &EpicId, record: &EpicRecord) -> Result<bool, StoreError> {
         let (keys, Some(life)) = (self.keys(), record.incarnation) else { return Ok(false) };

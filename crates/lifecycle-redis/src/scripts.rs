@@ -127,7 +127,7 @@ scripts! {
         ReapDead = reap: allow_oom [EPIC_WAIT REMOVE]
             (active, leases, state, heartbeat, memory, deps, children, keys, command, lock, stats, log,
              sprint_state, requeue, sprint_agents, parent_children, epic_state, waiting),
-        EpicExpire = epic_expire: allow_oom [EPIC] (epic_state, waiting, history, epic_sprints, log),
+        EpicRemove = epic_remove: allow_oom [EPIC] (epic_state, waiting, history, epic_sprints, log),
         EpicWait = epic_wait: allow_oom [EPIC_WAIT] (epic_state, waiting, state),
         Evidence = evidence: allow_oom [] (leases, state),
         Acknowledge = acknowledge: allow_oom [] (log),

@@ -1,10 +1,11 @@
 //! `epics`: what is at work and what waits for a coordinator. `history`: what came of those that ended.
 
-use clap::Args;
+use anyhow::bail;
+use clap::{Args, Subcommand};
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, age, count, printable};
 use lifecycle_core::wire::epic_record::{EpicRecord, EpicStatus};
-use lifecycle_core::wire::ids::EpicId;
+use lifecycle_core::wire::ids::{EpicId, Incarnation};
 use lifecycle_core::wire::task::TaskState;
 use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::{LogEntry, OperatorStore, StoreError};
@@ -12,6 +13,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::wording;
+
+/// Who cancels, for the audit log.
+const BY: &str = "lifecyclectl";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -22,6 +26,39 @@ Examples:
 An epic waits after its coordinator stopped, crashed or was reaped. `coordinator resume EPIC` goes on with it; after \
 coordinator.resume_for a sweeper removes it.")]
 pub(crate) struct EpicsArguments {}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lifecyclectl epic cancel checkout
+
+Its agents end their work and leave, its records are removed, and `lifecyclectl history` tells of it. To stop an epic and go on \
+later, stop its coordinator instead (lifecyclectl stop checkout.coordinator).")]
+pub(crate) struct EpicArguments {
+    #[command(subcommand)]
+    action: EpicAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum EpicAction {
+    /// Ends an epic for good, whether it is at work or waits
+    Cancel {
+        /// The epic
+        epic: EpicId,
+    },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CancelReport<'a> {
+    epic: &'a str,
+    /// The coordinator that was told to end it, if it was at work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coordinator: Option<String>,
+    /// How many keys were removed, if it waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_deleted: Option<u64>,
+}
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -78,6 +115,46 @@ pub(crate) async fn run(_: &EpicsArguments, store: &OperatorStore, output: Outpu
         Output::Table => output::print_stdout(&epics.text())?,
     };
     Ok(exit::OK)
+}
+
+pub(crate) async fn act(
+    arguments: &EpicArguments,
+    store: &OperatorStore,
+    output: Output,
+) -> anyhow::Result<u8> {
+    let EpicAction::Cancel { epic } = &arguments.action;
+    let mut report = CancelReport { epic: epic.as_str(), coordinator: None, keys_deleted: None };
+    let Some(record) = store.epic(epic).await? else {
+        bail!("there is no epic {epic}: nothing was done; lifecyclectl epics lists those that there are");
+    };
+    report.keys_deleted = store.cancel_waiting(epic, BY).await?;
+    if report.keys_deleted.is_none() {
+        let life = record.incarnation.unwrap_or(Incarnation(0));
+        if !store.cancel_running(&record.coordinator, life).await? {
+            bail!(
+                "{} is not there any more, and its epic does not wait yet: nothing was done; try again",
+                record.coordinator
+            );
+        }
+        report.coordinator = Some(record.coordinator);
+    }
+    match output {
+        Output::Json => output::print_json(&report)?,
+        Output::Table => output::print_stdout(&report.text())?,
+    };
+    Ok(exit::OK)
+}
+
+impl CancelReport<'_> {
+    fn text(&self) -> String {
+        let epic = self.epic;
+        match (&self.coordinator, self.keys_deleted) {
+            (Some(coordinator), _) => format!("{coordinator} is told to end epic {epic} for good\n"),
+            (None, keys) => {
+                format!("epic {epic} is cancelled, {} removed\n", count(keys.unwrap_or_default(), "key"))
+            }
+        }
+    }
 }
 
 /// All epics that have a record, by id.

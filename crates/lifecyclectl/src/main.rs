@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   ask     ps · inspect · epics · history · events · memory · verify · doctor
-//!   act     drain · stop · restart · reap · hold
+//!   act     drain · stop · restart · reap · hold · epic cancel
 //!   replay  memory judge, which asks no store
 //! ```
 
@@ -61,6 +61,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Lists the epics that are at work, and those that wait for a coordinator
     Epics(epics::EpicsArguments),
+    /// Cancels an epic
+    Epic(epics::EpicArguments),
     /// Shows what came of the epics that ended
     History(epics::HistoryArguments),
     /// Shows the latest cleanups, or follows all events
@@ -110,6 +112,7 @@ async fn perform(command: Command, settings: &Settings, output: Output) -> anyho
         Command::Ps(arguments) => ps::run(&arguments, &store, output).await,
         Command::Inspect(arguments) => inspect::run(&arguments, &store, output).await,
         Command::Epics(arguments) => epics::run(&arguments, &store, output).await,
+        Command::Epic(arguments) => epics::act(&arguments, &store, output).await,
         Command::History(arguments) => epics::history(&arguments, &store, output).await,
         Command::Events(arguments) => events::run(&arguments, &store, output).await,
         Command::Drain(drain) => order::run(Order::Drain, &drain.arguments, &store, output).await,

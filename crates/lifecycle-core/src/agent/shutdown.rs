@@ -81,6 +81,8 @@ word_enum! {
         CoordinatorStopping = "coordinator_stopping",
         /// Its coordinator died.
         CoordinatorLost = "coordinator_lost",
+        /// An operator cancelled the epic that it coordinates.
+        EpicCancelled = "epic_cancelled",
         /// Its command uses more than its soft memory limit.
         SoftMemoryLimit = "soft_memory_limit",
         /// Its command used more than its hard memory limit and was ended.
@@ -114,6 +116,7 @@ impl StopCause {
             | Self::SprintCompleted
             | Self::CoordinatorStopping
             | Self::CoordinatorLost
+            | Self::EpicCancelled
             | Self::Fenced => Cost::Nothing,
         }
     }

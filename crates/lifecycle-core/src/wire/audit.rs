@@ -13,5 +13,7 @@ word_enum! {
         Acknowledge = "acknowledge",
         /// A sweeper removed an epic that waited for longer than it is kept.
         EpicExpired = "epic_expired",
+        /// An operator cancelled an epic that waited.
+        EpicCancelled = "epic_cancelled",
     }
 }

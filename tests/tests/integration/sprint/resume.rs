@@ -224,6 +224,26 @@ fn a_changed_plan_can_be_merged_and_only_what_changed_runs_again() {
 }
 
 #[test]
+fn an_epic_is_cancelled_for_good_whether_it_runs_or_waits() {
+    for waits in [false, true] {
+        let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+        let mut coordinator = half_way(&fleet, &stage);
+        if waits {
+            coordinator.signal(Signal::TERM).unwrap();
+            finish(&mut coordinator);
+        }
+        let mut cancel = fleet.role("lifecyclectl").args(["epic", "cancel", "shop"]).spawn().unwrap();
+        assert_eq!(cancel.wait(SOON).unwrap().code(), Some(0), "{}", cancel.stderr());
+        if !waits {
+            assert_eq!(finish(&mut coordinator).0, Some(1), "{}", coordinator.stderr());
+        }
+        nothing_is_left(&mut fleet, &coordinator);
+        let history = fleet.client.entries("epics:history").unwrap();
+        assert_eq!((history.len(), history[0]["outcome"].as_str()), (1, "cancelled"));
+    }
+}
+
+#[test]
 fn a_store_that_lost_its_memory_is_told_of_the_sprints_that_are_over() {
     let (mut fleet, stage) = (impatient(), Stage::new(&plan()));
     let _sweeper = fleet.sweeper();

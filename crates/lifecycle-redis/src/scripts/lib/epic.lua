@@ -1,5 +1,5 @@
 -- The end of an epic: removes all its records and writes one entry into the history. The keys of its sprints follow the
--- named ones. Used by epic_end.lua and epic_expire.lua, which decide beforehand whether it may happen.
+-- named ones. Used by epic_end.lua and epic_remove.lua, which decide beforehand whether it may happen.
 local function end_epic(epic, outcome, reason, format, entry, history_length)
   local record = fields_of(KEY.epic_state, 'epoch', 'coordinator', 'startedAt')
   local deleted = redis.call('UNLINK', KEY.epic_state, KEY.epic_sprints)

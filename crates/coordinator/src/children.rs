@@ -53,7 +53,7 @@ pub(crate) struct Child {
     pub(crate) incarnation: Option<Incarnation>,
     handle: Option<OwnedFd>,
     /// Absent for one that was adopted: the pipe that it had ended with the coordinator that started it.
-    _lifeline: Option<PipeWriter>,
+    lifeline_end: Option<PipeWriter>,
     asked: Option<Asked>,
 }
 
@@ -133,7 +133,7 @@ impl Launcher {
         // The child has not been waited for, so the pid is still its own.
         let handle = handle(pid);
         tokio::spawn(async move { exited(child.wait().await) });
-        Ok(Child { pid, process, incarnation: None, handle, _lifeline: Some(lifeline), asked: None })
+        Ok(Child { pid, process, incarnation: None, handle, lifeline_end: Some(lifeline), asked: None })
     }
 }
 
@@ -159,7 +159,7 @@ impl Child {
             ended.await;
         });
         let (pid, incarnation) = (process.pid, Some(life));
-        Ok(Self { pid, process, incarnation, handle: Some(handle), _lifeline: None, asked: None })
+        Ok(Self { pid, process, incarnation, handle: Some(handle), lifeline_end: None, asked: None })
     }
 
     /// Asks the child to end, unless it was asked at least as urgently before.
@@ -203,6 +203,11 @@ impl Child {
         if let Some(asked) = &mut self.asked {
             asked.ordered = true;
         }
+    }
+
+    /// Whether an earlier coordinator started it.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.lifeline_end.is_none()
     }
 
     /// Whether it was made to end because its life was over.

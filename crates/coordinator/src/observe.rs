@@ -9,7 +9,7 @@ use lifecycle_cli::output::count;
 use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::sprint::decide::{Exit, Grip, IdHolder, Process, SlotLife, SlotView, slot_of};
 use lifecycle_core::sprint::plan::TaskPlan;
-use lifecycle_core::wire::ids::{AgentId, TaskId};
+use lifecycle_core::wire::ids::{AgentId, Incarnation, TaskId};
 use lifecycle_core::wire::record::AgentRecord;
 use lifecycle_core::wire::task::{Cost, Requeued, SprintMessage, TaskRecord, TaskState};
 
@@ -43,6 +43,8 @@ impl Sprint {
     pub(crate) async fn take_in_tasks(&mut self, context: &Context, restore: bool) -> Result<(), Trouble> {
         let (store, id) = (context.store(), self.plan.id.clone());
         let incoming = written(store.take_incoming(&id).await?)?;
+        // At once: they are not in the store any more, and what follows may fail.
+        incoming.messages.iter().for_each(|message| self.obey(context, message));
         let mut records = store.task_records(&id).await?;
         let is_missing = |task: &TaskPlan| !records.knows(task.id.as_str());
         let is_lost = self.plan.tasks.iter().any(is_missing) || store.sprint_state(&id).await?.is_empty();
@@ -55,7 +57,6 @@ impl Sprint {
         self.adopt(context, &records.readable);
         self.mend(context, &records.unreadable).await?;
         incoming.returned.iter().for_each(|entry| self.tell_returned(context, entry));
-        incoming.messages.iter().for_each(|message| self.obey(context, message));
         Ok(())
     }
 
@@ -155,11 +156,17 @@ impl Sprint {
         let ids: Vec<&AgentId> = self.plan.agents.iter().map(|agent| &agent.id).collect();
         let records = context.store().records(&ids).await?;
         let now = context.now();
-        let mut overdue = Vec::new();
+        let own = context.agent.life().incarnation;
+        let (mut overdue, mut forgotten) = (Vec::new(), Vec::new());
         for ((slot, agent), record) in self.slots.iter_mut().zip(&self.plan.agents).zip(records) {
             if slot.notice(record, now) {
                 overdue.push(agent.id.clone());
+            } else if let Some(life) = slot.forgotten_adoption(own) {
+                forgotten.push((agent.id.clone(), life));
             }
+        }
+        for (id, life) in forgotten {
+            written(context.store().adopt_agent(&id, life).await?)?;
         }
         for id in overdue {
             self.warn(context, &format!("{id} was reaped while its process still runs; ending it"));
@@ -203,6 +210,14 @@ impl Sprint {
 }
 
 impl Slot {
+    /// The life of an agent that this coordinator (`own`) has adopted, in a store that lost that: the agent would think
+    /// itself alone.
+    fn forgotten_adoption(&self, own: Incarnation) -> Option<Incarnation> {
+        let (child, record) = (self.child.as_ref()?, self.record.as_ref()?);
+        let is_forgotten = child.is_adopted() && record.adopted_by != Some(own);
+        (is_forgotten && child.incarnation == Some(record.incarnation)).then_some(record.incarnation)
+    }
+
     /// Takes in the registration. `true` if the running process should be told that its life is over.
     fn notice(&mut self, record: Option<AgentRecord>, now: Duration) -> bool {
         self.record = record;

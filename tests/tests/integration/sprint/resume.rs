@@ -166,6 +166,26 @@ fn a_coordinator_that_wakes_up_after_its_epic_was_taken_ends_and_changes_nothing
 }
 
 #[test]
+fn adopted_agents_outlive_a_store_that_lost_its_memory() {
+    let (mut fleet, stage) = (Fleet::with_lease(Duration::from_secs(2)), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    first.kill().unwrap();
+    let second = stage.coordinator(&fleet);
+    let agents = ["shop.two-coder-1", "shop.two-coder-2"];
+    for agent in agents {
+        second.wait_for_line(|line| line.contains(&format!("{agent} adopted")), SOON).unwrap();
+    }
+    fleet.redis(&["FLUSHALL"]);
+    for agent in agents {
+        fleet.wait_until("the agent to be adopted again", |client| {
+            client.text(&["HGET", &format!("agent:state:{agent}"), "adoptedBy"]).unwrap().is_some()
+        });
+    }
+    goes_on_to_its_end(&mut fleet, &stage, second);
+    assert_eq!(stage.lines("begun").len(), 3);
+}
+
+#[test]
 fn a_changed_plan_is_refused_with_its_differences_and_can_begin_anew() {
     let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
     let mut first = half_way(&fleet, &stage);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lifecycle_core::wire::ids::TaskId;
 use lifecycle_core::wire::task::Assignment;
+use lifecycle_core::wire::time::ServerTime;
 use tokio::sync::Notify;
 
 use crate::lock::lock;
@@ -17,10 +18,25 @@ const ENDED_RUNS_KEPT: usize = 1_000;
 pub(crate) struct TasksInHand {
     begun: Mutex<BTreeMap<TaskId, Assignment>>,
     /// The latest runs that this life has ended. A store that went back in time hands them out again.
-    ended: Mutex<VecDeque<(TaskId, u32)>>,
+    ended: Mutex<VecDeque<EndedRun>>,
     /// Whether the store may not know of the tasks in hand.
     untold: AtomicBool,
     look: Notify,
+}
+
+/// A run that has ended. The same task and number at another time is another run: of an epic that began anew, or of a store
+/// that lost what it knew.
+#[derive(Debug, PartialEq, Eq)]
+struct EndedRun {
+    task: TaskId,
+    run: u32,
+    assigned_at: Option<ServerTime>,
+}
+
+impl EndedRun {
+    fn of(task: &Assignment) -> Self {
+        Self { task: task.task.clone(), run: task.run, assigned_at: task.assigned_at }
+    }
 }
 
 impl TasksInHand {
@@ -32,7 +48,7 @@ impl TasksInHand {
     pub(crate) fn end(&self, task: &Assignment, for_good: bool) {
         if for_good {
             let mut ended = lock(&self.ended);
-            ended.push_back((task.task.clone(), task.run));
+            ended.push_back(EndedRun::of(task));
             if ended.len() > ENDED_RUNS_KEPT {
                 ended.pop_front();
             }
@@ -42,8 +58,7 @@ impl TasksInHand {
 
     /// Whether this run is neither in hand nor ended.
     pub(crate) fn is_new(&self, task: &Assignment) -> bool {
-        !lock(&self.begun).contains_key(&task.task)
-            && !lock(&self.ended).iter().any(|(id, run)| *id == task.task && *run == task.run)
+        !lock(&self.begun).contains_key(&task.task) && !lock(&self.ended).contains(&EndedRun::of(task))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -155,6 +155,7 @@ impl Sprint {
             max_attempts: record.max_attempts,
             input: planned.input.clone(),
             timeout: self.plan.agents[agent].task_timeout,
+            assigned_at: None,
             task,
         };
         Some(Handout { agent, life: incarnation, assignment, record })

@@ -36,6 +36,8 @@ pub(crate) struct ChildExit {
     pub(crate) how: Exit,
     /// Whether it was made to end.
     pub(crate) forced: bool,
+    /// An earlier coordinator started it, so what it left behind has not come to this process.
+    pub(crate) is_adopted: bool,
 }
 
 impl ChildExit {
@@ -76,7 +78,8 @@ impl ChildExit {
 
     async fn end(&self, context: &Context, life: Option<Incarnation>) -> Findings {
         let token = life.filter(|_| !self.is_clean()).map(|life| token(self.id.as_str(), life));
-        let tree = Tree { descent: Descent::LeftBy(self.process), token };
+        let descent = if self.is_adopted { Descent::Unknown } else { Descent::LeftBy(self.process) };
+        let tree = Tree { descent, token };
         context.launcher.ender.end(tree, context.shutdown().kill_timeout).await
     }
 

@@ -20,6 +20,7 @@ use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::settings::{Redis, Settings, Shutdown};
 use lifecycle_core::sprint::plan::{AgentPlan, SprintPlan};
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
+use lifecycle_core::wire::record::AgentRecord;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Command;
 use tokio::time::sleep;
@@ -203,6 +204,15 @@ impl Child {
         if let Some(asked) = &mut self.asked {
             asked.ordered = true;
         }
+    }
+
+    /// Whether a registration is of this process. Pid and start time tell; a host's name may change.
+    pub(crate) fn is_of(&self, record: &AgentRecord) -> bool {
+        record.pid == Some(self.pid)
+            && match record.pid_start {
+                Some(start) => start == self.process.start,
+                None => record.host == agent_sdk::host(),
+            }
     }
 
     /// Whether an earlier coordinator started it.

@@ -4,8 +4,12 @@
 //! waiting, and the next coordinator goes on with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::{Duration, Instant};
 
-use agent_sdk::Agent;
+use agent_sdk::{Agent, StopCause};
 use anyhow::Context as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
@@ -14,10 +18,14 @@ use lifecycle_core::sprint::epic::SprintOutcome;
 use lifecycle_core::sprint::plan::Plan;
 use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord};
 use lifecycle_core::wire::ids::{EpicId, SprintId};
+use lifecycle_core::wire::record::Order;
 use lifecycle_core::wire::task::TaskRecord;
 use lifecycle_redis::{CoordinatorStore, EpicClaim, EpicTaken, Fenced, Store, StoreError};
 
+use tokio::time::sleep;
+
 use crate::context::{Context, Trouble, written};
+use crate::ui::progress::line;
 use crate::ui::summary::Summary;
 
 /// Most differences that are shown.
@@ -116,11 +124,41 @@ async fn merge(store: &CoordinatorStore, record: &EpicRecord, plan: &Plan) -> an
 /// Removes what an earlier coordinator has recorded. The epic is taken again after that.
 async fn begin_anew(store: &CoordinatorStore, epic: &EpicId) -> anyhow::Result<()> {
     let sprints = store.sprints_of(epic).await.map_err(of_store)?;
+    end_agents(store, &sprints).await?;
     let sprints: Vec<&SprintId> = sprints.iter().collect();
     let why = "started afresh";
     let ended = store.end_epic(epic, &sprints, EpicOutcome::Cancelled, why, &BTreeMap::new()).await;
     alive(ended.map_err(of_store)?)?;
     Ok(())
+}
+
+/// Has the living agents of these sprints end: what they still do belongs to the run that is forgotten. Those that do not
+/// leave in time keep their ids, and are named when these are wanted.
+async fn end_agents(store: &CoordinatorStore, sprints: &[SprintId]) -> anyhow::Result<()> {
+    let shutdown = store.settings().shutdown.clone();
+    let patience = shutdown.kill_timeout * 2 + Duration::from_secs(2);
+    let begun = Instant::now();
+    let mut told = BTreeSet::new();
+    loop {
+        let mut left = 0;
+        for sprint in sprints {
+            for id in store.sprint_agents(sprint).await.map_err(of_store)? {
+                let Some(record) = store.record(&id).await.map_err(of_store)? else { continue };
+                if record.ended.is_some() {
+                    continue;
+                }
+                left += 1;
+                if told.insert(id.clone()) {
+                    let why = StopCause::EpicCancelled;
+                    store.order(&id, record.incarnation, Order::Terminate, why).await.map_err(of_store)?;
+                }
+            }
+        }
+        if left == 0 || begun.elapsed() > patience {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn read_sprints(
@@ -144,16 +182,16 @@ fn differences_to(record: &EpicRecord, plan: &Plan) -> Vec<String> {
     }
 }
 
+/// Shows the differences, a line each; the error itself is one line.
 fn refusal(epic: &EpicId, differences: &[String]) -> Failure {
     let more = differences.len().saturating_sub(SHOWN);
-    let mut lines: Vec<String> = differences.iter().take(SHOWN).map(|line| format!("  {line}")).collect();
+    differences.iter().take(SHOWN).for_each(|difference| line(&format!("different: {difference}")));
     if more > 0 {
-        lines.push(format!("  and {more} more"));
+        line(&format!("different: {more} more"));
     }
     let text = format!(
-        "epic {epic} waits with another plan: nothing was started and nothing changed\n{}\ngo on with the plan it has (coordinator \
-         resume {epic}), take over what is the same (--merge), or forget all that it has done (--fresh)",
-        lines.join("\n")
+        "epic {epic} waits with another plan: nothing was started and nothing changed; go on with the plan it has (coordinator \
+         resume {epic}), take over what is the same (--merge), or forget all that it has done (--fresh)"
     );
     Failure::new(exit::FAILED, text)
 }
@@ -221,8 +259,8 @@ impl Context {
         let sprints: BTreeSet<&SprintId> = sprints.iter().copied().chain(&started).collect();
         let sprints: Vec<&SprintId> = sprints.into_iter().collect();
         let ended = store.end_epic(&self.epic.id, &sprints, outcome, reason, &entry).await?;
-        let keys = written(ended)?;
-        tracing::debug!(epic = %self.epic.id, ?keys, "epic ended");
+        let keys = written(ended)?.ok_or(Trouble::NoEpic)?;
+        tracing::debug!(epic = %self.epic.id, keys, "epic ended");
         Ok(())
     }
 }
@@ -232,10 +270,17 @@ impl Context {
 /// # Errors
 /// When the file cannot be written.
 pub(crate) fn write_summary(folder: &std::path::Path, summary: &Summary) -> anyhow::Result<()> {
-    let path = folder.join("summary.json");
-    std::fs::create_dir_all(folder)
-        .and_then(|()| {
-            std::fs::write(&path, serde_json::to_string_pretty(summary).unwrap_or_default() + "\n")
-        })
-        .with_context(|| format!("{} cannot be written", path.display()))
+    // Renamed into its place: a link or a FIFO that somebody put there is replaced, and never written to.
+    let (path, new) =
+        (folder.join("summary.json"), folder.join(format!(".summary.json.{}", std::process::id())));
+    let text = serde_json::to_string_pretty(summary)? + "\n";
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new))
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&new, &path));
+    if written.is_err() {
+        // Nothing was put in its place; what is left of ours goes.
+        let _ = std::fs::remove_file(&new);
+    }
+    written.with_context(|| format!("{} cannot be written", path.display()))
 }

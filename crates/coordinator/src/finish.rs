@@ -75,8 +75,7 @@ impl Sprint {
         };
         for ((slot, agent), record) in self.slots.iter_mut().zip(&self.plan.agents).zip(records) {
             let Slot { child: Some(child), .. } = slot else { continue };
-            let own =
-                record.filter(|record| record.pid == Some(child.pid) && record.host == agent_sdk::host());
+            let own = record.filter(|record| child.is_of(record));
             let Some(record) = own else { continue };
             child.incarnation = Some(record.incarnation);
             let Some(order) = child.order_due().and_then(StopLevel::order) else { continue };
@@ -99,7 +98,9 @@ impl Sprint {
             if self.is_over(id, record.incarnation) {
                 self.reap(context, id, record.incarnation, Reason::ProcessExited).await?;
             } else if is_first || (order == Order::Terminate && self.guests_told != Some(order)) {
-                self.say(context, &format!("{id}, which is not of this plan, is told to leave"));
+                let whose =
+                    if slot_of(&self.plan, id).is_some() { "" } else { ", which is not of this plan," };
+                self.say(context, &format!("{id}{whose} is told to leave"));
                 let why = StopCause::SprintCompleted;
                 context.store().order(id, record.incarnation, order, why).await?;
             }

@@ -72,7 +72,7 @@ impl Sprint {
 
     /// A store that went back in time forgot how far tasks had come. Records that were read before are restored, or
     /// work that was done would be done twice.
-    async fn put_forward(
+    pub(crate) async fn put_forward(
         &self,
         context: &Context,
         seen: &BTreeMap<String, TaskRecord>,
@@ -223,7 +223,7 @@ impl Slot {
         self.record = record;
         let Some(child) = &mut self.child else { return false };
         let seen = self.record.as_ref();
-        if let Some(own) = seen.filter(|seen| seen.pid == Some(child.pid) && seen.host == agent_sdk::host()) {
+        if let Some(own) = seen.filter(|seen| child.is_of(seen)) {
             child.incarnation = Some(own.incarnation);
             self.missing_since = None;
             return false;

@@ -39,6 +39,9 @@ const QUICK_TICK: Duration = Duration::from_millis(100);
 /// How long a coordinator that is told to stop waits for a store that is away.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the end of this coordinator's life means.
+const LEFT_TO_THE_NEXT: &str = "this coordinator was reaped or replaced before the end: its epic and its agents are left to the next one";
+
 /// What to run, and how.
 #[derive(Debug, Clone)]
 pub struct RunRequest {
@@ -109,6 +112,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<(Summary, u8)> {
         obeyed: None,
         trouble_since: None,
         told_of: None,
+        is_store_new: false,
     };
     run.work().await;
     run.context.progress.finish();
@@ -126,6 +130,8 @@ struct Run {
     trouble_since: Option<Instant>,
     /// The trouble that people were already told of.
     told_of: Option<String>,
+    /// The store may be another one than before, or itself at an earlier time.
+    is_store_new: bool,
 }
 
 impl Run {
@@ -165,6 +171,11 @@ impl Run {
     async fn take_again(&self) -> Result<(), Trouble> {
         self.context.progress.warn("the store lost the epic; writing its record again");
         self.context.take_again().await?;
+        self.put_back().await
+    }
+
+    /// Puts sprints that are over back into a store that lost them, or that went back to before their end.
+    async fn put_back(&self) -> Result<(), Trouble> {
         for sprint in &self.sprints {
             sprint.put_back(&self.context).await?;
         }
@@ -175,6 +186,12 @@ impl Run {
     async fn step_sprints(&mut self) -> (bool, Option<Trouble>) {
         let mut changed = self.begin_or_skip();
         let mut trouble: Option<Trouble> = None;
+        if std::mem::take(&mut self.is_store_new)
+            && let Err(another) = self.put_back().await
+        {
+            self.is_store_new = true;
+            trouble = Some(another);
+        }
         for sprint in &mut self.sprints {
             match sprint.step(&self.context).await {
                 Ok(did_something) => changed |= did_something,
@@ -330,7 +347,10 @@ impl Run {
     fn hear(&mut self, hint: &Hint) -> bool {
         match hint {
             Hint::Event(event) => self.sprints.iter_mut().any(|sprint| sprint.hear(&self.context, event)),
-            Hint::Resync(_) => true,
+            Hint::Resync(_) => {
+                self.is_store_new = true;
+                true
+            }
             Hint::Alert(_) | Hint::Rubbish { .. } => false,
         }
     }
@@ -340,13 +360,12 @@ impl Run {
         let summary = self.summary();
         let agent = &self.context.agent;
         if agent.stop_requested().is_some_and(|stop| stop.urgency == Urgency::Fenced) {
-            let message = "this coordinator was reaped or replaced before the end: its epic and its agents are left to the next one";
-            return Err(Failure::new(exit::FENCED, message).into());
+            return Err(Failure::new(exit::FENCED, LEFT_TO_THE_NEXT).into());
         }
         let is_cancelled = self.obeyed.as_ref().is_some_and(|stop| stop.cause == StopCause::EpicCancelled);
         let is_paused = summary.tasks_left > 0 && !is_cancelled;
         if !is_paused {
-            self.end_epic(&summary).await;
+            self.end_epic(&summary).await?;
         }
         if let Err(error) = agent.shutdown(StopCause::Done).await {
             self.context.progress.warn(&format!(
@@ -367,29 +386,42 @@ impl Run {
         Ok((summary, code))
     }
 
-    /// The end of the epic. It stays as it is where the store is away for long, and whoever runs it again ends it.
-    async fn end_epic(&self, summary: &Summary) {
-        let folder = &self.context.launcher.folder;
-        if let Err(error) = epic::write_summary(folder, summary) {
-            self.context.progress.warn(&format!("{error:#}"));
-        }
+    /// The end of the epic, and `summary.json`. It stays as it is where the store is away for long, and whoever runs it again
+    /// ends it.
+    ///
+    /// # Errors
+    /// A [`Failure`] (code 70) where this coordinator's life is over: then nothing was written.
+    async fn end_epic(&self, summary: &Summary) -> anyhow::Result<()> {
         let sprints: Vec<_> = self.sprints.iter().map(|sprint| &sprint.plan.id).collect();
         let begun = Instant::now();
         loop {
-            match self.context.end_epic(&sprints, summary).await {
-                Err(Trouble::Store(error)) if error.is_transient() && begun.elapsed() < STORE_PATIENCE => {
-                    sleep(QUICK_TICK).await;
-                }
-                Err(Trouble::Store(error)) => {
-                    let id = &self.plan.epic;
-                    self.context
-                        .progress
-                        .warn(&format!("{error}; epic {id} waits, and ends when it is run again"));
-                    return;
-                }
-                Ok(()) | Err(_) => return,
+            let trouble = match self.context.end_epic(&sprints, summary).await {
+                Err(Trouble::NoEpic) => self.take_again().await.err(),
+                ended => match ended.err() {
+                    None => break,
+                    trouble => trouble,
+                },
+            };
+            match trouble {
+                None => continue,
+                Some(Trouble::Fenced) => return Err(Failure::new(exit::FENCED, LEFT_TO_THE_NEXT).into()),
+                // A new state makes the heartbeat go out now, and that registers us again.
+                Some(Trouble::Unknown) => self.context.agent.set_state(AgentState::Draining),
+                Some(_) => {}
             }
+            if begun.elapsed() > STORE_PATIENCE {
+                let id = &self.plan.epic;
+                self.context.progress.warn(&format!(
+                    "the end of epic {id} could not be written down; it waits, and ends when it is run again"
+                ));
+                return Ok(());
+            }
+            sleep(QUICK_TICK).await;
         }
+        if let Err(error) = epic::write_summary(&self.context.launcher.folder, summary) {
+            self.context.progress.warn(&format!("{error:#}"));
+        }
+        Ok(())
     }
 
     fn summary(&self) -> Summary {

@@ -207,12 +207,18 @@ impl Sprint {
         }
     }
 
-    /// Puts a sprint that is over back into a store that lost it.
+    /// Puts a sprint that is over back into a store that lost it, or that went back to before its end.
     pub(crate) async fn put_back(&self, context: &Context) -> Result<(), Trouble> {
         let Stage::Over(outcome @ (SprintOutcome::Completed | SprintOutcome::Failed)) = self.stage else {
             return Ok(());
         };
+        let state = context.store().sprint_state(&self.plan.id).await?;
+        if state.get("outcome").is_some_and(|known| known == outcome.as_str()) {
+            return Ok(());
+        }
         self.put_records(context).await?;
+        let seen = context.store().task_records(&self.plan.id).await?.readable;
+        self.put_forward(context, &seen).await?;
         self.complete(context, outcome, true).await.map(drop)
     }
 
@@ -322,6 +328,7 @@ impl Sprint {
             status: exit_text(status),
             how,
             forced: child.was_forced(),
+            is_adopted: child.is_adopted(),
         };
         let mine = |record: &TaskRecord| {
             record.state == TaskState::Assigned && record.agent_id.as_deref() == Some(id.as_str())

@@ -161,6 +161,8 @@ pub struct Assignment {
     pub input: String,
     /// How long the attempt may take; without an end if absent.
     pub timeout: Option<Duration>,
+    /// When it was handed out, set by the store. Tells runs of one number apart, in an epic that began anew.
+    pub assigned_at: Option<ServerTime>,
 }
 
 impl Assignment {
@@ -176,6 +178,7 @@ impl Assignment {
             max_attempts: u32::try_from(number("maxAttempts")?).ok()?,
             input: fields.get("input").cloned().unwrap_or_default(),
             timeout: number("timeoutMs").filter(|ms| *ms > 0).map(Duration::from_millis),
+            assigned_at: number("assignedAt").map(ServerTime::from_store_ms),
         })
     }
 }

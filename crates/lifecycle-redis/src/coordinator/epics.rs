@@ -86,7 +86,8 @@ impl CoordinatorStore {
     }
 
     /// Ends the epic: nothing of it and of these sprints stays but an entry in the history, with `entry` as further
-    /// fields. Returns how many keys were removed; `None` if another life has the epic now.
+    /// fields. Returns how many keys were removed; `None` if this life has not taken the epic, or the
+    /// store lost that.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses. It may have ended; calling it again is harmless.
@@ -109,7 +110,7 @@ impl CoordinatorStore {
         let (format, length) = (self.store.wire.as_str(), HISTORY_LENGTH);
         let args = EndArguments { epic: epic.as_str(), outcome, reason, format, length, entry };
         let mut reply = self.store.run_fenced_on(&self.life, names, further, vec![arguments(&args)?]).await?;
-        if reply.word() == "taken" {
+        if reply.word() == "no_epic" {
             return Ok(Fenced::Ok(None));
         }
         fenced(&reply)?.try_map(|| Ok(Some(reply.number()?)))

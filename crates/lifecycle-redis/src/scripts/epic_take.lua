@@ -15,14 +15,15 @@ if wrong then return wrong end
 local record = fields_of(KEY.epic_state, 'epoch', 'incarnation', 'status')
 local epoch = tonumber(record[1]) or 0
 if record[2] == ARGV[1] and record[3] == EPIC_STATUS.running then return {'ok', tostring(epoch)} end
-local is_lost = args.again and epoch == 0
+-- An earlier epoch, or an earlier life in the same one, is what a store has that went back in time.
+local is_lost = args.again and epoch <= args.epoch
 if not is_lost and epoch ~= args.epoch then return {'changed'} end
 
-if epoch == 0 then redis.call('HSET', KEY.epic_state, 'startedAt', server_ms()) end
+if not record[1] then redis.call('HSET', KEY.epic_state, 'startedAt', server_ms()) end
 local taken = is_lost and args.epoch or epoch + 1
 redis.call('HSET', KEY.epic_state, 'status', EPIC_STATUS.running, 'epoch', taken, 'coordinator', args.coordinator,
   'incarnation', ARGV[1], 'plan', args.plan, 'keepMs', args.keepMs)
 redis.call('HDEL', KEY.epic_state, 'waitingSince', 'keptUntil')
 redis.call('ZREM', KEY.waiting, args.epic)
-if epoch > 0 then publish(args.format, EVENT.epic_resumed, {epic = args.epic, epoch = taken}) end
+if epoch > 0 and not is_lost then publish(args.format, EVENT.epic_resumed, {epic = args.epic, epoch = taken}) end
 return {'ok', tostring(taken)}

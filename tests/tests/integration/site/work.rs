@@ -33,6 +33,7 @@ pub(crate) fn assignment(run: u32, attempt: u32) -> Assignment {
         max_attempts: ATTEMPTS,
         input: "write the login".into(),
         timeout: None,
+        assigned_at: None,
     }
 }
 

@@ -223,6 +223,44 @@ fn a_changed_plan_is_refused_with_its_differences_and_can_begin_anew() {
 }
 
 #[test]
+fn beginning_anew_ends_the_agents_of_the_run_that_is_forgotten() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    first.kill().unwrap();
+    let fresh = fleet.role("coordinator").args(["run", "plan.toml", "--fresh", "--output", "json"]);
+    let mut fresh = fresh.in_folder(stage.folder.path()).spawn().unwrap();
+    stage.wait_for_lines("begun", 4);
+    stage.open("gate");
+    let (code, summary) = finish(&mut fresh);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &6.into()), "{}", fresh.stderr());
+    let runs = ["a", "d", "e", "f"].map(|name| runs_of(&stage, name));
+    assert_eq!(runs, [2, 1, 1, 1], "what the first had in hand came to no end: {}", fresh.stderr());
+    nothing_is_left(&mut fleet, &fresh);
+}
+
+#[test]
+fn a_store_that_goes_back_to_an_earlier_coordinators_time_costs_no_completed_task() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let mut first = stage.coordinator(&fleet);
+    fleet.wait_until("the epic", |client| client.exists("sprint:state:shop.one").unwrap());
+    fleet.redis(&["SAVE"]);
+    stage.wait_for_lines("begun", 2);
+    first.kill().unwrap();
+    let second = stage.coordinator(&fleet);
+    for agent in ["shop.two-coder-1", "shop.two-coder-2"] {
+        second.wait_for_line(|line| line.contains(&format!("{agent} adopted")), SOON).unwrap();
+    }
+    fleet.restart();
+    fleet.wait_until("the epic to be back", |client| {
+        let epoch = client.text(&["HGET", "epic:state:shop", "epoch"]).unwrap();
+        let outcome = client.text(&["HGET", "sprint:state:shop.one", "outcome"]).unwrap();
+        (epoch.as_deref(), outcome.as_deref()) == (Some("2"), Some("completed"))
+    });
+    goes_on_to_its_end(&mut fleet, &stage, second);
+    assert_eq!(stage.lines("begun").len(), 3);
+}
+
+#[test]
 fn a_changed_plan_can_be_merged_and_only_what_changed_runs_again() {
     let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
     let mut first = half_way(&fleet, &stage);

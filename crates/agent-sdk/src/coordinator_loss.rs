@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use lifecycle_core::agent::shutdown::{StopCause, Urgency};
 use lifecycle_core::wire::record::AgentRecord;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::process::is_proven_gone;
@@ -26,17 +25,6 @@ use crate::shared::Shared;
 const LOOK: Duration = Duration::from_millis(200);
 /// The same while there is one.
 const QUIET_LOOK: Duration = Duration::from_secs(1);
-
-/// Word of the loss, for the loop.
-#[derive(Debug, Default)]
-pub(crate) struct CoordinatorLoss(Notify);
-
-impl CoordinatorLoss {
-    /// The coordinator seems to be gone. Saying so again has no further effect.
-    pub(crate) fn tell(&self) {
-        self.0.notify_one();
-    }
-}
 
 /// What can be said of a coordinator for this agent.
 enum Coordinator {
@@ -52,7 +40,7 @@ enum Coordinator {
 pub(crate) async fn run(shared: Weak<Shared>) {
     loop {
         let Some(told) = shared.upgrade() else { return };
-        told.loss.0.notified().await;
+        told.loss.told().await;
         drop(told);
         while let Some(coordinator) = outlive(&shared).await {
             if !is_lost_in_time(&shared, coordinator).await {

@@ -20,6 +20,7 @@ mod error;
 mod heartbeat;
 mod listener;
 mod lock;
+mod loss_signal;
 mod memory_tracker;
 pub mod process;
 mod settings;

@@ -7,8 +7,8 @@ use lifecycle_core::wire::record::{AgentState, Order, Registration};
 use lifecycle_redis::{AgentStore, Life, Store};
 
 use crate::beat::Beat;
-use crate::coordinator_loss::CoordinatorLoss;
 use crate::lock::lock;
+use crate::loss_signal::LossSignal;
 use crate::stop_state::StopState;
 use crate::tasks_in_hand::TasksInHand;
 
@@ -21,7 +21,7 @@ pub(crate) struct Shared {
     pub(crate) beat: Beat,
     pub(crate) tasks: TasksInHand,
     pub(crate) stop_state: StopState,
-    pub(crate) loss: CoordinatorLoss,
+    pub(crate) loss: LossSignal,
     /// Held while the life is registered again, and while it is released: a registration that is under way must not follow
     /// the release.
     pub(crate) registration_guard: tokio::sync::Mutex<()>,
@@ -36,7 +36,7 @@ impl Shared {
             beat: Beat::new(),
             tasks: TasksInHand::default(),
             stop_state: StopState::new(),
-            loss: CoordinatorLoss::default(),
+            loss: LossSignal::default(),
             registration_guard: tokio::sync::Mutex::new(()),
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::child_events::ChildEvent;
 use crate::children::Launcher;
-use crate::epic::Epic;
+use crate::taken::Epic;
 use crate::ui::progress::Progress;
 
 /// The coordinator's connections and settings.

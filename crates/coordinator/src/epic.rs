@@ -19,12 +19,12 @@ use lifecycle_core::sprint::plan::Plan;
 use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord};
 use lifecycle_core::wire::ids::{EpicId, SprintId};
 use lifecycle_core::wire::record::Order;
-use lifecycle_core::wire::task::TaskRecord;
 use lifecycle_redis::{CoordinatorStore, EpicClaim, EpicTaken, Fenced, Store, StoreError};
 
 use tokio::time::sleep;
 
 use crate::context::{Context, Trouble, written};
+use crate::taken::{EarlierSprint, Epic};
 use crate::ui::progress::line;
 use crate::ui::summary::Summary;
 
@@ -42,23 +42,6 @@ pub enum OnDifference {
     Merge,
     /// Forget all that was done, and begin anew.
     Fresh,
-}
-
-/// The epic that this coordinator has.
-#[derive(Debug, Clone)]
-pub(crate) struct Epic {
-    pub(crate) id: EpicId,
-    /// The text of the plan by which it runs.
-    plan: String,
-    epoch: u64,
-}
-
-/// A sprint of an earlier coordinator, as the store has it.
-#[derive(Debug)]
-pub(crate) struct EarlierSprint {
-    /// How it ended, if it did.
-    pub(crate) outcome: Option<SprintOutcome>,
-    pub(crate) records: BTreeMap<String, TaskRecord>,
 }
 
 /// What a coordinator begins with.

@@ -38,6 +38,7 @@ pub mod programs;
 mod register;
 mod run;
 mod sprint;
+mod taken;
 pub mod ui;
 
 pub use epic::OnDifference;

@@ -17,7 +17,7 @@ use crate::child_events::EndedLife;
 use crate::child_exit::{ChildExit, acknowledge};
 use crate::children::{Child, exit_text};
 use crate::context::{Context, Trouble, written};
-use crate::epic::EarlierSprint;
+use crate::taken::EarlierSprint;
 
 /// A sprint, from before its start until after its end.
 #[derive(Debug)]

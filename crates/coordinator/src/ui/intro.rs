@@ -12,7 +12,7 @@ use lifecycle_core::wire::ids::SprintId;
 use lifecycle_core::wire::task::TaskState;
 
 use crate::context::Context;
-use crate::epic::EarlierSprint;
+use crate::taken::EarlierSprint;
 use crate::ui::progress::line;
 
 /// Shows the epic, where its output goes, and what is missing.

@@ -28,6 +28,8 @@ use crate::taken::{EarlierSprint, Epic};
 use crate::ui::progress::line;
 use crate::ui::summary::Summary;
 
+/// How many of the latest epics that ended are searched for one.
+const HISTORY_DEPTH: u64 = 1_000;
 /// Most differences that are shown.
 const SHOWN: usize = 20;
 
@@ -202,11 +204,19 @@ pub async fn stored_plan(settings: &Settings, epic: &EpicId) -> anyhow::Result<S
     let store = Store::connect(settings).await.map_err(of_store)?;
     store.check_deployment().await.map_err(of_store)?;
     let record = store.epic(epic).await.map_err(of_store)?;
-    let record = record.ok_or_else(|| {
-        let text = format!("there is no epic {epic} to go on with: lifecyclectl epics lists those that wait");
-        Failure::new(exit::FAILED, text)
-    })?;
-    Ok(record.plan)
+    if let Some(record) = record {
+        return Ok(record.plan);
+    }
+    let history = store.operator().epics_history(HISTORY_DEPTH).await.map_err(of_store)?;
+    let ended =
+        history.iter().find(|entry| entry.fields.get("epic").is_some_and(|ended| ended == epic.as_str()));
+    let text = match ended.and_then(|entry| entry.fields.get("outcome")) {
+        Some(outcome) => format!(
+            "epic {epic} has ended ({outcome}), so there is nothing to go on with: lifecyclectl history {epic}"
+        ),
+        None => format!("there is no epic {epic} to go on with: lifecyclectl epics lists those that wait"),
+    };
+    Err(Failure::new(exit::FAILED, text).into())
 }
 
 impl Context {

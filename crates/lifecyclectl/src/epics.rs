@@ -4,6 +4,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, age, count, printable};
+use lifecycle_core::sprint::plan::Plan;
 use lifecycle_core::wire::epic_record::{EpicRecord, EpicStatus};
 use lifecycle_core::wire::ids::{EpicId, Incarnation};
 use lifecycle_core::wire::task::TaskState;
@@ -86,7 +87,6 @@ pub(crate) struct EpicRow {
     coordinator: String,
     tasks_completed: u64,
     tasks_failed: u64,
-    /// Tasks of sprints that have started.
     tasks: u64,
     started_at: ServerTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,6 +183,10 @@ async fn row(store: &OperatorStore, epic: &EpicId, record: EpicRecord) -> Result
         let records = store.task_records(&sprint).await?.readable;
         states.extend(records.values().map(|record| record.state));
     }
+    // Sprints that have not started have no records yet.
+    let planned =
+        Plan::parse(&record.plan).map(|plan| plan.sprints.iter().map(|sprint| sprint.tasks.len()).sum());
+    let tasks = states.len().max(planned.unwrap_or_default());
     let in_state = |wanted: TaskState| states.iter().filter(|state| **state == wanted).count() as u64;
     Ok(EpicRow {
         epic: epic.to_string(),
@@ -191,7 +195,7 @@ async fn row(store: &OperatorStore, epic: &EpicId, record: EpicRecord) -> Result
         coordinator: record.coordinator,
         tasks_completed: in_state(TaskState::Completed),
         tasks_failed: in_state(TaskState::Failed),
-        tasks: states.len() as u64,
+        tasks: tasks as u64,
         started_at: record.started_at,
         waiting_since: record.waiting_since,
         kept_until: record.kept_until,

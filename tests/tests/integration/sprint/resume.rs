@@ -39,6 +39,9 @@ fn goes_on_to_its_end(fleet: &mut Fleet, stage: &Stage, mut second: Role) {
     nothing_is_left(fleet, &second);
     let history = fleet.client.entries("epics:history").unwrap();
     assert_eq!((history[0]["epic"].as_str(), history[0]["outcome"].as_str()), ("shop", "completed"));
+    let mut resume = fleet.role("coordinator").args(["resume", "shop"]).spawn().unwrap();
+    assert_eq!(resume.wait(SOON).unwrap().code(), Some(1));
+    assert!(resume.stderr().contains("epic shop has ended (completed)"), "{}", resume.stderr());
     let written: Value = serde_json::from_str(&stage.lines("runs/shop/summary.json").join("")).unwrap();
     assert_eq!(written["tasksCompleted"], 6);
 }

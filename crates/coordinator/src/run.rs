@@ -78,7 +78,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<(Summary, u8)> {
     let taken = match epic::take(&agent, &plan, &plan_text, on_difference).await {
         Ok(taken) => taken,
         Err(error) => {
-            // Whatever it was, the epic stays as it is; so does the id of its coordinator, for the next one.
+            // The epic stays as it is, and the coordinator's id is free for the next one.
             if let Err(error) = agent.shutdown(StopCause::Done).await {
                 tracing::debug!(%error, "the registration could not be removed; it ends with its lease");
             }

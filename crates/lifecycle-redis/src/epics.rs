@@ -89,12 +89,32 @@ impl OperatorStore {
 }
 
 impl OperatorStore {
-    /// Removes an epic that waits, whatever is left to do. Returns how many keys it had; `None` if it does not wait.
+    /// Removes an epic that waits, whatever is left to do, and has the agents end that still work for it. Returns how many keys it had; `None` if it does not wait.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses. It may be gone then; calling it again is harmless.
     pub async fn cancel_waiting(&self, epic: &EpicId, by: &str) -> Result<Option<u64>, StoreError> {
-        self.store.remove_waiting(epic, "cancelled by an operator", by, AuditKind::EpicCancelled).await
+        let agents = self.agents_of(epic).await?;
+        let removed =
+            self.store.remove_waiting(epic, "cancelled by an operator", by, AuditKind::EpicCancelled).await?;
+        if removed.is_some() {
+            // They still work for it where their coordinator is gone.
+            for id in agents {
+                self.store.order(&id, None, Order::Terminate, StopCause::EpicCancelled).await?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The agents that are registered for the sprints of an epic.
+    async fn agents_of(&self, epic: &EpicId) -> Result<Vec<String>, StoreError> {
+        let mut agents = Vec::new();
+        for sprint in self.store.sprints_of(epic).await? {
+            let key = self.store.keys().sprint_agents(&sprint);
+            let found = value(&self.store.client.smembers::<Value, _>(key).await)?;
+            agents.extend(found.map(Value::into_array).unwrap_or_default().iter().map(text));
+        }
+        Ok(agents)
     }
 
     /// Has the coordinator end its epic for good. `false` if that life is not there.

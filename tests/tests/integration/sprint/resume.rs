@@ -286,16 +286,21 @@ fn a_changed_plan_can_be_merged_and_only_what_changed_runs_again() {
 
 #[test]
 fn an_epic_is_cancelled_for_good_whether_it_runs_or_waits() {
-    for waits in [false, true] {
+    for end in [None, Some(Signal::TERM), Some(Signal::KILL)] {
         let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+        let _sweeper = fleet.sweeper();
         let mut coordinator = half_way(&fleet, &stage);
-        if waits {
-            coordinator.signal(Signal::TERM).unwrap();
-            finish(&mut coordinator);
+        if let Some(signal) = end {
+            // After a kill its agents go on with what they have in hand.
+            coordinator.signal(signal).unwrap();
+            coordinator.wait(SPRINT).unwrap();
+            fleet.wait_until("the epic to wait", |client| {
+                client.text(&["HGET", "epic:state:shop", "status"]).unwrap().as_deref() == Some("waiting")
+            });
         }
         let mut cancel = fleet.role("lifecyclectl").args(["epic", "cancel", "shop"]).spawn().unwrap();
         assert_eq!(cancel.wait(SOON).unwrap().code(), Some(0), "{}", cancel.stderr());
-        if !waits {
+        if end.is_none() {
             assert_eq!(finish(&mut coordinator).0, Some(1), "{}", coordinator.stderr());
         }
         nothing_is_left(&mut fleet, &coordinator);

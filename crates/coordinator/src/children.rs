@@ -25,6 +25,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::process::Command;
 use tokio::time::sleep;
 
+use crate::runs_folder::AGENT_LOGS;
+
 /// Pause between two looks whether an adopted agent still runs.
 const ADOPTED_LOOK: Duration = Duration::from_millis(100);
 
@@ -75,7 +77,7 @@ impl Launcher {
 
     /// Where the log of an agent itself goes.
     pub(crate) fn agent_log(&self, sprint: &SprintPlan, agent: &AgentPlan) -> PathBuf {
-        self.logs(sprint).join("agents").join(format!("{}.log", agent.name))
+        self.logs(sprint).join(AGENT_LOGS).join(format!("{}.log", agent.name))
     }
 
     /// The same path with the links on the way to `coordinator.runs_dir` resolved. Below that folder no link is

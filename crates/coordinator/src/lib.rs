@@ -14,7 +14,7 @@
 //! ```
 //!
 //! ```text
-//!   plan_file · programs    what is checked before anything starts
+//!   plan_file · programs · runs_folder  what is checked before anything starts
 //!   register · epic         the beginning: registered, and the epic taken
 //!   run · sprint            the loop, and what it knows of a sprint
 //!   observe · act · finish  one step of a sprint
@@ -37,6 +37,7 @@ pub mod plan_file;
 pub mod programs;
 mod register;
 mod run;
+pub mod runs_folder;
 mod sprint;
 mod taken;
 pub mod ui;

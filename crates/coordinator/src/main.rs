@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use coordinator::plan_file::PlanFile;
 use coordinator::ui::preview::Preview;
-use coordinator::{OnDifference, RunRequest, alive, epic, plan_file, programs};
+use coordinator::{OnDifference, RunRequest, alive, epic, plan_file, programs, runs_folder};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, print_stdout, printable};
@@ -171,11 +171,11 @@ fn alive(global: &GlobalArgs, path: &std::path::Path) -> anyhow::Result<u8> {
     runtime.block_on(alive::ask(&plan.epic, &settings))
 }
 
-/// Reports everything that can be known to be wrong before anything is started.
 /// Everything that can be known to be wrong before anything is started.
 fn ready(name: &Path, plan: &Plan, settings: &Settings) -> Result<PathBuf, Vec<String>> {
     let mut problems: Vec<String> =
         programs::missing(plan).into_iter().map(|line| format!("{}: {line}", name.display())).collect();
+    problems.extend(runs_folder::problem(settings, plan));
     match programs::agent_program(settings) {
         Ok(program) if problems.is_empty() => return Ok(program),
         Ok(_) => {}

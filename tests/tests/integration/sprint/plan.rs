@@ -42,3 +42,17 @@ fn a_bad_plan_is_refused_in_one_line_with_exit_2_and_nothing_is_started() {
     assert_eq!(coordinator.stderr().lines().count(), 1, "{}", coordinator.stderr());
     assert_eq!(fleet.client.keys().unwrap(), [""; 0]);
 }
+
+#[test]
+fn output_that_could_not_be_written_is_refused_before_a_task_is_lost() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&sprint("api", &[], 1, "true", &[("a", "")])));
+    std::fs::write(stage.path("runs"), "a file").unwrap();
+    for command in ["run", "check"] {
+        let role = fleet.role("coordinator").args([command, "plan.toml"]).in_folder(stage.folder.path());
+        let mut coordinator = role.spawn().unwrap();
+        assert_eq!(coordinator.wait(SOON).unwrap().code(), Some(2), "{}", coordinator.stderr());
+        let said = coordinator.stderr();
+        assert!(said.lines().count() == 1 && said.contains("runs: it is no folder"), "{said}");
+    }
+    assert_eq!(fleet.client.keys().unwrap(), [""; 0]);
+}

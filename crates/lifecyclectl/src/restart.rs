@@ -7,6 +7,7 @@ use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, printable};
 use lifecycle_core::text::units::parse_duration;
+use lifecycle_core::wire::epic_record::EpicStatus;
 use lifecycle_core::wire::ids::{AgentId, Incarnation, SprintId};
 use lifecycle_core::wire::record::{AgentRecord, Order};
 use lifecycle_core::wire::task::SprintMessage;
@@ -83,7 +84,11 @@ async fn ask_coordinator(
     let id = arguments.id.as_str();
     let message = SprintMessage::Restart { agent_id: id.into() };
     let mut told = false;
-    for sprint in sprints(store, &arguments.id, record).await? {
+    let sprints = sprints(store, &arguments.id, record).await?;
+    if !sprints.is_empty() {
+        refuse_if_waiting(store, &arguments.id).await?;
+    }
+    for sprint in sprints {
         told |= store.tell_sprint(&sprint, &message).await?;
     }
     match record {
@@ -92,6 +97,18 @@ async fn ask_coordinator(
             "{id} was not started by a coordinator, so nobody would start it again: nothing was done; use `stop`"
         ),
         None => Err(errors::no_such_agent(store, id).await),
+    }
+}
+
+/// An epic that waits has no coordinator that would read the message.
+async fn refuse_if_waiting(store: &OperatorStore, id: &AgentId) -> anyhow::Result<()> {
+    let Some(epic) = id.epic() else { return Ok(()) };
+    match store.epic(&epic).await? {
+        Some(record) if record.status == EpicStatus::Waiting => bail!(
+            "epic {epic} waits for a coordinator, so nobody would start {id} again: nothing was done; \
+             `coordinator resume {epic}` goes on with it and starts its agents"
+        ),
+        _ => Ok(()),
     }
 }
 

@@ -140,6 +140,11 @@ fn a_signal_pauses_the_epic_and_resume_needs_no_file() {
         first.stderr()
     );
     only_the_epic_waits(&mut fleet, &first);
+    for id in ["shop.coordinator", "shop.two-coder-1"] {
+        let mut restart = fleet.role("lifecyclectl").args(["restart", id]).spawn().unwrap();
+        assert_eq!(restart.wait(SOON).unwrap().code(), Some(1));
+        assert!(restart.stderr().contains("`coordinator resume shop`"), "{}", restart.stderr());
+    }
 
     std::fs::remove_file(stage.path("plan.toml")).unwrap();
     let resume = fleet.role("coordinator").args(["resume", "shop", "--output", "json"]);

@@ -20,6 +20,7 @@ pub(crate) async fn run(shared: Weak<Shared>, mut bus: Bus) {
                 shared.tasks.mark_untold();
                 shared.beat.want();
                 shared.tasks.look();
+                shared.tasks.note_cancellation();
             }
             Hint::Event(_) | Hint::Alert(_) => {}
             Hint::Rubbish { channel, problem } => tracing::debug!(channel, problem, "dropped a message"),
@@ -35,6 +36,7 @@ fn react(shared: &Shared, event: &Event) {
             shared.beat.want();
         }
         Payload::TaskAssigned { .. } => shared.tasks.look(),
+        Payload::TaskCancelled { .. } => shared.tasks.note_cancellation(),
         _ => {}
     }
 }

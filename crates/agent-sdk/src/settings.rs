@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lifecycle_core::settings::Settings;
-use lifecycle_core::wire::ids::{AgentId, EpicId, InvalidName, SprintId};
+use lifecycle_core::wire::ids::{AgentId, AgentName, EpicId, InvalidName, SprintId};
 use lifecycle_core::wire::record::{Registration, Role};
 
 use crate::process::{ProcessId, place};
@@ -16,6 +16,7 @@ pub struct AgentSettings {
     pub(crate) kind: Option<String>,
     pub(crate) parent: Option<AgentId>,
     pub(crate) sprint: Option<SprintId>,
+    pub(crate) pool: Option<AgentName>,
     pub(crate) epic: Option<EpicId>,
     pub(crate) lease: Option<Duration>,
     pub(crate) memory_limit: Option<u64>,
@@ -36,6 +37,7 @@ impl AgentSettings {
             kind: None,
             parent: None,
             sprint: None,
+            pool: None,
             epic: None,
             lease: None,
             memory_limit: None,
@@ -87,6 +89,13 @@ impl AgentSettings {
         self
     }
 
+    /// The pool of its sprint that it joins, if no coordinator has started it. Default: none.
+    #[must_use]
+    pub fn pool(mut self, pool: AgentName) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
     /// The epic that it coordinates; only for coordinators.
     #[must_use]
     pub fn epic(mut self, epic: EpicId) -> Self {
@@ -130,6 +139,7 @@ impl AgentSettings {
             kind: self.kind.clone().unwrap_or_else(|| kind_of(self.id.as_str())),
             parent: self.parent.clone(),
             sprint: self.sprint.clone(),
+            pool: self.pool.clone(),
             epic: self.epic.clone(),
             host: host(),
             pid: std::process::id(),

@@ -1,12 +1,14 @@
 //! Doing tasks: getting the next one, and one attempt at it from its beginning to its end.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use lifecycle_core::agent::shutdown::Urgency;
+use lifecycle_core::wire::ids::TaskId;
 use lifecycle_core::wire::record::AgentState;
-use lifecycle_core::wire::task::{Assignment, Outcome};
+use lifecycle_core::wire::task::{Assignment, MAX_RESULT_LEN, Outcome};
 use lifecycle_redis::{AgentStore, Fenced, StoreError, TaskReply};
 use tokio::time::{Instant, sleep};
 
@@ -21,6 +23,14 @@ const RETRY: Duration = Duration::from_millis(200);
 pub enum Work {
     /// The work is done. The text goes into the record.
     Completed(String),
+    /// The same, with a result that is kept with the task and handed to the tasks that need it. What is over
+    /// [`MAX_RESULT_LEN`] bytes of it is cut off.
+    CompletedWith {
+        /// The text for the record.
+        detail: String,
+        /// The result.
+        result: String,
+    },
     /// The work failed. Another attempt follows while there are any left. The text goes into the record.
     Failed(String),
     /// The work is not finished because the agent stops. The attempt is handed back when the agent is released.
@@ -86,8 +96,12 @@ impl Agent {
         self.set_state(AgentState::Busy);
         let ended = AssertUnwindSafe(work(&task)).catch_unwind().await;
         let result = match ended.unwrap_or_else(|_| Work::Failed("panicked".into())) {
-            Work::Completed(detail) => self.record(&task, Outcome::Completed, &detail).await,
-            Work::Failed(detail) => self.record(&task, Outcome::Failed, &detail).await,
+            Work::Completed(detail) => self.record(&task, Outcome::Completed, (&detail, None)).await,
+            Work::CompletedWith { detail, result } => {
+                let kept = up_to(&result, MAX_RESULT_LEN);
+                self.record(&task, Outcome::Completed, (&detail, Some(kept))).await
+            }
+            Work::Failed(detail) => self.record(&task, Outcome::Failed, (&detail, None)).await,
             Work::Abandoned => Ok(Attempt::Abandoned),
         };
         self.shared.tasks.end(&task, matches!(result, Ok(Attempt::Recorded(_) | Attempt::TakenBack)));
@@ -97,8 +111,39 @@ impl Agent {
         result
     }
 
-    async fn record(&self, task: &Assignment, outcome: Outcome, detail: &str) -> Result<Attempt, AgentError> {
-        let finish = async |store: AgentStore| store.finish_task(task, outcome, detail).await;
+    /// Resolves once the run is not this agent's any more: its task was cancelled, or taken back. The work on it is of no
+    /// use then and should end.
+    pub async fn task_taken_back(&self, task: &Assignment) {
+        let (shared, store) = (&self.shared, self.store());
+        let (mut beats, mut hints) = (shared.beat.answers(), shared.tasks.cancellations());
+        loop {
+            match store.task_record(&task.sprint, &task.task).await {
+                Ok(Some(record)) if record.is_beyond(task.run) => return,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "could not look at the task; the next beat does"),
+            }
+            tokio::select! {
+                _ = beats.changed() => {}
+                _ = hints.changed() => {}
+            }
+        }
+    }
+
+    /// The results of the tasks that this one needed, of those that left one.
+    ///
+    /// # Errors
+    /// [`AgentError::Store`] when the store does not answer or refuses.
+    pub async fn results_for(&self, task: &Assignment) -> Result<BTreeMap<TaskId, String>, AgentError> {
+        Ok(self.store().task_results(&task.sprint, &task.needs).await?)
+    }
+
+    async fn record(
+        &self,
+        task: &Assignment,
+        outcome: Outcome,
+        said: (&str, Option<&str>),
+    ) -> Result<Attempt, AgentError> {
+        let finish = async |store: AgentStore| store.finish_task(task, outcome, said).await;
         Ok(match self.patiently(finish).await? {
             TaskReply::Ok => Attempt::Recorded(outcome),
             TaskReply::TakenBack | TaskReply::NoSprint => Attempt::TakenBack,
@@ -135,4 +180,10 @@ impl Agent {
             }
         }
     }
+}
+
+/// The beginning of a text, in whole letters.
+fn up_to(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    &text[..end]
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lifecycle_core::wire::ids::TaskId;
 use lifecycle_core::wire::task::Assignment;
 use lifecycle_core::wire::time::ServerTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::lock::lock;
 
@@ -22,6 +22,8 @@ pub(crate) struct TasksInHand {
     /// Whether the store may not know of the tasks in hand.
     untold: AtomicBool,
     look: Notify,
+    /// Counts what was heard of tasks that were cancelled.
+    cancelled: watch::Sender<u64>,
 }
 
 /// A run that has ended. The same task and number at another time is another run: of an epic that began anew, or of a store
@@ -40,6 +42,16 @@ impl EndedRun {
 }
 
 impl TasksInHand {
+    /// Notes that a task in hand may have been cancelled.
+    pub(crate) fn note_cancellation(&self) {
+        self.cancelled.send_modify(|count| *count += 1);
+    }
+
+    /// Changes with each of them.
+    pub(crate) fn cancellations(&self) -> watch::Receiver<u64> {
+        self.cancelled.subscribe()
+    }
+
     pub(crate) fn begin(&self, task: &Assignment) {
         lock(&self.begun).insert(task.task.clone(), task.clone());
     }

@@ -1,5 +1,6 @@
 //! How the command is started: arguments, environment, output.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::Stdio;
@@ -7,9 +8,11 @@ use std::process::Stdio;
 use agent_sdk::process::{TOKEN_VARIABLE, token};
 use agent_sdk::{Agent, Assignment};
 use lifecycle_cli::settings::VARIABLE_PREFIX;
-use lifecycle_core::sprint::plan::substitute;
+use lifecycle_core::sprint::plan::{Substitutes, substitute};
+use lifecycle_core::wire::ids::TaskId;
 use tokio::process::{Child, Command};
 
+use crate::results::ResultFiles;
 use crate::task_log::TaskLog;
 
 /// Why a command could not be started. Nothing ran.
@@ -51,15 +54,24 @@ impl CommandLine {
         }
     }
 
-    pub(crate) fn for_task(words: &[String], agent: &Agent, task: &Assignment) -> Self {
+    /// The command for a task, with the results of those that it needed.
+    pub(crate) fn for_task(
+        words: &[String],
+        agent: &Agent,
+        task: &Assignment,
+        results: &BTreeMap<TaskId, String>,
+        files: Option<&ResultFiles>,
+    ) -> Self {
+        let with = Substitutes { task: &task.task, input: &task.input, results };
         let mut environment = identity(agent);
         environment.extend([
             ("LIFECYCLE_TASK_ID", task.task.to_string()),
-            ("LIFECYCLE_TASK_INPUT", task.input.clone()),
+            ("LIFECYCLE_TASK_INPUT", with.filled_input()),
             ("LIFECYCLE_TASK_ATTEMPT", task.run.to_string()),
         ]);
+        environment.extend(files.iter().flat_map(|files| files.environment()));
         Self {
-            words: words.iter().map(|word| substitute(word, &task.task, &task.input)).collect(),
+            words: words.iter().map(|word| substitute(word, &with)).collect(),
             environment,
             inherits_input: false,
             own_group: true,

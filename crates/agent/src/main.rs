@@ -2,20 +2,24 @@
 //!
 //! ```text
 //!   run          register → one command, or one per task → release
+//!   join         the same for an agent that joins a sprint from any host, again and again
 //!   supervise    one command: until it ends, is stopped, or exceeds its budget
 //!   command      how it is started: arguments, environment, output
 //!   memory_limits its budget: drained beyond the soft limit, ended beyond the hard one
 //!   containment  its process tree: found, ended, waited for
 //!   lifeline     the coordinator's pipe: how to reach the store, and then nothing until its end, which is its death
 //!   task_log     where a task's output goes
+//!   results      the file for a task's result, and the results of others
 //!   log_limit    how much of it is kept
 //! ```
 
 mod command;
 mod containment;
+mod join;
 mod lifeline;
 mod log_limit;
 mod memory_limits;
+mod results;
 mod run;
 mod supervise;
 mod task_log;
@@ -27,7 +31,7 @@ use clap::{Parser, Subcommand};
 use lifecycle_cli::arguments::{Completions, GlobalArgs, run as run_cli};
 use lifecycle_core::agent::memory_budget::MemoryBudget;
 use lifecycle_core::text::units::parse_size;
-use lifecycle_core::wire::ids::{AgentId, SprintId};
+use lifecycle_core::wire::ids::{AgentId, AgentName, EpicId, SprintId};
 
 /// Runs any command as an agent: it beats, holds the command's whole process tree, and leaves nothing behind.
 #[derive(Debug, Parser)]
@@ -43,6 +47,7 @@ const EXAMPLES: &str = "\
 Examples:
   agent run --id coder-1 -- claude -p 'write the login endpoint'
   agent run --id checkout.coder-1 --sprint checkout.api -- claude -p '{input}'
+  agent run --epic checkout --sprint api --pool coder -- claude -p '{input}'    # join a sprint from any host
   agent run --id build --memory-limit 2GiB -- make -j4
 
 Exit codes: the command's own (128 + n if signal n ended it); with --sprint, 0 after a clean drain;
@@ -62,14 +67,21 @@ enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArguments {
     /// The agent's id: 1 to 128 of A-Z a-z 0-9 . _ -
-    #[arg(long)]
-    id: AgentId,
+    #[arg(long, required_unless_present = "pool")]
+    id: Option<AgentId>,
     /// What the agent is alike to; agents of one kind share a memory prior [default: the id without its number]
     #[arg(long)]
     kind: Option<String>,
     /// Work for this sprint: the command runs once for every task assigned to the agent
     #[arg(long)]
     sprint: Option<SprintId>,
+    /// Join the agents of this name of the epic's sprint, from any host, for as long as it has work. Waits for its
+    /// coordinator. Without --id, an id is made up
+    #[arg(long, value_name = "NAME", requires = "epic", requires = "sprint", conflicts_with_all = ["parent", "lifeline"])]
+    pool: Option<AgentName>,
+    /// The epic to join
+    #[arg(long, requires = "pool")]
+    epic: Option<EpicId>,
     /// The agent that started this one; when it is lost, this one stops
     #[arg(long, value_name = "ID")]
     parent: Option<AgentId>,
@@ -90,7 +102,7 @@ pub(crate) struct RunArguments {
     /// parent died. For coordinators
     #[arg(long, requires = "parent")]
     lifeline: bool,
-    /// The command and its arguments; with --sprint, {task} and {input} are replaced in the arguments
+    /// The command and its arguments; with --sprint, {task}, {input} and {result:TASK} are replaced in the arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
 }

@@ -1,17 +1,44 @@
 //! The course of `agent run`: register, work, release.
 
-use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, StopCause, Work};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Stop, StopCause, Urgency, Work};
 use anyhow::Context as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_cli::program;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sprint::plan::depends_on_task;
+use lifecycle_core::wire::ids::{AgentId, AgentName, SprintId, TaskId};
 use lifecycle_core::wire::task::Assignment;
+use tokio::time::sleep;
 
 use crate::command::{CommandLine, StartError};
+use crate::results::{Left, ResultFolder};
 use crate::supervise::{Budget, Ended, supervise};
 use crate::task_log::TaskLog;
-use crate::{RunArguments, containment, lifeline};
+use crate::{RunArguments, containment, join, lifeline};
+
+/// Pause between two tries to read from a store that is away.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Who the agent is in one life.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Life<'a> {
+    pub(crate) id: &'a AgentId,
+    pub(crate) sprint: Option<&'a SprintId>,
+    pub(crate) parent: Option<&'a AgentId>,
+    pub(crate) pool: Option<&'a AgentName>,
+}
+
+/// What came of a life.
+#[derive(Debug)]
+pub(crate) enum Lived {
+    /// It was lived, and ended with this exit code; for this reason, if it was told to stop.
+    Ended { code: u8, stop: Option<Stop> },
+    /// It did not begin: its coordinator or its sprint is not there.
+    Nothing(String),
+}
 
 pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::Result<u8> {
     if let Some(wrong) = arguments.memory().contradiction() {
@@ -19,32 +46,61 @@ pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::
     }
     program_is_there(&arguments)?;
     containment::begin().context("cannot watch over the command's processes; nothing was started")?;
-    let mut wanted =
-        AgentSettings::new(arguments.id.as_str())?.settings(settings).takeover(arguments.takeover);
-    if let Some(kind) = &arguments.kind {
-        wanted = wanted.kind(kind);
+    if let (Some(epic), Some(pool)) = (&arguments.epic, &arguments.pool) {
+        return join::run(&arguments, &settings, (epic, pool)).await;
     }
-    if let Some(parent) = &arguments.parent {
-        wanted = wanted.parent(parent.clone());
+    let Some(id) = &arguments.id else { return Err(Failure::new(exit::USAGE, "--id is missing").into()) };
+    let (sprint, parent) = (arguments.sprint.as_ref(), arguments.parent.as_ref());
+    match live(&arguments, &settings, Life { id, sprint, parent, pool: None }).await? {
+        Lived::Ended { code, .. } => Ok(code),
+        Lived::Nothing(why) => Err(Failure::new(exit::FAILED, why).into()),
     }
-    if let Some(sprint) = &arguments.sprint {
-        wanted = wanted.sprint(sprint.clone());
-    }
-    let agent = Agent::register(wanted.memory_limit(arguments.memory().last()))
-        .await
-        .map_err(|error| failure(&error))?;
+}
+
+/// One life, from its registration to its release.
+pub(crate) async fn live(
+    arguments: &RunArguments,
+    settings: &Settings,
+    life: Life<'_>,
+) -> anyhow::Result<Lived> {
+    let agent = match Agent::register(wanted(arguments, settings, life)?).await {
+        Ok(agent) => agent,
+        Err(error @ (AgentError::NoParent(_) | AgentError::NoSprint(_))) => {
+            return Ok(Lived::Nothing(error.to_string()));
+        }
+        Err(error) => return Err(failure(&error).into()),
+    };
     if let (true, Some(parent)) = (arguments.lifeline, &arguments.parent) {
         lifeline::watch(&agent, parent.clone());
     }
     let mut cause = StopCause::Done;
-    let worked = match arguments.sprint {
-        Some(_) => work_through_tasks(&agent, &arguments).await,
-        None => run_once(&agent, &arguments, &mut cause).await,
+    let worked = match life.sprint {
+        Some(_) => work_through_tasks(&agent, arguments).await,
+        None => run_once(&agent, arguments, &mut cause).await,
     };
     containment::account(&agent).await;
+    let stop = agent.stop_requested();
     let released = agent.shutdown(cause).await;
     agent.store().close().await;
-    finish(worked, released.map(drop))
+    Ok(Lived::Ended { code: finish(worked, released.map(drop))?, stop })
+}
+
+fn wanted(arguments: &RunArguments, settings: &Settings, life: Life<'_>) -> anyhow::Result<AgentSettings> {
+    let mut wanted =
+        AgentSettings::new(life.id.as_str())?.settings(settings.clone()).takeover(arguments.takeover);
+    if let Some(kind) = arguments.kind.as_deref().or(life.pool.map(AgentName::as_str)) {
+        wanted = wanted.kind(kind);
+    }
+    if let Some(parent) = life.parent {
+        wanted = wanted.parent(parent.clone());
+    }
+    if let Some(sprint) = life.sprint {
+        wanted = wanted.sprint(sprint.clone());
+    }
+    if let Some(pool) = life.pool {
+        wanted = wanted.pool(pool.clone());
+    }
+    Ok(wanted.memory_limit(arguments.memory().last()))
 }
 
 /// Refuses a missing command before registering. A command that depends on the task is known only with a task.
@@ -82,7 +138,7 @@ fn finish(worked: anyhow::Result<u8>, released: Result<(), AgentError>) -> anyho
 async fn run_once(agent: &Agent, arguments: &RunArguments, cause: &mut StopCause) -> anyhow::Result<u8> {
     let line = CommandLine::once(&arguments.command, agent, arguments.lifeline);
     let budget = Budget { timeout: None, memory: arguments.memory() };
-    let ended = supervise(agent, &line, None, budget).await.map_err(|error| start_failure(&error))?;
+    let ended = supervise(agent, &line, (None, None), budget).await.map_err(|error| start_failure(&error))?;
     if let Ended::OverMemory(_) = ended {
         *cause = StopCause::MemoryLimit;
     }
@@ -93,9 +149,10 @@ async fn run_once(agent: &Agent, arguments: &RunArguments, cause: &mut StopCause
 }
 
 async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::Result<u8> {
+    let folder = ResultFolder::default();
     while let Some(task) = agent.next_task().await {
         let name = task.task.clone();
-        match agent.run_task(task, async |task| attempt(agent, arguments, task).await).await {
+        match agent.run_task(task, async |task| attempt(agent, arguments, (task, &folder)).await).await {
             Ok(Attempt::Recorded(outcome)) => tracing::info!(task = %name, %outcome, "attempt recorded"),
             Ok(Attempt::TakenBack) => {
                 tracing::warn!(task = %name, "taken back: the task is not this agent's any more, its result does not count");
@@ -111,12 +168,47 @@ async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::
     Ok(if is_spent { exit::SPENT } else { exit::OK })
 }
 
-async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> Work {
+async fn attempt(
+    agent: &Agent,
+    arguments: &RunArguments,
+    (task, folder): (&Assignment, &ResultFolder),
+) -> Work {
     agent.progress(format!("task {} run {}", task.task, task.run));
-    let line = CommandLine::for_task(&arguments.command, agent, task);
+    let results = tokio::select! {
+        results = results_for(agent, task) => results,
+        // The store may not answer.
+        _ = agent.stop_at_least(Urgency::Terminate) => return Work::Abandoned,
+    };
+    let files = folder.prepare(task, &results);
+    let line = CommandLine::for_task(&arguments.command, agent, task, &results, files.as_ref());
+    let ended = run_task(agent, arguments, task, &line).await;
+    match (ended, files) {
+        (Work::Completed(detail), Some(files)) => match files.read() {
+            Left::Nothing => Work::Completed(detail),
+            Left::Text(result, None) => Work::CompletedWith { detail, result },
+            Left::Text(result, Some(told)) => {
+                Work::CompletedWith { detail: format!("{detail}, {told}"), result }
+            }
+        },
+        (ended, _) => ended,
+    }
+}
+
+/// The results that the task needs. A store that is away is waited for, as the task cannot be done without them.
+async fn results_for(agent: &Agent, task: &Assignment) -> BTreeMap<TaskId, String> {
+    loop {
+        match agent.results_for(task).await {
+            Ok(results) => return results,
+            Err(error) => tracing::debug!(task = %task.task, %error, "no results yet"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn run_task(agent: &Agent, arguments: &RunArguments, task: &Assignment, line: &CommandLine) -> Work {
     let budget = Budget { timeout: task.timeout, memory: arguments.memory() };
     let Some(folder) = &arguments.logs else {
-        return outcome(agent, supervise(agent, &line, None, budget).await);
+        return outcome(agent, supervise(agent, line, (Some(task), None), budget).await);
     };
     let limit = agent.store().settings().coordinator.log_limit;
     let log = tokio::select! {
@@ -126,7 +218,7 @@ async fn attempt(agent: &Agent, arguments: &RunArguments, task: &Assignment) -> 
     };
     match log {
         Ok(log) => {
-            let running = supervise(agent, &line, Some(&log), budget);
+            let running = supervise(agent, line, (Some(task), Some(&log)), budget);
             outcome(agent, log.hold_while(running).await)
         }
         Err(error) => Work::Failed(format!("no log: {error}")),

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use agent_sdk::process::{ProcessId, signal_group};
-use agent_sdk::{Agent, Stop, StopCause, Urgency};
+use agent_sdk::{Agent, Assignment, Stop, StopCause, Urgency};
 use lifecycle_cli::output;
 use lifecycle_core::agent::memory_budget::{Excess, MemoryBudget};
 use rustix::process::Signal;
@@ -33,6 +33,7 @@ pub(crate) enum Ended {
     TimedOut(Duration),
     OverMemory(Excess),
     Stopped,
+    TakenBack,
 }
 
 impl Ended {
@@ -50,7 +51,7 @@ impl Ended {
             },
             Self::TimedOut(_) => 124,
             Self::OverMemory(_) => 137,
-            Self::Stopped => 143,
+            Self::Stopped | Self::TakenBack => 143,
         }
     }
 }
@@ -67,6 +68,7 @@ impl fmt::Display for Ended {
                 write!(f, "memory limit exceeded: {} of {}", output::size(*used), output::size(*allowed))
             }
             Self::Stopped => f.write_str("was stopped"),
+            Self::TakenBack => f.write_str("was ended, its task is not this agent's any more"),
         }
     }
 }
@@ -75,13 +77,14 @@ impl fmt::Display for Ended {
 pub(crate) async fn supervise(
     agent: &Agent,
     line: &CommandLine,
-    log: Option<&TaskLog>,
+    (task, log): (Option<&Assignment>, Option<&TaskLog>),
     budget: Budget,
 ) -> Result<Ended, StartError> {
     let (mut child, command) = containment::start(|| line.start(log))?;
     let (timeout, memory, ending) =
         (timed_out(budget.timeout), memory_limits::exceeded(agent, budget.memory), must_end(agent));
-    tokio::pin!(timeout, memory, ending);
+    let taken_back = taken_back(agent, task);
+    tokio::pin!(timeout, memory, ending, taken_back);
     let mut passed_on = false;
     let ended = loop {
         tokio::select! {
@@ -89,6 +92,7 @@ pub(crate) async fn supervise(
             limit = &mut timeout => break Ended::TimedOut(limit),
             excess = &mut memory => break Ended::OverMemory(excess),
             () = &mut ending => break Ended::Stopped,
+            () = &mut taken_back => break Ended::TakenBack,
             // The child has not been waited for here, so its pid is still its own, even if it has ended.
             stop = agent.shutdown_requested(), if !passed_on => {
                 passed_on = true;
@@ -142,6 +146,14 @@ fn pass_signal_on(stop: &Stop, leader: Option<u32>, shares_group: bool) {
     if let (Urgency::Drain, Some(leader)) = (stop.urgency, leader) {
         tracing::info!(signal = %stop.cause, "passing the signal on to the command");
         signal_group(leader, signal);
+    }
+}
+
+/// Resolves once nobody wants the result any more.
+async fn taken_back(agent: &Agent, task: Option<&Assignment>) {
+    match task {
+        Some(task) => agent.task_taken_back(task).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -61,15 +61,18 @@ impl Sprint {
             slots: &slots,
             occupied: &occupied,
             stopping: context.urgency().is_some(),
+            paused: self.record.paused.is_some(),
+            may_grow: self.may_grow(),
+            server_now: self.server_now,
             restart: context.restart_policy(),
             lease: context.settings().sweep.orphan_threshold,
         };
         let actions = decide(&view, context.now());
         let waiting = waited_for(&view);
         self.tell_held(context);
-        self.tell_waiting(context, &waiting);
+        self.tell_waiting(context, waiting.as_deref());
         // A removal that was refused is no reason to try again at once.
-        let changed = actions.iter().any(|action| !matches!(action, Action::Reap { .. }));
+        let changed = self.has_more || actions.iter().any(|action| !matches!(action, Action::Reap { .. }));
         let (handouts, others): (Vec<Action>, Vec<Action>) =
             actions.into_iter().partition(|action| matches!(action, Action::Assign { .. }));
         for action in others {
@@ -137,7 +140,7 @@ impl Sprint {
 
     fn handout(&self, action: Action) -> Option<Handout> {
         let Action::Assign { task, agent, incarnation } = action else { return None };
-        let planned = self.plan.tasks.iter().find(|planned| planned.id == task)?;
+        let planned = self.plan.tasks.get(*self.places.get(&task)?)?;
         let waiting = self.records.get(&task)?;
         let record = TaskRecord {
             state: TaskState::Assigned,
@@ -146,6 +149,7 @@ impl Sprint {
             agent_id: Some(self.plan.agents[agent].id.to_string()),
             incarnation: Some(incarnation),
             detail: None,
+            not_before: None,
             ..waiting.clone()
         };
         let assignment = Assignment {
@@ -154,7 +158,8 @@ impl Sprint {
             attempt: record.attempt,
             max_attempts: record.max_attempts,
             input: planned.input.clone(),
-            timeout: self.plan.agents[agent].task_timeout,
+            timeout: planned.timeout.or(self.plan.agents[agent].task_timeout),
+            needs: planned.needs.clone(),
             assigned_at: None,
             task,
         };
@@ -235,9 +240,9 @@ impl Sprint {
         for (slot, agent) in self.slots.iter_mut().zip(&self.plan.agents) {
             let since = match slot.process {
                 Process::NotStarted { since } | Process::Vacant { since, .. } => since,
-                Process::Running | Process::GivenUp { .. } => continue,
+                Process::Running | Process::Elsewhere | Process::GivenUp { .. } => continue,
             };
-            let Some(record) = &slot.record else { continue };
+            let Some(record) = slot.record.as_ref().filter(|_| !slot.has_joined) else { continue };
             let is_news = slot.told_held != Some(record.incarnation);
             if !slot.is_over(record) && is_news && now.saturating_sub(since) >= HELD_AFTER {
                 slot.told_held = Some(record.incarnation);
@@ -248,8 +253,8 @@ impl Sprint {
     }
 
     /// Tells what the tasks wait for if no agent is there to do them, once.
-    fn tell_waiting(&mut self, context: &Context, absent: &[(usize, WhyAbsent)]) {
-        let line = waiting_line(&self.plan, &self.records, absent);
+    fn tell_waiting(&mut self, context: &Context, absent: Option<&[(usize, WhyAbsent)]>) {
+        let line = absent.and_then(|absent| waiting_line(&self.plan, &self.records, absent));
         if line != self.told_waiting {
             if let Some(line) = &line {
                 self.warn(context, line);
@@ -297,10 +302,20 @@ impl Sprint {
         life: Incarnation,
     ) -> Result<(), Trouble> {
         let id = self.plan.agents[agent].id.clone();
-        let Some(process) = self.slots[agent].record.as_ref().and_then(process_here) else { return Ok(()) };
+        let slot = &self.slots[agent];
+        let process = slot.record.as_ref().filter(|_| !slot.has_joined).and_then(process_here);
         if !written(context.store().adopt_agent(&id, life).await?)? {
             return Ok(());
         }
+        let Some(process) = process else {
+            let host =
+                self.slots[agent].record.as_ref().map(|record| record.host.clone()).unwrap_or_default();
+            self.slots[agent].is_elsewhere(life);
+            if !self.slots[agent].has_joined {
+                self.say(context, &format!("{id} adopted, on {host}"));
+            }
+            return Ok(());
+        };
         let ended = tell_end(context.clone(), self.number, agent, id.clone(), life);
         match Child::adopted(process, life, ended) {
             Ok(child) => {
@@ -372,7 +387,7 @@ fn waiting_line(
     records: &BTreeMap<TaskId, TaskRecord>,
     absent: &[(usize, WhyAbsent)],
 ) -> Option<String> {
-    let (first, _) = absent.first()?;
+    let pools = || plan.pools.iter().map(|pool| pool.name.as_str());
     let pending = records.values().filter(|record| record.state == TaskState::Pending).count();
     let of = |wanted: WhyAbsent| absent.iter().filter(|(_, absence)| *absence == wanted).count() as u64;
     let reasons = [
@@ -384,10 +399,17 @@ fn waiting_line(
         reasons.map(|(absence, words)| (of(absence), words)).into_iter().filter(|(count, _)| *count > 0);
     let reasons: Vec<String> =
         reasons.map(|(number, words)| format!("{} {words}", count(number, "id"))).collect();
-    let id = &plan.agents[*first].id;
+    let waiting = if pending == 1 { "1 task waits".into() } else { format!("{pending} tasks wait") };
+    if let Some(pool) = pools().next() {
+        let (epic, name) = plan.id.as_str().split_once('.')?;
+        return Some(format!(
+            "{waiting} for an agent to join ({}): `agent run --epic {epic} --sprint {name} --pool {pool} -- CMD`",
+            pools().collect::<Vec<_>>().join(", ")
+        ));
+    }
+    let id = &plan.agents[absent.first()?.0].id;
     Some(format!(
-        "{} for an agent ({}); `lifecyclectl restart {id}` asks for one that left or was given up",
-        if pending == 1 { "1 task waits".into() } else { format!("{pending} tasks wait") },
+        "{waiting} for an agent ({}); `lifecyclectl restart {id}` asks for one that left or was given up",
         reasons.join(", ")
     ))
 }

@@ -14,11 +14,12 @@ use anyhow::Context as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sprint::difference::{differences, merged};
-use lifecycle_core::sprint::epic::SprintOutcome;
-use lifecycle_core::sprint::plan::Plan;
-use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord};
+use lifecycle_core::sprint::plan::{Plan, SprintPlan};
+use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord, PLACE_FOLDER, PLACE_HOST, PLACE_RUNS};
 use lifecycle_core::wire::ids::{EpicId, SprintId};
 use lifecycle_core::wire::record::Order;
+use lifecycle_core::wire::sprint_record::SprintOutcome;
+use lifecycle_core::wire::task::AddedTask;
 use lifecycle_redis::{CoordinatorStore, EpicClaim, EpicTaken, Fenced, Store, StoreError};
 
 use tokio::time::sleep;
@@ -68,14 +69,15 @@ pub(crate) async fn take(agent: &Agent, plan: &Plan, text: &str, how: OnDifferen
             return Err(refusal(&plan.epic, &is_other).into());
         }
         let epoch = known.as_ref().map_or(0, |record| record.epoch);
-        let claim = EpicClaim { epic: &plan.epic, plan: text, epoch, again: false };
+        let place = place(store.settings());
+        let claim = EpicClaim { epic: &plan.epic, plan: text, epoch, place: &place, again: false };
         match alive(store.take_epic(claim).await.map_err(of_store)?)? {
             EpicTaken::Changed => {}
             EpicTaken::Ok(_) if how == OnDifference::Fresh && known.is_some() => {
                 begin_anew(&store, &plan.epic).await?;
             }
             EpicTaken::Ok(epoch) => {
-                let epic = Epic { id: plan.epic.clone(), plan: text.to_owned(), epoch };
+                let epic = Epic { id: plan.epic.clone(), plan: text.to_owned(), place, epoch };
                 if let (OnDifference::Merge, Some(record)) = (how, &known) {
                     merge(&store, record, plan).await?;
                 }
@@ -95,7 +97,11 @@ async fn merge(store: &CoordinatorStore, record: &EpicRecord, plan: &Plan) -> an
     };
     for was in &known.sprints {
         let records = store.task_records(&was.id).await.map_err(of_store)?.readable;
-        let is = plan.sprints.iter().find(|is| is.id == was.id);
+        // Tasks that were added are in neither plan, and stay.
+        let added = store.added_tasks(&was.id).await.map_err(of_store)?;
+        let was = &with_added(was, &added);
+        let is = plan.sprints.iter().find(|is| is.id == was.id).map(|is| with_added(is, &added));
+        let is = is.as_ref();
         let is_open_again =
             is.is_some_and(|is| is.tasks.iter().any(|task| !records.contains_key(task.id.as_str())));
         let replaced = merged(was, is, &records);
@@ -104,6 +110,25 @@ async fn merge(store: &CoordinatorStore, record: &EpicRecord, plan: &Plan) -> an
         }
     }
     Ok(())
+}
+
+/// The sprint, with the tasks that were added to it and that it does not plan itself.
+fn with_added(sprint: &SprintPlan, added: &[AddedTask]) -> SprintPlan {
+    let mut sprint = sprint.clone();
+    let known: BTreeSet<_> = sprint.tasks.iter().map(|task| task.id.clone()).collect();
+    sprint.tasks.extend(added.iter().filter(|task| !known.contains(&task.id)).cloned().map(Into::into));
+    sprint
+}
+
+/// Where this coordinator runs, as fields of the epic's record.
+fn place(settings: &Settings) -> BTreeMap<&'static str, String> {
+    let mut place = BTreeMap::from([(PLACE_HOST, agent_sdk::host())]);
+    if let Ok(folder) = std::env::current_dir() {
+        let runs = folder.join(&settings.coordinator.runs_dir);
+        place.insert(PLACE_RUNS, runs.display().to_string());
+        place.insert(PLACE_FOLDER, folder.display().to_string());
+    }
+    place
 }
 
 /// Removes what an earlier coordinator has recorded. The epic is taken again after that.
@@ -152,10 +177,10 @@ async fn read_sprints(
 ) -> anyhow::Result<BTreeMap<SprintId, EarlierSprint>> {
     let mut earlier = BTreeMap::new();
     for sprint in store.sprints_of(epic).await.map_err(of_store)? {
-        let state = store.sprint_state(&sprint).await.map_err(of_store)?;
+        let record = store.sprint_record(&sprint).await.map_err(of_store)?;
         let records = store.task_records(&sprint).await.map_err(of_store)?.readable;
-        let outcome = state.get("outcome").and_then(|outcome| outcome.parse().ok());
-        earlier.insert(sprint, EarlierSprint { outcome, records });
+        let added = store.added_tasks(&sprint).await.map_err(of_store)?;
+        earlier.insert(sprint, EarlierSprint { record, added, records });
     }
     Ok(earlier)
 }
@@ -222,8 +247,8 @@ pub async fn stored_plan(settings: &Settings, epic: &EpicId) -> anyhow::Result<S
 impl Context {
     /// Takes the epic again, in a store that lost it.
     pub(crate) async fn take_again(&self) -> Result<(), Trouble> {
-        let Epic { id, plan, epoch } = &self.epic;
-        let claim = EpicClaim { epic: id, plan, epoch: *epoch, again: true };
+        let Epic { id, plan, place, epoch } = &self.epic;
+        let claim = EpicClaim { epic: id, plan, epoch: *epoch, place, again: true };
         match written(self.store().take_epic(claim).await?)? {
             EpicTaken::Ok(_) => Ok(()),
             // Another life has it, so ours is over.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::sprint::decide::{Process, slot_of};
-use lifecycle_core::sprint::epic::SprintOutcome;
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::record::Order;
+use lifecycle_core::wire::sprint_record::SprintOutcome;
 use lifecycle_redis::SprintEnded;
 
 use crate::context::{Context, Trouble};
@@ -37,9 +37,17 @@ impl Sprint {
             return Ok(true);
         }
         let leave_agents = self.have_guests_overstayed(context);
-        if let SprintEnded::AgentsLeft(ids) = self.complete(context, outcome, leave_agents).await? {
-            self.send_guests_away(context, &ids).await?;
-            return Ok(false);
+        match self.complete(context, outcome, (leave_agents, self.is_broken)).await? {
+            SprintEnded::AgentsLeft(ids) => {
+                self.send_guests_away(context, &ids).await?;
+                return Ok(false);
+            }
+            // A task was added, or is to be done again: there is work after all.
+            SprintEnded::MoreCame => {
+                self.stage = Stage::Running;
+                return Ok(true);
+            }
+            SprintEnded::Ok | SprintEnded::NoEpic => {}
         }
         self.stage = Stage::Over(outcome);
         self.say(context, &format!("{outcome}, {} of {} tasks settled", self.settled(), self.records.len()));
@@ -133,9 +141,9 @@ impl Sprint {
     /// Whether a pause or a signal is due, of which no event will tell.
     pub(crate) fn is_restless(&self) -> bool {
         let waits = |slot: &Slot| match slot.process {
-            _ if slot.is_retired || slot.told_held.is_some() => false,
+            _ if slot.has_joined || slot.told_held.is_some() => false,
             Process::NotStarted { .. } | Process::Vacant { .. } => true,
-            Process::Running | Process::GivenUp { .. } => false,
+            Process::Running | Process::Elsewhere | Process::GivenUp { .. } => false,
         };
         match self.stage {
             Stage::Starting | Stage::Finishing(_) => true,

@@ -18,6 +18,7 @@
 //!   register · epic         the beginning: registered, and the epic taken
 //!   run · sprint            the loop, and what it knows of a sprint
 //!   observe · act · finish  one step of a sprint
+//!   elsewhere               agents that joined, or run on another host
 //!   children               processes: started, watched, told to end
 //!   child_exit · child_events  what follows an exit: evidence, stragglers, acknowledgement
 //!   ui/                     what people see: before, while it runs, and at the end
@@ -30,6 +31,7 @@ mod child_events;
 mod child_exit;
 mod children;
 mod context;
+mod elsewhere;
 pub mod epic;
 mod finish;
 mod observe;

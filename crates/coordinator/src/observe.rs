@@ -1,10 +1,10 @@
 //! Observing: collects what the store and our own children tell of a sprint, for a decision. Before that, it restores
 //! what the store has lost, and takes in what came for the sprint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent_sdk::process::{is_proven_gone, process_here};
+use agent_sdk::process::is_proven_gone;
 use lifecycle_cli::output::count;
 use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::sprint::decide::{Exit, Grip, IdHolder, Process, SlotLife, SlotView, slot_of};
@@ -13,8 +13,12 @@ use lifecycle_core::wire::ids::{AgentId, Incarnation, TaskId};
 use lifecycle_core::wire::record::AgentRecord;
 use lifecycle_core::wire::task::{Cost, Requeued, SprintMessage, TaskRecord, TaskState};
 
+use lifecycle_core::wire::sprint_record::SprintRecord;
+use lifecycle_core::wire::time::ServerTime;
+use lifecycle_redis::Incoming;
+
 use crate::context::{Context, Trouble, written};
-use crate::sprint::{Slot, Sprint};
+use crate::sprint::{Slot, Sprint, Stage};
 
 /// After the store lost its memory, another loss within this time is not reported again.
 const RESTORED_FOR: Duration = Duration::from_secs(10);
@@ -29,35 +33,127 @@ pub(crate) struct Observed {
 impl Sprint {
     /// Reads all that a decision needs, after the records are taken in ([`Sprint::take_in_tasks`]).
     pub(crate) async fn observe(&mut self, context: &Context) -> Result<Observed, Trouble> {
+        self.take_in_joined(context).await?;
         self.take_in_registrations(context).await?;
+        let leases = self.read_leases(context).await?;
         let grips = self.observe_holders(context).await?;
         let now = context.now();
         let coordinator = context.agent.id();
         Ok(Observed {
-            slots: self.slots.iter().map(|slot| slot_view(slot, coordinator, now)).collect(),
+            slots: self
+                .slots
+                .iter()
+                .zip(&self.plan.agents)
+                .zip(leases)
+                .map(|((slot, agent), lease)| SlotView {
+                    is_retired: self.record.retired.contains(agent.id.as_str()),
+                    ..slot_view(slot, coordinator, now, lease.is_some_and(|end| end <= self.server_now))
+                })
+                .collect(),
             grips,
         })
     }
 
-    /// Takes in runs that were handed back, then reads the records. If the store has lost them, they are written again.
+    /// Takes in what has come for the sprint: runs that were handed back, and what operators and agents said. Then the
+    /// records that have changed are read, and from time to time all of them. If the store has lost them, they are written
+    /// again.
     pub(crate) async fn take_in_tasks(&mut self, context: &Context, restore: bool) -> Result<(), Trouble> {
-        let (store, id) = (context.store(), self.plan.id.clone());
-        let incoming = written(store.take_incoming(&id).await?)?;
+        let read_at = self.read_before_step;
+        let incoming = written(context.store().take_incoming(&self.plan.id).await?)?;
         // At once: they are not in the store any more, and what follows may fail.
         incoming.messages.iter().for_each(|message| self.obey(context, message));
+        self.server_now = incoming.now;
+        self.has_more = incoming.is_full();
+        let is_lost = incoming.sprint.started_at.is_none();
+        if !is_lost {
+            self.take_in_wishes(context, incoming.sprint.clone());
+        }
+        let now = context.now();
+        if is_lost || read_at.is_none_or(|at| now.saturating_sub(at) >= self.look_pause()) {
+            self.read_all(context, is_lost, restore).await?;
+            self.read_at = Some(now);
+        } else {
+            self.read_changed(context, &incoming).await?;
+        }
+        incoming.returned.iter().for_each(|entry| self.tell_returned(context, entry));
+        Ok(())
+    }
+
+    /// Pause between two looks at all records. Changes are told; this is for what nobody tells of. It takes about 1 µs for
+    /// each record.
+    fn look_pause(&self) -> Duration {
+        Duration::from_millis(2_000.max(self.records.len() as u64 / 2))
+    }
+
+    async fn read_all(&mut self, context: &Context, is_lost: bool, restore: bool) -> Result<(), Trouble> {
+        let (store, id) = (context.store(), self.plan.id.clone());
+        let new = self.take_in_added(store.added_tasks(&id).await?);
+        self.put_new(context, &new).await?;
         let mut records = store.task_records(&id).await?;
         let is_missing = |task: &TaskPlan| !records.knows(task.id.as_str());
-        let is_lost = self.plan.tasks.iter().any(is_missing) || store.sprint_state(&id).await?.is_empty();
-        if is_lost && restore {
+        if restore && (is_lost || self.plan.tasks.iter().any(is_missing)) {
             self.tell_lost(context);
             self.put_records(context).await?;
             records = store.task_records(&id).await?;
         }
         self.put_forward(context, &records.readable).await?;
         self.adopt(context, &records.readable);
-        self.mend(context, &records.unreadable).await?;
-        incoming.returned.iter().for_each(|entry| self.tell_returned(context, entry));
+        self.mend(context, &records.unreadable).await
+    }
+
+    /// Reads the records of which it was told that they have changed.
+    async fn read_changed(&mut self, context: &Context, incoming: &Incoming) -> Result<(), Trouble> {
+        let told = incoming.messages.iter().filter_map(|message| match message {
+            SprintMessage::Changed { task_id } => Some(task_id.as_str()),
+            _ => None,
+        });
+        let returned = incoming.returned.iter().map(|entry| entry.task_id.as_str());
+        let changed: BTreeSet<&str> = told.chain(returned).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let (store, id) = (context.store(), self.plan.id.clone());
+        let changed: Vec<&str> = changed.into_iter().collect();
+        let unknown: Vec<&str> =
+            changed.iter().copied().filter(|task| !self.records.contains_key(*task)).collect();
+        if !unknown.is_empty() {
+            let new = self.take_in_added(store.added_tasks_of(&id, &unknown).await?);
+            self.put_new(context, &new).await?;
+        }
+        let records = store.task_records_of(&id, &changed).await?;
+        self.put_forward(context, &records.readable).await?;
+        self.adopt(context, &records.readable);
+        self.mend(context, &records.unreadable).await
+    }
+
+    /// Writes the records of tasks that were added.
+    async fn put_new(&self, context: &Context, new: &BTreeMap<TaskId, TaskRecord>) -> Result<(), Trouble> {
+        if new.is_empty() || self.stage == Stage::Starting {
+            return Ok(());
+        }
+        self.put(context, new, &[]).await?;
+        self.say(context, &format!("{} added", count(new.len() as u64, "task")));
         Ok(())
+    }
+
+    /// Takes in what operators want of the sprint, and says what is new.
+    fn take_in_wishes(&mut self, context: &Context, seen: SprintRecord) {
+        let before = std::mem::replace(&mut self.record, seen);
+        match (before.paused, self.record.paused) {
+            (None, Some(_)) => {
+                self.warn(context, "paused by an operator: nothing is handed out, tasks in hand go on");
+            }
+            (Some(_), None) => self.warn(context, "resumed by an operator"),
+            _ => {}
+        }
+        if self.plan.is_open && before.closed.is_none() && self.record.closed.is_some() {
+            self.say(context, "closed by an operator: no task is added any more");
+        }
+        for id in self.record.retired.difference(&before.retired) {
+            if slot_of(&self.plan, id).is_some() {
+                self.say(context, &format!("{id} will not be replaced"));
+            }
+        }
     }
 
     /// Reports the loss once for a while: a store that loses its memory again and again is one trouble.
@@ -79,8 +175,11 @@ impl Sprint {
     ) -> Result<(), Trouble> {
         let store = context.store();
         let mut forwarded = 0;
-        for (task, known) in &self.records {
-            let Some(seen) = seen.get(task.as_str()).filter(|seen| seen.is_behind(known)) else { continue };
+        for (task, seen) in seen {
+            let Some((task, known)) = self.records.get_key_value(task.as_str()) else { continue };
+            if !seen.is_behind(known) {
+                continue;
+            }
             let reply = store.forward_task(&self.plan.id, task, (seen, known)).await?;
             forwarded += u64::from(written(reply)?);
         }
@@ -101,7 +200,7 @@ impl Sprint {
         unreadable: &BTreeMap<String, Vec<u8>>,
     ) -> Result<(), Trouble> {
         for (task, bytes) in unreadable {
-            let known = self.records.iter().find(|(known, _)| known.as_str() == task);
+            let known = self.records.get_key_value(task.as_str());
             let Some((task, record)) = known.map(|(task, record)| (task.clone(), record.clone())) else {
                 continue;
             };
@@ -119,29 +218,20 @@ impl Sprint {
 
     /// Obeys an operator's message about one of the agents.
     fn obey(&mut self, context: &Context, message: &SprintMessage) {
-        let (SprintMessage::Retire { agent_id } | SprintMessage::Restart { agent_id }) = message;
+        // What else is wanted stands in the records.
+        let SprintMessage::Restart { agent_id } = message else { return };
         // All sprints of an epic get the message; one of them has the agent.
         let Some(agent) = slot_of(&self.plan, agent_id) else { return };
         let slot = &mut self.slots[agent];
-        match message {
-            SprintMessage::Retire { .. } => {
-                slot.is_retired = true;
-                self.say(context, &format!("{agent_id} will not be replaced"));
-            }
-            SprintMessage::Restart { .. } => {
-                slot.is_retired = false;
-                slot.restarts.clear();
-                if let Process::GivenUp { since } = slot.process {
-                    slot.process = Process::Vacant { since, how: Exit::Left };
-                }
-                self.say(context, &format!("{agent_id} is wanted again"));
-            }
+        slot.restarts.clear();
+        if let Process::GivenUp { since } = slot.process {
+            slot.process = Process::Vacant { since, how: Exit::Left };
         }
+        self.say(context, &format!("{agent_id} is wanted again"));
     }
 
     fn tell_returned(&self, context: &Context, entry: &Requeued) {
-        let record =
-            self.records.iter().find(|(task, _)| task.as_str() == entry.task_id).map(|(_, record)| record);
+        let record = self.records.get(entry.task_id.as_str());
         let Some(record) = record.filter(|record| !record.state.is_settled()) else { return };
         let Requeued { task_id, agent_id, reason, cost, .. } = entry;
         let spent = match cost {
@@ -159,7 +249,9 @@ impl Sprint {
         let own = context.agent.life().incarnation;
         let (mut overdue, mut forgotten) = (Vec::new(), Vec::new());
         for ((slot, agent), record) in self.slots.iter_mut().zip(&self.plan.agents).zip(records) {
-            if slot.notice(record, now) {
+            slot.record = record;
+            slot.notice_elsewhere(now, context.settings().sweep.orphan_threshold);
+            if slot.notice(now) {
                 overdue.push(agent.id.clone());
             } else if let Some(life) = slot.forgotten_adoption(own) {
                 forgotten.push((agent.id.clone(), life));
@@ -174,12 +266,27 @@ impl Sprint {
         Ok(())
     }
 
+    /// When the leases of those agents end that no process here tells of.
+    async fn read_leases(&self, context: &Context) -> Result<Vec<Option<ServerTime>>, Trouble> {
+        let is_asked = |slot: &Slot| slot.child.is_none() && slot.record.is_some();
+        let asked: Vec<usize> =
+            self.slots.iter().enumerate().filter(|(_, slot)| is_asked(slot)).map(|(at, _)| at).collect();
+        let mut ends = vec![None; self.slots.len()];
+        let ids: Vec<&AgentId> = asked.iter().map(|at| &self.plan.agents[*at].id).collect();
+        for (at, end) in asked.iter().zip(context.store().lease_ends(&ids).await?) {
+            ends[*at] = end;
+        }
+        Ok(ends)
+    }
+
     /// Tasks in flight whose life seems not to hold them, with the time since when.
     async fn observe_holders(&mut self, context: &Context) -> Result<BTreeMap<TaskId, Grip>, Trouble> {
         let mut doubtful: BTreeMap<TaskId, bool> = BTreeMap::new();
         let mut claims: Vec<(&AgentId, &TaskId)> = Vec::new();
         for (task, record) in self.records.iter().filter(|(_, record)| record.state == TaskState::Assigned) {
             let Some(agent) = record.agent_id.as_deref().and_then(|id| slot_of(&self.plan, id)) else {
+                // It had joined, and is gone.
+                doubtful.insert(task.clone(), true);
                 continue;
             };
             let slot = &self.slots[agent];
@@ -189,7 +296,7 @@ impl Sprint {
                 Some(seen) if seen.ended.is_some() => {}
                 Some(_) => claims.push((&self.plan.agents[agent].id, task)),
                 // The agent may register again with the task in hand.
-                None if slot.child.is_some() && slot.life() == record.incarnation => {}
+                None if slot.life().is_some() && slot.life() == record.incarnation => {}
                 None => {
                     doubtful.insert(task.clone(), true);
                 }
@@ -218,9 +325,8 @@ impl Slot {
         (is_forgotten && child.incarnation == Some(record.incarnation)).then_some(record.incarnation)
     }
 
-    /// Takes in the registration. `true` if the running process should be told that its life is over.
-    fn notice(&mut self, record: Option<AgentRecord>, now: Duration) -> bool {
-        self.record = record;
+    /// Looks at the registration. `true` if the running process should be told that its life is over.
+    fn notice(&mut self, now: Duration) -> bool {
         let Some(child) = &mut self.child else { return false };
         let seen = self.record.as_ref();
         if let Some(own) = seen.filter(|seen| child.is_of(seen)) {
@@ -241,8 +347,8 @@ impl Slot {
 }
 
 /// Who holds the id of this slot. Two kinds of lives are proven dead: one whose process was a child of ours and has
-/// ended, and one of an earlier run whose process is gone from this very host. Any other life that is not ours belongs
-/// to somebody else.
+/// ended, and one of an earlier run whose process is gone from this very host. Any other life of this epic can be adopted,
+/// wherever it is. One that is not of this epic belongs to somebody else.
 fn holder(slot: &Slot, record: &AgentRecord, coordinator: &AgentId) -> IdHolder {
     let life = record.incarnation;
     if slot.life() == Some(life) {
@@ -253,18 +359,17 @@ fn holder(slot: &Slot, record: &AgentRecord, coordinator: &AgentId) -> IdHolder 
         IdHolder::Stranger
     } else if is_proven_gone(record) {
         IdHolder::Dead
-    } else if process_here(record).is_some() {
-        IdHolder::Adoptable
     } else {
-        IdHolder::Earlier
+        IdHolder::Adoptable
     }
 }
 
-fn slot_view(slot: &Slot, coordinator: &AgentId, now: Duration) -> SlotView {
+fn slot_view(slot: &Slot, coordinator: &AgentId, now: Duration, is_overdue: bool) -> SlotView {
     let life = slot.record.as_ref().map(|record| SlotLife {
         incarnation: record.incarnation,
         holder: holder(slot, record, coordinator),
         takes_work: record.state.takes_work() && record.ended.is_none(),
+        is_overdue,
     });
     SlotView {
         // While an exit is being dealt with, processes that were left running may still work.
@@ -273,6 +378,7 @@ fn slot_view(slot: &Slot, coordinator: &AgentId, now: Duration) -> SlotView {
         missing_for: slot.missing_since.map(|since| now.saturating_sub(since)),
         given: slot.given,
         restarts: slot.restarts.clone(),
-        is_retired: slot.is_retired,
+        is_retired: false,
+        has_joined: slot.has_joined,
     }
 }

@@ -99,7 +99,7 @@ pub async fn run(request: RunRequest) -> anyhow::Result<(Summary, u8)> {
     let mut sprints: Vec<Sprint> = sprints.collect();
     for sprint in &mut sprints {
         if let Some(earlier) = earlier.remove(&sprint.plan.id) {
-            sprint.resume(&earlier);
+            sprint.resume(earlier);
             sprint.show(&context);
         }
     }
@@ -184,8 +184,17 @@ impl Run {
 
     /// Lets every sprint take its step, even if others are in trouble.
     async fn step_sprints(&mut self) -> (bool, Option<Trouble>) {
-        let mut changed = self.begin_or_skip();
         let mut trouble: Option<Trouble> = None;
+        let mut changed = match self.begin_or_skip().await {
+            Ok(changed) => changed,
+            Err(another) => {
+                trouble = Some(another);
+                false
+            }
+        };
+        if self.is_store_new {
+            self.sprints.iter_mut().for_each(|sprint| sprint.read_at = None);
+        }
         if std::mem::take(&mut self.is_store_new)
             && let Err(another) = self.put_back().await
         {
@@ -229,7 +238,7 @@ impl Run {
     }
 
     /// Starts or skips sprints that are due. `true` if there were any.
-    fn begin_or_skip(&mut self) -> bool {
+    async fn begin_or_skip(&mut self) -> Result<bool, Trouble> {
         let phases: Vec<_> =
             self.sprints.iter().map(|sprint| (sprint.plan.id.clone(), sprint.phase())).collect();
         let phase = |id: &_| {
@@ -240,11 +249,15 @@ impl Run {
             let (SprintStep::Start(id) | SprintStep::Skip { sprint: id, .. }) = due;
             let Some(sprint) = self.sprints.iter_mut().find(|sprint| sprint.plan.id == *id) else { continue };
             match due {
-                SprintStep::Skip { why, .. } => sprint.skip(&self.context, why),
+                SprintStep::Skip { why, .. } => {
+                    // Tasks may have been added to it already.
+                    sprint.take_in_added(self.context.store().added_tasks(id).await?);
+                    sprint.skip(&self.context, why);
+                }
                 SprintStep::Start(_) => sprint.stage = Stage::Starting,
             }
         }
-        !due.is_empty()
+        Ok(!due.is_empty())
     }
 
     /// Takes note of a trouble. No trouble ends the loop.
@@ -447,7 +460,7 @@ async fn more_urgent(agent: &Agent, than: Option<Urgency>) {
 
 /// 0 only if every task is completed. After a signal, the code that shells use for it.
 fn code(summary: &Summary, stop: Option<&Stop>) -> u8 {
-    use lifecycle_core::sprint::epic::SprintOutcome;
+    use lifecycle_core::wire::sprint_record::SprintOutcome;
     match (summary.outcome, stop.map(|stop| stop.cause)) {
         (SprintOutcome::Completed, _) => exit::OK,
         (SprintOutcome::Interrupted, Some(StopCause::Hangup)) => 129,

@@ -1,17 +1,19 @@
 //! What the coordinator knows of one sprint.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::sprint::decide::{Exit, Process, slot_of};
-use lifecycle_core::sprint::epic::{Phase, SprintOutcome};
-use lifecycle_core::sprint::plan::SprintPlan;
+use lifecycle_core::sprint::epic::Phase;
+use lifecycle_core::sprint::plan::{SprintPlan, TaskPlan};
 use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::{Incarnation, TaskId};
 use lifecycle_core::wire::record::{AgentRecord, Order};
-use lifecycle_core::wire::task::{TaskRecord, TaskState};
-use lifecycle_redis::{SprintEnded, SprintStarted, StoreError};
+use lifecycle_core::wire::sprint_record::{SprintOutcome, SprintRecord};
+use lifecycle_core::wire::task::{AddedTask, TaskRecord, TaskState};
+use lifecycle_core::wire::time::ServerTime;
+use lifecycle_redis::{KnownSprint, SprintEnded, SprintStarted, StoreError};
 
 use crate::child_events::EndedLife;
 use crate::child_exit::{ChildExit, acknowledge};
@@ -26,10 +28,24 @@ pub(crate) struct Sprint {
     pub(crate) number: usize,
     pub(crate) plan: SprintPlan,
     pub(crate) stage: Stage,
+    /// The sprint's own record as last read: what operators want of it.
+    pub(crate) record: SprintRecord,
     /// The tasks' records as last read from the store. Before the start and after the end, as they would be.
     pub(crate) records: BTreeMap<TaskId, TaskRecord>,
-    /// One slot for each agent of the plan.
+    /// The tasks that were added while the epic runs. They are in the plan, too.
+    pub(crate) added: Vec<AddedTask>,
+    /// When all records were last read; `None` if they have to be.
+    pub(crate) read_at: Option<Duration>,
+    /// The same, as it was before the step under way.
+    pub(crate) read_before_step: Option<Duration>,
+    /// Whether more has come for it than was taken in by the last look.
+    pub(crate) has_more: bool,
+    /// The store's time at the last look.
+    pub(crate) server_now: ServerTime,
+    /// One slot for each agent of the plan; behind them, one for each that has joined.
     pub(crate) slots: Vec<Slot>,
+    /// Where each task stands in the plan.
+    pub(crate) places: HashMap<TaskId, usize>,
     /// Tasks whose run in flight looks lost, and since when.
     pub(crate) loose: BTreeMap<TaskId, Duration>,
     /// Since when agents that are not ours keep the sprint from ending.
@@ -77,8 +93,10 @@ pub(crate) struct Slot {
     pub(crate) occupied: Vec<TaskId>,
     pub(crate) given: u64,
     pub(crate) restarts: Vec<Duration>,
-    /// Whether an operator said not to replace it.
-    pub(crate) is_retired: bool,
+    /// Whether somebody else has started it, in a pool of the sprint.
+    pub(crate) has_joined: bool,
+    /// Its life, if only its lease tells of it.
+    pub(crate) elsewhere: Option<Incarnation>,
     /// The life that holds its id, as it was last reported.
     pub(crate) told_held: Option<Incarnation>,
     /// When the removal of an earlier life was last tried.
@@ -86,7 +104,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             process: Process::NotStarted { since: Duration::ZERO },
             child: None,
@@ -98,7 +116,8 @@ impl Slot {
             occupied: Vec::new(),
             given: 0,
             restarts: Vec::new(),
-            is_retired: false,
+            has_joined: false,
+            elsewhere: None,
             told_held: None,
             reap_tried: None,
         }
@@ -114,9 +133,9 @@ impl Slot {
         record.ended.is_some() || self.has_ended(record.incarnation)
     }
 
-    /// The life of the running process, once its registration was read.
+    /// The life that is at work for this coordinator, once its registration was read.
     pub(crate) fn life(&self) -> Option<Incarnation> {
-        self.child.as_ref()?.incarnation
+        self.elsewhere.or_else(|| self.child.as_ref()?.incarnation)
     }
 }
 
@@ -124,12 +143,20 @@ impl Sprint {
     pub(crate) fn new(number: usize, plan: SprintPlan) -> Self {
         let records = plan.tasks.iter().map(|task| (task.id.clone(), task.record())).collect();
         let slots = plan.agents.iter().map(|_| Slot::new()).collect();
+        let places = plan.tasks.iter().enumerate().map(|(at, task)| (task.id.clone(), at)).collect();
         Self {
             number,
             plan,
             stage: Stage::Waiting,
+            record: SprintRecord::default(),
             records,
+            added: Vec::new(),
+            read_at: None,
+            read_before_step: None,
+            has_more: false,
+            server_now: ServerTime::default(),
             slots,
+            places,
             loose: BTreeMap::new(),
             guests_since: None,
             guests_told: None,
@@ -145,12 +172,17 @@ impl Sprint {
     /// If a key of the sprint's own holds another type, waiting does not help, and other sprints must not wait for it:
     /// this sprint ends as failed.
     pub(crate) async fn step(&mut self, context: &Context) -> Result<bool, Trouble> {
+        self.read_before_step = self.read_at.take();
         let stepped = match self.stage {
             Stage::Waiting | Stage::Over(_) => Ok(false),
             Stage::Starting => self.start(context).await.map(|()| true),
             Stage::Running => self.work(context).await,
             Stage::Finishing(level) => self.finish(context, level).await,
         };
+        if stepped.is_ok() {
+            // After a step that failed, it is not known what has been taken in.
+            self.read_at = self.read_at.or(self.read_before_step);
+        }
         match stepped {
             Err(Trouble::Store(error)) if error.is_wrong_type() && !self.is_broken => {
                 self.break_off(context, &error);
@@ -198,9 +230,20 @@ impl Sprint {
 
     /// Writes the records as last known. What the store has already stays.
     pub(crate) async fn put_records(&self, context: &Context) -> Result<(), Trouble> {
+        self.put(context, &self.records, &self.added).await
+    }
+
+    /// Writes these records, and the tasks that were added.
+    pub(crate) async fn put(
+        &self,
+        context: &Context,
+        tasks: &BTreeMap<TaskId, TaskRecord>,
+        added: &[AddedTask],
+    ) -> Result<(), Trouble> {
         let agents: Vec<_> = self.plan.agents.iter().map(|agent| agent.id.clone()).collect();
-        let store = context.store();
-        let started = store.start_sprint(&context.epic.id, &self.plan.id, &self.records, &agents);
+        let (store, wishes) = (context.store(), self.record.wishes());
+        let known = KnownSprint { tasks, agents: &agents, wishes: &wishes, added };
+        let started = store.start_sprint(&context.epic.id, &self.plan.id, known);
         match written(started.await?)? {
             SprintStarted::Ok => Ok(()),
             SprintStarted::NoEpic => Err(Trouble::NoEpic),
@@ -212,26 +255,26 @@ impl Sprint {
         let Stage::Over(outcome @ (SprintOutcome::Completed | SprintOutcome::Failed)) = self.stage else {
             return Ok(());
         };
-        let state = context.store().sprint_state(&self.plan.id).await?;
-        if state.get("outcome").is_some_and(|known| known == outcome.as_str()) {
+        if context.store().sprint_record(&self.plan.id).await?.outcome == Some(outcome) {
             return Ok(());
         }
         self.put_records(context).await?;
         let seen = context.store().task_records(&self.plan.id).await?.readable;
         self.put_forward(context, &seen).await?;
-        self.complete(context, outcome, true).await.map(drop)
+        self.complete(context, outcome, (true, true)).await.map(drop)
     }
 
-    /// Says in the store how it ended; `leave_agents` as in `complete_sprint`.
+    /// Says in the store how it ended; `leave_agents` and `for_good` as in `complete_sprint`.
     pub(crate) async fn complete(
         &self,
         context: &Context,
         outcome: SprintOutcome,
-        leave_agents: bool,
+        (leave_agents, for_good): (bool, bool),
     ) -> Result<SprintEnded, Trouble> {
         let store = context.store();
         let (epic, sprint) = (&context.epic.id, &self.plan.id);
-        let ended = store.complete_sprint(epic, sprint, outcome.as_str(), leave_agents).await?;
+        let how = (leave_agents, for_good);
+        let ended = store.complete_sprint(epic, sprint, outcome.as_str(), how).await?;
         match written(ended)? {
             SprintEnded::NoEpic => Err(Trouble::NoEpic),
             ended => Ok(ended),
@@ -239,15 +282,39 @@ impl Sprint {
     }
 
     /// Goes on where an earlier coordinator stopped.
-    pub(crate) fn resume(&mut self, earlier: &EarlierSprint) {
+    pub(crate) fn resume(&mut self, earlier: EarlierSprint) {
+        self.record = earlier.record;
+        self.take_in_added(earlier.added);
         for (task, record) in &mut self.records {
             if let Some(seen) = earlier.records.get(task.as_str()) {
                 record.clone_from(seen);
             }
         }
-        if let Some(outcome @ (SprintOutcome::Completed | SprintOutcome::Failed)) = earlier.outcome {
+        if let Some(outcome @ (SprintOutcome::Completed | SprintOutcome::Failed)) = self.record.outcome {
             self.stage = Stage::Over(outcome);
         }
+    }
+
+    /// Takes tasks into the plan that were added while the epic runs. Returns those that are new.
+    pub(crate) fn take_in_added(&mut self, added: Vec<AddedTask>) -> BTreeMap<TaskId, TaskRecord> {
+        let mut new = BTreeMap::new();
+        for task in added {
+            if self.records.contains_key(&task.id) {
+                continue;
+            }
+            self.added.push(task.clone());
+            let task = TaskPlan::from(task);
+            self.records.insert(task.id.clone(), task.record());
+            new.insert(task.id.clone(), task.record());
+            self.places.insert(task.id.clone(), self.plan.tasks.len());
+            self.plan.tasks.push(task);
+        }
+        new
+    }
+
+    /// Whether tasks may still be added, so that it is not complete when all are settled.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.plan.is_open && self.record.closed.is_none()
     }
 
     /// The sprint will not run: all its tasks fail.
@@ -363,6 +430,9 @@ impl Sprint {
                 }
             }
             (Payload::CleanupCompleted { .. }, Some(life)) => slot.reaped = Some(life),
+            (Payload::AgentShutdown { .. }, Some(life)) if slot.elsewhere == Some(life) => {
+                slot.reaped = Some(life);
+            }
             _ => {}
         }
         true
@@ -376,21 +446,29 @@ impl Sprint {
     pub(crate) fn outcome(&self) -> SprintOutcome {
         if self.is_broken {
             SprintOutcome::Failed
-        } else if self.records.values().all(|record| record.state == TaskState::Completed) {
-            SprintOutcome::Completed
-        } else if self.settled() == self.records.len() {
+        } else if self.settled() < self.records.len() || self.is_held_open() {
+            SprintOutcome::Interrupted
+        } else if self.records.values().any(|record| record.state == TaskState::Failed) {
             SprintOutcome::Failed
         } else {
-            SprintOutcome::Interrupted
+            SprintOutcome::Completed
         }
+    }
+
+    /// Whether it has nothing left to do and still waits for tasks to be added.
+    fn is_held_open(&self) -> bool {
+        self.may_grow() && !matches!(self.stage, Stage::Over(SprintOutcome::NotRun))
     }
 
     /// Takes over what the store says, and reports what is new.
     pub(crate) fn adopt(&mut self, context: &Context, seen: &BTreeMap<String, TaskRecord>) {
         let mut told = Vec::new();
-        for (task, record) in &mut self.records {
-            let is_news = |seen: &&TaskRecord| *seen != record && !seen.is_behind(record);
-            let Some(seen) = seen.get(task.as_str()).filter(is_news) else { continue };
+        for (task, seen) in seen {
+            let Ok(task) = TaskId::new(task.as_str()) else { continue };
+            let Some(record) = self.records.get_mut(&task) else { continue };
+            if seen == record || seen.is_behind(record) {
+                continue;
+            }
             let was_settled = record.state.is_settled();
             record.clone_from(seen);
             if !was_settled && record.state.is_settled() {
@@ -405,6 +483,9 @@ impl Sprint {
 
     fn tell_settled(&self, context: &Context, task: &TaskId, record: &TaskRecord) {
         let detail = record.detail.as_deref().unwrap_or_default();
+        if record.state == TaskState::Cancelled {
+            return self.say(context, &format!("{task} {detail}"));
+        }
         if record.state == TaskState::Completed {
             let agent = record.agent_id.as_deref().unwrap_or("somebody");
             return self.say(context, &format!("{task} completed by {agent}"));
@@ -421,10 +502,12 @@ impl Sprint {
         let at_work = self.records.values().filter(|record| record.state == TaskState::Assigned).count();
         let words = match self.stage {
             Stage::Over(outcome) => outcome.to_string().replace('_', " "),
+            _ if self.record.paused.is_some() => format!("paused, {at_work} at work"),
             _ if at_work > 0 => format!("{at_work} at work"),
+            _ if self.may_grow() => "open".into(),
             _ => String::new(),
         };
-        context.progress.show(self.number, self.settled(), words);
+        context.progress.show(self.number, (self.settled(), self.records.len()), words);
     }
 
     pub(crate) fn say(&self, context: &Context, what: &str) {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lifecycle_core::sprint::epic::SprintOutcome;
 use lifecycle_core::wire::ids::EpicId;
-use lifecycle_core::wire::task::TaskRecord;
+use lifecycle_core::wire::sprint_record::SprintRecord;
+use lifecycle_core::wire::task::{AddedTask, TaskRecord};
 
 /// The epic that this coordinator has.
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub(crate) struct Epic {
     pub(crate) id: EpicId,
     /// The text of the plan by which it runs.
     pub(crate) plan: String,
+    /// Where it runs, as fields of its record.
+    pub(crate) place: BTreeMap<&'static str, String>,
     /// In which epoch it was taken.
     pub(crate) epoch: u64,
 }
@@ -19,7 +21,8 @@ pub(crate) struct Epic {
 /// A sprint of an earlier coordinator, as the store has it.
 #[derive(Debug)]
 pub(crate) struct EarlierSprint {
-    /// How it ended, if it did.
-    pub(crate) outcome: Option<SprintOutcome>,
+    pub(crate) record: SprintRecord,
+    /// The tasks that were added while the epic ran.
+    pub(crate) added: Vec<AddedTask>,
     pub(crate) records: BTreeMap<String, TaskRecord>,
 }

@@ -12,6 +12,7 @@ pub mod metric;
 pub mod orphan;
 pub mod process_fate;
 pub mod record;
+pub mod sprint_record;
 pub mod sweep_records;
 pub mod task;
 pub mod time;

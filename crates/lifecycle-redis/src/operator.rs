@@ -3,7 +3,7 @@
 pub(crate) mod fleet;
 pub(crate) mod inventory;
 mod memory_reads;
-mod sprints;
+pub(crate) mod sprints;
 
 use lifecycle_core::agent::shutdown::StopCause;
 use lifecycle_core::sweep::observation::Suspect;

@@ -43,6 +43,11 @@ impl Reply {
         bytes.filter_map(|bytes| lifecycle_core::wire::codec::decode(&bytes).ok()).collect()
     }
 
+    /// Names and values in turn.
+    pub(crate) fn fields(&mut self) -> HashMap<String, String> {
+        self.rest.next().map(fields).unwrap_or_default()
+    }
+
     pub(crate) fn texts(self) -> Vec<String> {
         self.rest.map(|value| text(&value)).collect()
     }

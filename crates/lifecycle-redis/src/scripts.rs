@@ -16,7 +16,7 @@ use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::process_fate::ProcessFate;
 use lifecycle_core::wire::record::{AgentState, Order};
 use lifecycle_core::wire::sweep_records::PASS;
-use lifecycle_core::wire::task::{Cost, TaskState};
+use lifecycle_core::wire::task::{Cost, MAX_RETRY_BACKOFF, TaskState};
 
 const WIRE: &str = include_str!("scripts/lib/wire.lua");
 const FENCE: &str = include_str!("scripts/lib/fence.lua");
@@ -104,13 +104,13 @@ scripts! {
         EpicTake = epic_take: [TASK] (epic_state, waiting),
         EpicEnd = epic_end: allow_oom [EPIC] (epic_state, waiting, history, epic_sprints),
         SprintStart = sprint_start: [TASK]
-            (epic_state, sprint_state, sprint_tasks, sprint_agents, requeue, epic_sprints, children, active, inbox),
+            (epic_state, sprint_state, sprint_tasks, sprint_agents, requeue, epic_sprints, children, active, inbox, added),
         SprintComplete = sprint_complete: allow_oom [] (epic_state, sprint_state, sprint_agents, requeue, inbox),
         AgentAdopt = agent_adopt: allow_oom [] (agent_state, command, children),
         TaskAssign = task_assign: [TASK] (agent_state, task, agent_owned, sprint_tasks),
         TaskStart = task_start: [TASK] (task, sprint_tasks),
         TaskRestore = task_restore: [TASK] (task, owned, sprint_tasks),
-        TaskFinish = task_finish: allow_oom [TASK] (task, owned, sprint_tasks, requeue, sprint_state),
+        TaskFinish = task_finish: allow_oom [TASK] (task, owned, sprint_tasks, requeue, sprint_state, inbox, results),
         TaskTake = task_take: allow_oom [TASK] (sprint_tasks, requeue, inbox, sprint_state),
         TaskRecall = task_recall: allow_oom [TASK] (sprint_tasks, requeue),
         TaskMend = task_mend: allow_oom [] (sprint_tasks),
@@ -146,6 +146,10 @@ scripts! {
         WriteTrend = trend: allow_oom [] (memory, state),
         HoldRelease = hold_release: [] (hold),
         InboxPut = inbox_put: [TASK] (sprint_state, inbox),
+        TaskAdd = task_add: [TASK] (epic_state, sprint_state, added, epic_sprints, inbox),
+        TaskCancel = task_cancel: [TASK] (epic_state, sprint_state, sprint_tasks, epic_sprints, inbox),
+        TaskRetry = task_retry: [TASK] (epic_state, sprint_state, sprint_tasks, inbox),
+        SprintFlag = sprint_flag: [TASK] (epic_state, sprint_state, epic_sprints, inbox),
     }
 }
 
@@ -161,8 +165,10 @@ fn key_table(names: &[&str]) -> String {
 fn prelude() -> String {
     let mut text = format!(
         "local CHANNEL, AGENT_CHANNEL, ALERT_CHANNEL = '{LIFECYCLE_CHANNEL}', '{AGENT_CHANNEL_PREFIX}', '{ALERT_CHANNEL}'\n\
-         local EVENT_VERSION, PROCESS_EXITED, PASS = {EVENT_VERSION}, '{}', '{PASS}'\nlocal EVENT = {{",
-        Reason::ProcessExited
+         local EVENT_VERSION, PROCESS_EXITED, PASS = {EVENT_VERSION}, '{}', '{PASS}'\n\
+         local MAX_RETRY_BACKOFF = {}\nlocal EVENT = {{",
+        Reason::ProcessExited,
+        MAX_RETRY_BACKOFF.as_millis()
     );
     for name in EventKind::written() {
         let _ = write!(text, "{name} = '{name}', ");

@@ -52,6 +52,11 @@ struct RestartReport<'a> {
 pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let id = arguments.id.as_str();
     let before = store.record(id).await?.filter(|record| record.ended.is_none());
+    if let Some(pool) = before.as_ref().and_then(|record| record.pool.as_ref()) {
+        bail!(
+            "{id} has joined pool {pool}, so whoever started it starts it again: nothing was done; use `drain` or `stop`"
+        );
+    }
     ask_coordinator(arguments, store, before.as_ref()).await?;
     if let Some(record) = &before {
         let order = if arguments.drain { Order::Drain } else { Order::Terminate };
@@ -125,7 +130,7 @@ async fn sprints(
         };
     };
     let Some(sprint) = &record.sprint else { return Ok(Vec::new()) };
-    let coordinator = store.sprint_state(sprint).await?.remove("coordinator");
+    let coordinator = store.sprint_record(sprint).await?.coordinator;
     let is_its_own = coordinator.is_some() && coordinator == record.parent;
     Ok(if is_its_own { vec![sprint.clone()] } else { Vec::new() })
 }

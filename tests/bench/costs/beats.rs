@@ -66,6 +66,7 @@ async fn register(settings: &Settings) -> Result<Vec<Life>> {
     let mut lives = Vec::new();
     for number in 0..LIVES {
         let registration = Registration {
+            pool: None,
             id: AgentId::new(format!("beating-{number}"))?,
             role: Role::Worker,
             kind: "coder".into(),

@@ -1,5 +1,6 @@
 //! `agent-sdk`: what a Rust agent embeds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Outcome, StopCause, Urgency, Work};
@@ -13,7 +14,7 @@ use lifecycle_redis::{
 use lifecycle_tests::eventually;
 
 use crate::fleet::SOON;
-use crate::site::{ATTEMPTS, BOSS, Site, assignment, epic, reap_by_force, sprint, task};
+use crate::site::{ATTEMPTS, BOSS, Site, assignment, epic, known_sprint, reap_by_force, sprint, task};
 
 const WORKER: &str = "shop.coder-1";
 
@@ -208,11 +209,11 @@ fn a_result_survives_a_store_that_lost_its_memory() {
         flushed.notified().await;
         // As the coordinator's loop does: register again (its beat does), then put the sprint back.
         let tasks = known.into_iter().map(|(task, record)| (TaskId::new(task).unwrap(), record)).collect();
-        let again = EpicClaim { epic: &epic(), plan: "", epoch: 1, again: true };
+        let again = EpicClaim { epic: &epic(), plan: "", epoch: 1, place: &BTreeMap::new(), again: true };
         loop {
             // Refused until the beat has registered the coordinator again.
             coordinating(&boss).take_epic(again).await.unwrap();
-            match coordinating(&boss).start_sprint(&epic(), &sprint(), &tasks, &[]).await.unwrap() {
+            match coordinating(&boss).start_sprint(&epic(), &sprint(), known_sprint(&tasks)).await.unwrap() {
                 Fenced::Ok(SprintStarted::Ok) if site.store.record(WORKER).await.unwrap().is_some() => break,
                 _ => tokio::task::yield_now().await,
             }

@@ -27,7 +27,7 @@ use crate::fleet::{Fleet, SOON};
 
 pub(crate) use lives::{beat, reap_by_force};
 pub(crate) use registration::{LEASE, child_of_the_boss, coordinator_of_the_epic, registration};
-pub(crate) use work::{ATTEMPTS, BOSS, assignment, epic, sprint, task};
+pub(crate) use work::{ATTEMPTS, BOSS, assignment, epic, known_sprint, sprint, task};
 
 /// A fleet, and a connection of our own to its store. What is done over it is done when the method returns.
 pub(crate) struct Site {

@@ -60,9 +60,10 @@ impl Progress {
     }
 
     /// Shows how far a sprint is, in figures and a few words.
-    pub(crate) fn show(&self, sprint: usize, settled: usize, words: String) {
+    pub(crate) fn show(&self, sprint: usize, (settled, all): (usize, usize), words: String) {
         let Self::Bars { bars, .. } = self else { return };
         if let Some(bar) = bars.get(sprint) {
+            bar.set_length(all as u64);
             bar.set_position(settled as u64);
             bar.set_message(words);
         }

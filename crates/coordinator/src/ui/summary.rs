@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lifecycle_cli::output::{Output, Stdout, Table, age, count};
-use lifecycle_core::sprint::epic::{Phase, SprintOutcome};
+use lifecycle_core::sprint::epic::Phase;
+use lifecycle_core::wire::sprint_record::SprintOutcome;
 use lifecycle_core::wire::task::TaskState;
 use lifecycle_core::wire::time::{ServerTime, millis};
 use serde::Serialize;

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   slot      NotStarted ──Start──▶ Running ──▶ Vacant ──Start──▶ Running …
-//!                                                  └───GiveUp──▶ GivenUp
+//!                 └──────Adopt────▶ Elsewhere ──▶ │└───GiveUp──▶ GivenUp
 //!   task      pending ──Assign──▶ assigned ──▶ completed
 //!                 ◀── requeue, Recall ───┘
 //!                 └──Fail──▶ failed
@@ -14,8 +14,11 @@
 //!
 //! An agent's id may be held by something else than the process that runs here: an agent of an earlier run of this
 //! epic, or one that a person started under that name. No agent is ended for having a name. Such an id is left alone
-//! until it is free. An earlier life is removed only once its end is proven or its lease is over, which the reap script
-//! checks itself.
+//! until it is free. A living agent of an earlier run is adopted, wherever it runs. An earlier life is removed only once
+//! its end is proven or its lease is over, which the reap script checks itself.
+//!
+//! An agent that runs elsewhere is known by its lease alone. That is so for those of an earlier run on another host, and
+//! for those that joined: somebody else has started them, so nobody here starts or ends them.
 //!
 //! Three rules here keep an attempt from running twice at once. A task is assigned only while its record says
 //! `pending`. It comes back to `pending` only through the requeue, which a reap fills in the same script that ends the
@@ -29,6 +32,7 @@ use crate::sprint::plan::{SprintPlan, TaskPlan};
 use crate::sprint::restart::{Restart, RestartPolicy, replace_at};
 use crate::wire::ids::{AgentId, Incarnation, TaskId};
 use crate::wire::task::{Cost, TaskRecord, TaskState};
+use crate::wire::time::ServerTime;
 
 /// How long a run must look lost before it is taken back: longer than any reap or registration takes.
 pub const LOST_AFTER: Duration = Duration::from_secs(3);
@@ -54,6 +58,12 @@ pub struct SprintView<'a> {
     pub occupied: &'a HashSet<TaskId>,
     /// Whether the sprint is stopping: no work is handed out, and no agent is started.
     pub stopping: bool,
+    /// Whether an operator has paused it: no work is handed out.
+    pub paused: bool,
+    /// Whether tasks may still be added, so that it is not complete when all that there are are settled.
+    pub may_grow: bool,
+    /// The store's time, by which tasks wait for another attempt.
+    pub server_now: ServerTime,
     /// How often agents are started again.
     pub restart: RestartPolicy,
     /// How long a running agent may be unknown to a store that lost its memory before its process is ended.
@@ -75,6 +85,8 @@ pub struct SlotView {
     pub restarts: Vec<Duration>,
     /// Whether an operator said not to replace it.
     pub is_retired: bool,
+    /// Whether somebody else has started it, in a pool of the sprint.
+    pub has_joined: bool,
 }
 
 /// What the process of a slot does.
@@ -87,6 +99,8 @@ pub enum Process {
     },
     /// It runs.
     Running,
+    /// It runs where only its lease tells of it.
+    Elsewhere,
     /// It has ended.
     Vacant {
         /// When it ended.
@@ -127,6 +141,8 @@ pub struct SlotLife {
     pub holder: IdHolder,
     /// Whether it takes work: the life is not over, and neither starting nor draining.
     pub takes_work: bool,
+    /// Whether its lease is over.
+    pub is_overdue: bool,
 }
 
 /// Who holds an agent's id.
@@ -136,10 +152,9 @@ pub enum IdHolder {
     Own,
     /// A life whose end is proven. Only its registration is still there.
     Dead,
-    /// An agent of an earlier coordinator of this epic, which lives on this host.
+    /// An agent of this epic that this coordinator has not adopted yet: of an earlier coordinator, or one that has joined.
+    /// Unless its lease is over, it lives.
     Adoptable,
-    /// An agent of an earlier coordinator of this epic, elsewhere. It may live.
-    Earlier,
     /// Another agent, which is not this coordinator's to end.
     Stranger,
 }
@@ -217,7 +232,7 @@ pub enum Action {
 /// What is to be done at `now`, by the clock of the view.
 #[must_use]
 pub fn decide(view: &SprintView<'_>, now: Duration) -> Vec<Action> {
-    if view.plan.tasks.iter().all(|task| view.state(&task.id).is_settled()) {
+    if !view.may_grow && view.plan.tasks.iter().all(|task| view.state(&task.id).is_settled()) {
         return vec![Action::Complete];
     }
     let mut actions = Vec::new();
@@ -227,7 +242,9 @@ pub fn decide(view: &SprintView<'_>, now: Duration) -> Vec<Action> {
     }
     if !view.stopping {
         let hopeless = fail_hopeless(view, &mut actions);
-        assign(view, &hopeless, &mut actions);
+        if !view.paused {
+            assign(view, &hopeless, &mut actions);
+        }
     }
     actions
 }
@@ -243,9 +260,16 @@ impl SprintView<'_> {
         self.records.get(task).map_or(TaskState::Pending, |record| record.state)
     }
 
+    /// Whether its pause after a failed run is over.
+    fn is_due(&self, task: &TaskId) -> bool {
+        let not_before = self.records.get(task).and_then(|record| record.not_before);
+        not_before.is_none_or(|time| time <= self.server_now)
+    }
+
     /// Whether every agent was given up, so that no agent works now or later.
     fn is_deserted(&self) -> bool {
-        self.slots.iter().all(|slot| matches!(slot.process, Process::GivenUp { .. }))
+        self.plan.pools.is_empty()
+            && self.slots.iter().all(|slot| matches!(slot.process, Process::GivenUp { .. }))
     }
 }
 
@@ -271,17 +295,21 @@ fn slot_action(view: &SprintView<'_>, agent: usize, slot: &SlotView, now: Durati
             let unnoticed = slot.missing_for.is_some_and(|time| time >= view.lease);
             return unnoticed.then_some(Action::End { agent });
         }
+        Process::Elsewhere => {
+            let overdue = slot.life.filter(|life| life.is_overdue);
+            return overdue.map(|life| Action::Reap { agent, incarnation: life.incarnation });
+        }
         Process::NotStarted { since } | Process::Vacant { since, .. } | Process::GivenUp { since } => since,
     };
     if let Some(life) = slot.life {
-        if life.holder == IdHolder::Adoptable {
+        if life.holder == IdHolder::Adoptable && !life.is_overdue {
             return Some(Action::Adopt { agent, incarnation: life.incarnation });
         }
-        let may_be_over = matches!(life.holder, IdHolder::Dead | IdHolder::Earlier);
+        let may_be_over = matches!(life.holder, IdHolder::Dead | IdHolder::Adoptable);
         let is_due = now.saturating_sub(since) >= REAP_AFTER;
         return (may_be_over && is_due).then_some(Action::Reap { agent, incarnation: life.incarnation });
     }
-    if view.stopping || slot.is_retired {
+    if view.stopping || slot.is_retired || slot.has_joined {
         return None;
     }
     let start_at = match slot.process {
@@ -294,18 +322,19 @@ fn slot_action(view: &SprintView<'_>, agent: usize, slot: &SlotView, now: Durati
             Restart::At(time) => time,
             Restart::GiveUp => return Some(Action::GiveUp { agent }),
         },
-        Process::GivenUp { .. } | Process::Running => return None,
+        Process::GivenUp { .. } | Process::Running | Process::Elsewhere => return None,
     };
     (now >= start_at).then_some(Action::Start { agent })
 }
 
-/// The agents that a sprint's waiting tasks wait for, if no agent works and none will by itself. Empty otherwise.
+/// The agents that a sprint's waiting tasks wait for, if no agent works and none will by itself. `None` otherwise.
 #[must_use]
-pub fn waited_for(view: &SprintView<'_>) -> Vec<(usize, WhyAbsent)> {
+pub fn waited_for(view: &SprintView<'_>) -> Option<Vec<(usize, WhyAbsent)>> {
     let absent = view.slots.iter().enumerate().map(|(agent, slot)| Some((agent, absence(slot)?)));
-    let absent: Option<Vec<_>> = absent.collect();
+    let absent: Vec<_> = absent.collect::<Option<_>>()?;
     let is_pending = |task: &TaskPlan| view.state(&task.id) == TaskState::Pending;
-    absent.filter(|_| view.plan.tasks.iter().any(is_pending) && !view.stopping).unwrap_or_default()
+    let waits = !view.stopping && !view.paused && view.plan.tasks.iter().any(is_pending);
+    waits.then_some(absent)
 }
 
 /// Why an agent is not at work and will not be by itself.
@@ -321,19 +350,19 @@ pub enum WhyAbsent {
 
 fn absence(slot: &SlotView) -> Option<WhyAbsent> {
     match (slot.process, slot.life.map(|life| life.holder)) {
-        (Process::Running, _) => None,
+        (Process::Running | Process::Elsewhere, _) => None,
         (Process::GivenUp { .. }, _) => Some(WhyAbsent::GivenUp),
-        (_, Some(IdHolder::Stranger | IdHolder::Earlier)) => Some(WhyAbsent::Held),
+        (_, Some(IdHolder::Stranger)) => Some(WhyAbsent::Held),
         _ => slot.is_retired.then_some(WhyAbsent::Retired),
     }
 }
 
-/// Fails waiting tasks that need a failed one, directly or through others, or all of them once every agent was given
-/// up. Returns them.
+/// Fails waiting tasks that need a failed or cancelled one, directly or through others, or all of them once every agent
+/// was given up. Returns them.
 fn fail_hopeless(view: &SprintView<'_>, actions: &mut Vec<Action>) -> HashSet<TaskId> {
     let mut hopeless: HashSet<TaskId> = HashSet::new();
     let deserted = view.is_deserted();
-    let any_failed = view.records.values().any(|record| record.state == TaskState::Failed);
+    let any_failed = view.records.values().any(|record| record.state.is_lost());
     if !deserted && !any_failed {
         return hopeless;
     }
@@ -341,9 +370,11 @@ fn fail_hopeless(view: &SprintView<'_>, actions: &mut Vec<Action>) -> HashSet<Ta
         if view.state(&task.id) != TaskState::Pending {
             continue;
         }
-        let failed =
-            task.needs.iter().find(|need| view.state(need) == TaskState::Failed || hopeless.contains(*need));
-        let why = match failed {
+        let lost = task.needs.iter().find(|need| view.state(need).is_lost() || hopeless.contains(*need));
+        let why = match lost {
+            Some(need) if view.state(need) == TaskState::Cancelled => {
+                format!("needs {need}, which was cancelled")
+            }
             Some(need) => format!("needs {need}, which failed"),
             None if deserted => "no agent left to run it".into(),
             None => continue,
@@ -377,6 +408,7 @@ fn assign(view: &SprintView<'_>, hopeless: &HashSet<TaskId>, actions: &mut Vec<A
         view.state(&task.id) == TaskState::Pending
             && !hopeless.contains(&task.id)
             && !view.occupied.contains(&task.id)
+            && view.is_due(&task.id)
             && task.needs.iter().all(completed)
     };
     let ready = view.plan.tasks.iter().filter(is_ready);
@@ -389,7 +421,7 @@ fn assign(view: &SprintView<'_>, hopeless: &HashSet<TaskId>, actions: &mut Vec<A
 
 fn idle_life(slot: &SlotView) -> Option<Incarnation> {
     let life = slot.life.filter(|life| life.holder == IdHolder::Own && life.takes_work)?;
-    (slot.process == Process::Running).then_some(life.incarnation)
+    matches!(slot.process, Process::Running | Process::Elsewhere).then_some(life.incarnation)
 }
 
 /// The position of this agent in the plan.

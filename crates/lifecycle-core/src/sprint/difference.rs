@@ -45,7 +45,8 @@ pub fn merged(
         };
         let was = of(&old.tasks, id.as_str()).map(|index| &old.tasks[index]);
         let record = if was.is_some_and(|was| was.input == is.input) {
-            TaskRecord { max_attempts: is.attempts, max_crashes: is.max_crashes, ..seen.clone() }
+            let TaskRecord { max_attempts, max_crashes, retry_backoff_ms, .. } = is.record();
+            TaskRecord { max_attempts, max_crashes, retry_backoff_ms, ..seen.clone() }
         } else {
             TaskRecord { run: seen.run, ..is.record() }
         };
@@ -59,6 +60,23 @@ fn of_sprint(was: &SprintPlan, is: &SprintPlan, found: &mut Vec<String>) {
     if was.after.iter().collect::<BTreeSet<_>>() != is.after.iter().collect::<BTreeSet<_>>() {
         found.push(format!("sprint {name} waits for other sprints (after)"));
     }
+    if was.is_open != is.is_open {
+        let now = if is.is_open { "stays open for tasks" } else { "does not stay open for tasks" };
+        found.push(format!("sprint {name} {now} (open)"));
+    }
+    compare(
+        &was.pools,
+        &is.pools,
+        |pool| pool.name.as_str(),
+        |change| match change {
+            Change::Removed(pool) => found.push(format!("sprint {name}: pool {} is removed", pool.name)),
+            Change::Added(pool) => found.push(format!("sprint {name}: pool {} is new", pool.name)),
+            Change::Both(was, is) if was != is => {
+                found.push(format!("sprint {name}: pool {} has another task_timeout", is.name));
+            }
+            Change::Both(..) => {}
+        },
+    );
     compare(
         &was.agents,
         &is.agents,
@@ -103,6 +121,8 @@ fn of_task(was: &TaskPlan, is: &TaskPlan) -> String {
         ("other needs", was.needs != is.needs),
         ("other attempts", was.attempts != is.attempts),
         ("another max_crashes", was.max_crashes != is.max_crashes),
+        ("another retry_backoff", was.retry_backoff != is.retry_backoff),
+        ("another timeout", was.timeout != is.timeout),
     ])
 }
 

@@ -5,21 +5,7 @@
 
 use crate::sprint::plan::Plan;
 use crate::wire::ids::SprintId;
-use crate::wire::word_enum::word_enum;
-
-word_enum! {
-    /// How a sprint ended.
-    SprintOutcome, "sprint outcome" {
-        /// Every task is completed.
-        Completed = "completed",
-        /// Every task is settled, some as failed.
-        Failed = "failed",
-        /// It never started.
-        NotRun = "not_run",
-        /// It was stopped before every task was settled.
-        Interrupted = "interrupted",
-    }
-}
+use crate::wire::sprint_record::SprintOutcome;
 
 /// Where a sprint is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,6 +39,7 @@
 //! # Ok::<(), lifecycle_core::sprint::plan::PlanErrors>(())
 //! ```
 
+mod addition;
 mod agents;
 mod check;
 mod checker;
@@ -54,11 +55,12 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use command::{depends_on_task, substitute};
+pub use addition::{Addition, AdditionProblem, NewTask, additions, read_lines};
+pub use command::{Substitutes, depends_on_task, substitute};
 pub use problems::{PlanErrors, PlanProblem};
 pub use types::{
     AgentPlan, DEFAULT_ATTEMPTS, MAX_AGENTS, MAX_ATTEMPTS, MAX_COUNT, MAX_INPUT_LEN, MAX_MAX_CRASHES,
-    MAX_TASK_TIMEOUT, Plan, RESERVED_ENV_PREFIX, SprintPlan, TaskPlan,
+    MAX_TASK_TIMEOUT, Plan, PoolPlan, RESERVED_ENV_PREFIX, SprintPlan, TaskPlan,
 };
 
 impl Plan {

@@ -34,6 +34,13 @@ word_enum! {
     }
 }
 
+/// Fields that say where the epic runs.
+pub const PLACE_HOST: &str = "host";
+/// See [`EpicRecord::folder`].
+pub const PLACE_FOLDER: &str = "folder";
+/// See [`EpicRecord::runs`].
+pub const PLACE_RUNS: &str = "runs";
+
 /// The record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpicRecord {
@@ -47,6 +54,14 @@ pub struct EpicRecord {
     pub incarnation: Option<Incarnation>,
     /// The text of the plan as it runs.
     pub plan: String,
+    /// The SHA-1 of that text, in hex.
+    pub plan_hash: String,
+    /// The host that its coordinator ran on.
+    pub host: Option<String>,
+    /// The folder on that host in which the coordinator was started, and its agents' commands with it.
+    pub folder: Option<String>,
+    /// The folder on that host to which output of tasks goes.
+    pub runs: Option<String>,
     /// When it was first taken.
     pub started_at: ServerTime,
     /// Since when it waits.
@@ -67,6 +82,10 @@ impl EpicRecord {
             coordinator: fields.get("coordinator")?.clone(),
             incarnation: number("incarnation").map(Incarnation),
             plan: fields.get("plan").cloned().unwrap_or_default(),
+            plan_hash: fields.get("planHash").cloned().unwrap_or_default(),
+            host: fields.get(PLACE_HOST).cloned(),
+            folder: fields.get(PLACE_FOLDER).cloned(),
+            runs: fields.get(PLACE_RUNS).cloned(),
             started_at: time("startedAt").unwrap_or_default(),
             waiting_since: time("waitingSince"),
             kept_until: time("keptUntil"),

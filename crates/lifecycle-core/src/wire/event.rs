@@ -169,6 +169,34 @@ events! {
         /// Why the life that held it ended, or why the run was taken back.
         reason: Option<String>,
     }
+    /// Tasks were added to a sprint that is under way.
+    TaskAdded = "task_added" {
+        /// Id of the sprint, with its epic.
+        sprint: Option<String>,
+        /// How many.
+        count: Option<u64>,
+    }
+    /// An operator does not want a task any more. An agent that has it in hand ends it.
+    TaskCancelled = "task_cancelled" {
+        /// Id of the sprint that the task is of, with its epic.
+        sprint: Option<String>,
+        /// Id of the task within its sprint.
+        task_id: Option<String>,
+    }
+    /// An operator wants tasks done again that were given up.
+    TaskRetried = "task_retried" {
+        /// Id of the sprint, with its epic.
+        sprint: Option<String>,
+        /// How many.
+        count: Option<u64>,
+    }
+    /// An operator has paused, resumed or closed a sprint.
+    SprintChanged = "sprint_changed" {
+        /// Id of the sprint, with its epic.
+        sprint: Option<String>,
+        /// What is wanted: `paused`, `resumed` or `closed`.
+        state: Option<String>,
+    }
     /// A sprint began.
     SprintStarted = "sprint_started" {
         /// Id of the sprint, with its epic.
@@ -186,6 +214,13 @@ events! {
         outcome: Option<String>,
         /// How many keys of the sprint were removed.
         keys_deleted: Option<u64>,
+    }
+    /// An agent that somebody else has started joined a sprint.
+    AgentJoined = "agent_joined" {
+        /// Id of the sprint, with its epic.
+        sprint: Option<String>,
+        /// The pool it joined.
+        pool: Option<String>,
     }
     /// Another coordinator has taken over a living agent.
     AgentAdopted = "agent_adopted" {
@@ -295,7 +330,11 @@ impl EventKind {
         // A changed state is an order when others say it.
         matches!(
             self,
-            Self::CleanupStarted | Self::AgentStateChanged | Self::TaskAssigned | Self::AgentAdopted
+            Self::CleanupStarted
+                | Self::AgentStateChanged
+                | Self::TaskAssigned
+                | Self::TaskCancelled
+                | Self::AgentAdopted
         )
     }
 

@@ -182,8 +182,12 @@ impl KeySchema {
         sprint_tasks = "sprint:tasks:": Hash;
         /// List: tasks handed back, oldest first.
         sprint_requeue = "sprint:requeue:": List;
-        /// List: what operators left for the coordinator, oldest first.
+        /// List: what operators and agents left for the coordinator, oldest first.
         sprint_inbox = "sprint:inbox:": List;
+        /// Hash: task id → what to do, of the tasks that were added while the epic runs. Stays until the epic ends.
+        sprint_added = "sprint:added:": Hash;
+        /// Hash: task id → the result that its command left. Stays until the epic ends.
+        sprint_results = "sprint:results:": Hash;
     }
 
     /// All keys of a sprint.
@@ -196,7 +200,7 @@ impl KeySchema {
         EPIC of epic: EpicId;
         /// Hash: the epic: its plan as it runs, status, epoch, coordinator. Owner: the epic itself, not a coordinator's life.
         epic_state = "epic:state:": Hash;
-        /// Set: sprints of the epic that have started. Owner: the epic.
+        /// Set: sprints of the epic that have records in the store. Owner: the epic.
         epic_sprints = "epic:sprints:": Set;
     }
 
@@ -348,6 +352,8 @@ mod tests {
             keys.sprint_tasks(&sprint),
             keys.sprint_requeue(&sprint),
             keys.sprint_inbox(&sprint),
+            keys.sprint_added(&sprint),
+            keys.sprint_results(&sprint),
             keys.epic_state(&epic),
             keys.epic_sprints(&epic),
             keys.epics_waiting(),
@@ -379,6 +385,8 @@ mod tests {
                 "sprint:tasks:api",
                 "sprint:requeue:api",
                 "sprint:inbox:api",
+                "sprint:added:api",
+                "sprint:results:api",
                 "epic:state:checkout",
                 "epic:sprints:checkout",
                 "epics:waiting",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::ids::{AgentId, EpicId, Incarnation, SprintId};
+use crate::wire::ids::{AgentId, AgentName, EpicId, Incarnation, SprintId};
 use crate::wire::memory_records::{MemoryUsage, lenient_memory, lenient_number, lenient_time};
 use crate::wire::time::{HostTime, ServerTime};
 use crate::wire::word_enum::word_enum;
@@ -69,6 +69,8 @@ pub struct Registration {
     pub parent: Option<AgentId>,
     /// The sprint it works for.
     pub sprint: Option<SprintId>,
+    /// The pool of the sprint that it has joined; only for agents that no coordinator started.
+    pub pool: Option<AgentName>,
     /// The epic that it runs; only for coordinators.
     pub epic: Option<EpicId>,
     /// Name of the host that its process runs on.
@@ -100,6 +102,8 @@ pub struct AgentRecord {
     pub adopted_by: Option<Incarnation>,
     /// The sprint it works for.
     pub sprint: Option<SprintId>,
+    /// The pool of the sprint that it has joined.
+    pub pool: Option<AgentName>,
     /// The epic that it runs; only for coordinators.
     pub epic: Option<EpicId>,
     /// Name of the host that its process runs on; empty when the record does not say.
@@ -138,6 +142,7 @@ impl AgentRecord {
             parent: text("parent").cloned(),
             adopted_by: number("adoptedBy").map(Incarnation),
             sprint: text("sprint").and_then(|name| SprintId::new(name.as_str()).ok()),
+            pool: text("pool").and_then(|name| AgentName::new(name.as_str()).ok()),
             epic: text("epic").and_then(|name| EpicId::new(name.as_str()).ok()),
             host: text("host").cloned().unwrap_or_default(),
             pid: number("pid").and_then(|pid| u32::try_from(pid).ok()),

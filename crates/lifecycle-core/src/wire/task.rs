@@ -1,5 +1,5 @@
 //! A task's way: `pending → assigned → completed`, or back over the requeue to `pending`, or `failed` once
-//! it has used up its attempts or its crashes.
+//! it has used up its attempts or its crashes, or `cancelled` by an operator.
 //!
 //! The record in `sprint:tasks:<sprint>` is the truth. Each time a task is handed out is a *run*, and runs are
 //! only ever counted up. A run is fenced twice: by the incarnation of the agent that holds it and by its number, so a
@@ -21,6 +21,12 @@ use crate::wire::word_enum::word_enum;
 /// Crashes that a task may cause if its plan does not say.
 pub const DEFAULT_MAX_CRASHES: u32 = 3;
 
+/// Longest pause of a task between a failed run and the next one.
+pub const MAX_RETRY_BACKOFF: Duration = Duration::from_secs(60 * 60);
+
+/// Most bytes of a task's result that are kept.
+pub const MAX_RESULT_LEN: usize = 64 * 1024;
+
 word_enum! {
     /// Where a task is.
     TaskState, "task state" {
@@ -32,6 +38,8 @@ word_enum! {
         Completed = "completed",
         /// Given up: its attempts or crashes are used up, or it cannot run.
         Failed = "failed",
+        /// An operator does not want it any more.
+        Cancelled = "cancelled",
     }
 }
 
@@ -39,7 +47,15 @@ impl TaskState {
     /// Whether the task is over, well or not.
     #[must_use]
     pub fn is_settled(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed)
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl TaskState {
+    /// Whether it is over without its work being done, so that nothing that needs it can run.
+    #[must_use]
+    pub fn is_lost(self) -> bool {
+        matches!(self, Self::Failed | Self::Cancelled)
     }
 }
 
@@ -74,6 +90,13 @@ pub struct TaskRecord {
     /// Crashes after which it is given up.
     #[serde(default = "default_max_crashes")]
     pub max_crashes: u32,
+    /// How long it waits after its first failed run, in ms; twice as long after each further one, up to
+    /// [`MAX_RETRY_BACKOFF`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retry_backoff_ms: u64,
+    /// Until when it is not handed out again; absent if it need not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<ServerTime>,
     /// The agent that holds it or settled it; absent while it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
@@ -102,6 +125,8 @@ impl TaskRecord {
             run: 0,
             crashes: 0,
             max_crashes,
+            retry_backoff_ms: 0,
+            not_before: None,
             agent_id: None,
             incarnation: None,
             detail: None,
@@ -115,6 +140,11 @@ fn default_max_crashes() -> u32 {
     DEFAULT_MAX_CRASHES
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl TaskRecord {
     /// Whether this record is older than another one of the same task. A task only goes forward: from run to run, and
     /// within a run from assigned, over handed back, to settled. A store whose record is behind one that was read
@@ -124,11 +154,17 @@ impl TaskRecord {
         self.stage() < other.stage()
     }
 
+    /// Whether this run of the task is over, by this record.
+    #[must_use]
+    pub fn is_beyond(&self, run: u32) -> bool {
+        self.run > run || (self.run == run && self.state != TaskState::Assigned)
+    }
+
     fn stage(&self) -> (u32, u8) {
         let state = match self.state {
             TaskState::Assigned => 0,
             TaskState::Pending => 1,
-            TaskState::Completed | TaskState::Failed => 2,
+            TaskState::Completed | TaskState::Failed | TaskState::Cancelled => 2,
         };
         (self.run, state)
     }
@@ -161,11 +197,19 @@ pub struct Assignment {
     pub input: String,
     /// How long the attempt may take; without an end if absent.
     pub timeout: Option<Duration>,
+    /// The tasks it needed, whose results it is handed.
+    pub needs: Vec<TaskId>,
     /// When it was handed out, set by the store. Tells runs of one number apart, in an epic that began anew.
     pub assigned_at: Option<ServerTime>,
 }
 
 impl Assignment {
+    /// The tasks it needed, as they are written.
+    #[must_use]
+    pub fn needs_in_words(&self) -> String {
+        self.needs.iter().map(TaskId::as_str).collect::<Vec<_>>().join(" ")
+    }
+
     /// Reads the hash; `None` when no coordinator of ours wrote it.
     #[must_use]
     pub fn from_fields(fields: &HashMap<String, String>) -> Option<Self> {
@@ -178,9 +222,42 @@ impl Assignment {
             max_attempts: u32::try_from(number("maxAttempts")?).ok()?,
             input: fields.get("input").cloned().unwrap_or_default(),
             timeout: number("timeoutMs").filter(|ms| *ms > 0).map(Duration::from_millis),
+            needs: fields.get("needs").map(|names| ids(names)).unwrap_or_default(),
             assigned_at: number("assignedAt").map(ServerTime::from_store_ms),
         })
     }
+}
+
+/// Ids with a space between each two, as in a field of a hash.
+fn ids(names: &str) -> Vec<TaskId> {
+    names.split_ascii_whitespace().filter_map(|name| TaskId::new(name).ok()).collect()
+}
+
+/// A task that was added while its epic runs, in `sprint:added:<sprint>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddedTask {
+    /// Its id.
+    pub id: TaskId,
+    /// What to do.
+    #[serde(default)]
+    pub input: String,
+    /// Tasks of the same sprint that must be complete before it is handed out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<TaskId>,
+    /// Attempts it may have.
+    pub attempts: u32,
+    /// Crashes after which it is given up.
+    pub max_crashes: u32,
+    /// How long it waits after its first failed run, in ms.
+    #[serde(default)]
+    pub retry_backoff_ms: u64,
+    /// How long an attempt may take, in ms; 0 for as long as its agent allows.
+    #[serde(default)]
+    pub timeout_ms: u64,
+    /// When it was added among those of its sprint, from 1; the store counts.
+    #[serde(default)]
+    pub number: u64,
 }
 
 /// An entry of `sprint:requeue:<sprint>`: a task handed back.
@@ -199,11 +276,17 @@ pub struct Requeued {
     pub reason: String,
 }
 
-/// What an operator asks of a sprint's coordinator, as left in `sprint:inbox:<sprint>`. Asking twice has no further
-/// effect.
+/// What a sprint's coordinator is told, as left in `sprint:inbox:<sprint>`. Telling it twice has no further effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum SprintMessage {
+    /// Somebody else than the coordinator has changed this task's record, or added the task. Written by scripts.
+    Changed {
+        /// The task's id.
+        task_id: String,
+    },
+    /// An operator has paused, resumed or closed the sprint: its record says what is wanted.
+    Look {},
     /// Do not replace this agent once it has left.
     Retire {
         /// The agent's id.
@@ -217,12 +300,13 @@ pub enum SprintMessage {
 }
 
 impl SprintMessage {
-    /// The agent's id, and a word for what is asked.
+    /// The agent that it is about, and a word for what is asked.
     #[must_use]
     pub fn about(&self) -> (&str, &'static str) {
         match self {
             Self::Retire { agent_id } => (agent_id, "retire"),
             Self::Restart { agent_id } => (agent_id, "restart"),
+            Self::Changed { .. } | Self::Look {} => ("", "look"),
         }
     }
 }

@@ -205,6 +205,7 @@ fn fields(registration: &Registration, state: AgentState) -> BTreeMap<&'static s
         ("place", registration.place.clone()),
         ("parent", registration.parent.as_ref().map(ToString::to_string)),
         ("sprint", registration.sprint.as_ref().map(ToString::to_string)),
+        ("pool", registration.pool.as_ref().map(ToString::to_string)),
         ("epic", registration.epic.as_ref().map(ToString::to_string)),
     ];
     fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));

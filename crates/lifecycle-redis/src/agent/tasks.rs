@@ -3,7 +3,7 @@
 use fred::interfaces::{HashesInterface, SetsInterface};
 use fred::types::Value;
 use lifecycle_core::wire::ids::AgentId;
-use lifecycle_core::wire::task::{Assignment, Outcome};
+use lifecycle_core::wire::task::{Assignment, Outcome, SprintMessage};
 use lifecycle_core::wire::time::millis;
 use serde::Serialize;
 
@@ -36,6 +36,8 @@ struct FinishArguments<'a> {
     outcome: &'static str,
     detail: &'a str,
     format: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a str>,
 }
 
 impl AgentStore {
@@ -67,11 +69,13 @@ impl AgentStore {
             task.input.as_str().into(),
             argument(task.timeout.map_or(0, millis)),
             argument(task.run.into()),
+            task.needs_in_words().into(),
         ];
         task_reply(&self.store.run_fenced(&self.life, names, args).await?)
     }
 
-    /// Ends an attempt. A failed one is handed back, and the coordinator decides whether another one follows.
+    /// Ends an attempt. A failed one is handed back, and the coordinator decides whether another one follows. The result of
+    /// a completed one is kept with the task.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses. Calling it again is harmless: an attempt ends once.
@@ -79,7 +83,7 @@ impl AgentStore {
         &self,
         task: &Assignment,
         outcome: Outcome,
-        detail: &str,
+        (detail, result): (&str, Option<&str>),
     ) -> Result<Fenced<TaskReply>, StoreError> {
         let (keys, id) = (self.store.keys(), self.life.id.as_str());
         let names = TaskFinish {
@@ -88,7 +92,10 @@ impl AgentStore {
             sprint_tasks: keys.sprint_tasks(&task.sprint),
             requeue: keys.sprint_requeue(&task.sprint),
             sprint_state: keys.sprint_state(&task.sprint),
+            inbox: keys.sprint_inbox(&task.sprint),
+            results: keys.sprint_results(&task.sprint),
         };
+        let changed = SprintMessage::Changed { task_id: task.task.to_string() };
         let args = arguments(&FinishArguments {
             agent_id: &self.life.id,
             task_id: task.task.as_str(),
@@ -98,8 +105,10 @@ impl AgentStore {
             outcome: outcome.as_str(),
             detail,
             format: self.store.wire.as_str(),
+            result,
         })?;
-        task_reply(&self.store.run_fenced(&self.life, names, vec![args]).await?)
+        let changed = Value::Bytes(self.store.wire.encode(&changed)?.into());
+        task_reply(&self.store.run_fenced(&self.life, names, vec![args, changed]).await?)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Reads many agents of a coordinator at once.
 
-use fred::interfaces::HashesInterface;
+use fred::interfaces::{ClientLike, HashesInterface};
 use fred::types::Value;
 use lifecycle_core::wire::ids::{AgentId, TaskId};
 use lifecycle_core::wire::record::AgentRecord;
+use lifecycle_core::wire::time::ServerTime;
 
 use crate::error::{StoreError, is_wrong_type};
 use crate::pipeline::{PIPELINED, all};
-use crate::reply::{fields, number};
+use crate::reply::{fields, number, time};
 use crate::roles::CoordinatorStore;
 use crate::store::Store;
 
@@ -25,6 +26,23 @@ impl CoordinatorStore {
             }
         }
         Ok(held)
+    }
+}
+
+impl CoordinatorStore {
+    /// When the leases of these agents end, in the same order; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn lease_ends(&self, ids: &[&AgentId]) -> Result<Vec<Option<ServerTime>>, StoreError> {
+        let mut ends = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(PIPELINED) {
+            let mut args: Vec<Value> = vec![self.store.keys().leases().into()];
+            args.extend(chunk.iter().map(|id| Value::from(id.as_str())));
+            let found: Value = self.store.client.custom(fred::cmd!("ZMSCORE"), args).await?;
+            ends.extend(found.into_array().iter().map(time));
+        }
+        Ok(ends)
     }
 }
 

@@ -35,6 +35,8 @@ pub struct EpicClaim<'a> {
     pub plan: &'a str,
     /// The epoch that was read: 0 for an epic that is not there.
     pub epoch: u64,
+    /// Where it runs, as further fields of its record.
+    pub place: &'a BTreeMap<&'static str, String>,
     /// Whether this life has taken it before, in this epoch, and the store may have lost that.
     pub again: bool,
 }
@@ -49,6 +51,7 @@ struct TakeArguments<'a> {
     again: bool,
     keep_ms: u64,
     format: &'static str,
+    place: &'a BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +80,7 @@ impl CoordinatorStore {
             again: claim.again,
             keep_ms: millis(self.store.settings().coordinator.resume_for),
             format: self.store.wire.as_str(),
+            place: claim.place,
         })?;
         let mut reply = self.store.run_fenced(&self.life, names, vec![args]).await?;
         if reply.word() == "changed" {

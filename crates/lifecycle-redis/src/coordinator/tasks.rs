@@ -6,8 +6,9 @@ use fred::interfaces::HashesInterface;
 use fred::types::Value;
 use lifecycle_core::wire::codec::decode;
 use lifecycle_core::wire::ids::{AgentId, Incarnation, SprintId, TaskId};
+use lifecycle_core::wire::sprint_record::SprintRecord;
 use lifecycle_core::wire::task::{Assignment, Cost, Requeued, SprintMessage, TaskRecord};
-use lifecycle_core::wire::time::millis;
+use lifecycle_core::wire::time::{ServerTime, millis};
 use serde::Serialize;
 
 use crate::error::StoreError;
@@ -18,7 +19,9 @@ use crate::scripts::{TaskAssign, TaskForward, TaskMend, TaskRecall, TaskSettle, 
 use crate::store::{Store, arguments};
 
 /// Most entries that one call takes from the requeue, and from the inbox.
-const TAKE: u64 = 500;
+const TAKE: u64 = 2_000;
+/// Records that one command reads.
+const READ_AT_ONCE: usize = 1_000;
 
 /// The answer to giving a task to an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +50,20 @@ pub struct TaskRecords {
 pub struct Incoming {
     /// Runs that were handed back.
     pub returned: Vec<Requeued>,
-    /// What operators asked for.
+    /// What operators and agents said.
     pub messages: Vec<SprintMessage>,
+    /// The sprint's record.
+    pub sprint: SprintRecord,
+    /// The store's time.
+    pub now: ServerTime,
+}
+
+impl Incoming {
+    /// Whether more may have come than was taken.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.messages.len().max(self.returned.len()) as u64 >= TAKE
+    }
 }
 
 impl TaskRecords {
@@ -56,6 +71,14 @@ impl TaskRecords {
     #[must_use]
     pub fn knows(&self, task: &str) -> bool {
         self.readable.contains_key(task) || self.unreadable.contains_key(task)
+    }
+
+    fn note(&mut self, task: String, record: Value) {
+        let bytes = record.into_owned_bytes().unwrap_or_default();
+        match decode(&bytes) {
+            Ok(record) => drop(self.readable.insert(task, record)),
+            Err(_) => drop(self.unreadable.insert(task, bytes)),
+        }
     }
 }
 
@@ -71,6 +94,7 @@ struct AssignArguments<'a> {
     max_attempts: u32,
     input: &'a str,
     timeout_ms: u64,
+    needs: String,
     format: &'static str,
 }
 
@@ -85,14 +109,43 @@ impl Store {
         };
         let mut records = TaskRecords::default();
         while let (Some(record), Some(task)) = (flat.pop(), flat.pop()) {
-            let Some(task) = task.as_string() else { continue };
-            let bytes = record.into_owned_bytes().unwrap_or_default();
-            match decode(&bytes) {
-                Ok(record) => drop(records.readable.insert(task, record)),
-                Err(_) => drop(records.unreadable.insert(task, bytes)),
+            if let Some(task) = task.as_string() {
+                records.note(task, record);
             }
         }
         Ok(records)
+    }
+
+    /// The records of these tasks of a sprint, of those that there are.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn task_records_of(
+        &self,
+        sprint: &SprintId,
+        tasks: &[&str],
+    ) -> Result<TaskRecords, StoreError> {
+        let key = self.keys().sprint_tasks(sprint);
+        let mut records = TaskRecords::default();
+        for chunk in tasks.chunks(READ_AT_ONCE) {
+            let found: Value = self.of_key(&key, self.client.hmget(&key, chunk.to_vec()).await).await?;
+            for (task, found) in chunk.iter().zip(found.into_array()).filter(|(_, found)| !found.is_null()) {
+                records.note((*task).to_owned(), found);
+            }
+        }
+        Ok(records)
+    }
+
+    /// The record of one task; `None` where there is none that can be read.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn task_record(
+        &self,
+        sprint: &SprintId,
+        task: &TaskId,
+    ) -> Result<Option<TaskRecord>, StoreError> {
+        Ok(self.task_records_of(sprint, &[task.as_str()]).await?.readable.remove(task.as_str()))
     }
 }
 
@@ -124,6 +177,7 @@ impl CoordinatorStore {
             max_attempts: task.max_attempts,
             input: &task.input,
             timeout_ms: task.timeout.map_or(0, millis),
+            needs: task.needs_in_words(),
             format: self.store.wire.as_str(),
         })?;
         let reply = self.store.run_fenced(&self.life, names, vec![args]).await?;
@@ -150,7 +204,14 @@ impl CoordinatorStore {
         };
         let args = vec![argument(TAKE), self.store.wire.as_str().into()];
         let mut reply = self.store.run_fenced(&self.life, names, args).await?;
-        fenced(&reply)?.try_map(|| Ok(Incoming { returned: reply.list(), messages: reply.list() }))
+        fenced(&reply)?.try_map(|| {
+            Ok(Incoming {
+                returned: reply.list(),
+                messages: reply.list(),
+                sprint: SprintRecord::from_fields(&reply.fields()),
+                now: reply.time()?,
+            })
+        })
     }
 
     /// Takes back a run that no agent holds any more; it then comes in like any other. `false` if the run is not in

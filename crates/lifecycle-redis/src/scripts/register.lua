@@ -80,8 +80,8 @@ local parent = args.hasParent and fields_of(KEY.parent_state, 'incarnation', 'en
 -- A parent that is being removed has told its children already, and would not tell this one.
 local parent_there = parent[1] and not parent[2]
 -- A sprint that is over keeps its record until its epic ends.
-local sprint_there = args.hasSprint and redis.call('EXISTS', KEY.sprint_state) == 1
-  and not fields_of(KEY.sprint_state, 'outcome')[1]
+local sprint = args.hasSprint and fields_of(KEY.sprint_state, 'startedAt', 'outcome') or {}
+local sprint_there = sprint[1] and not sprint[2]
 if not args.again then
   if args.hasParent and not parent_there then return {'no_parent'} end
   if args.hasSprint and not sprint_there then return {'no_sprint'} end
@@ -103,4 +103,9 @@ if sprint_there then unless_mistyped('SADD', KEY.sprint_agents, args.agentId) en
 publish(args.format, EVENT.agent_registered, {
   agentId = args.agentId, incarnation = incarnation, state = args.fields.state, sprint = args.fields.sprint,
 })
+if args.fields.pool and sprint_there then
+  publish(args.format, EVENT.agent_joined, {
+    agentId = args.agentId, incarnation = incarnation, sprint = args.fields.sprint, pool = args.fields.pool,
+  })
+end
 return {'ok', incarnation, generation, tostring(now)}

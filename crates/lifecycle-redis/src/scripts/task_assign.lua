@@ -3,7 +3,7 @@
 -- KEYS: 1–3 as in lib/fenced.lua (agent:state:<coordinator>)  4 agent:state:<agent>  5 agent:task:<agent>:<task>
 --       6 agent:keys:<agent>  7 sprint:tasks:<sprint>
 -- ARGV: 1–2 as in lib/fenced.lua  3 MessagePack map {agentId, agentIncarnation, taskId, sprint,
---         run, attempt, maxAttempts, input, timeoutMs, format}
+--         run, attempt, maxAttempts, input, timeoutMs, needs (ids, with a space between each two), format}
 -- Returns: {'ok'} {'fenced'} {'unknown'} (the coordinator) {'gone'} (that life of the agent) {'busy'} (it takes no
 --          work) {'settled'} (the task is done, or in flight elsewhere, or was handed out meanwhile)
 -- Atomic; refuses before it writes. WRONGTYPE where one of the keys holds another type.
@@ -22,8 +22,9 @@ redis.call('SADD', KEY.agent_owned, KEY.task)
 redis.call('UNLINK', KEY.task)
 redis.call('HSET', KEY.task, 'task', args.taskId, 'sprint', args.sprint, 'incarnation', args.agentIncarnation,
   'run', args.run, 'attempt', args.attempt, 'maxAttempts', args.maxAttempts, 'input', args.input, 'timeoutMs', args.timeoutMs,
-  'assignedAt', server_ms())
+  'needs', args.needs, 'assignedAt', server_ms())
 task.state, task.run, task.attempt, task.detail = TASK_STATE.assigned, args.run, args.attempt, nil
+task.notBefore = nil
 task.agentId, task.incarnation, task.assignedAt = args.agentId, args.agentIncarnation, server_ms()
 redis.call('HSET', KEY.sprint_tasks, args.taskId, encode(args.format, task))
 publish(args.format, EVENT.task_assigned, {

@@ -1,9 +1,10 @@
 -- Ends an attempt: settles the task in the record once, or hands it back for another attempt.
 --
 -- KEYS: 1–3 as in lib/fenced.lua (agent:state:<agent>)  4 agent:task:<agent>:<task>  5 agent:keys:<agent>
---       6 sprint:tasks:<sprint>  7 sprint:requeue:<sprint>  8 sprint:state:<sprint>
+--       6 sprint:tasks:<sprint>  7 sprint:requeue:<sprint>  8 sprint:state:<sprint>  9 sprint:inbox:<sprint>
+--       10 sprint:results:<sprint>
 -- ARGV: 1–2 as in lib/fenced.lua  3 MessagePack map {agentId, taskId, sprint, run, attempt, outcome, detail,
---         format}
+--         format, result (text, or nil for none)}  4 message for the coordinator
 -- Returns: {'ok'} {'fenced'} {'unknown'} {'gone'} (the run was taken back: its result does not count)
 --          {'no_sprint'} (the store lost the sprint, or the end of what it was told, or the record cannot be read, and
 --          the coordinator has not put it back yet: try again)
@@ -29,6 +30,13 @@ if args.outcome == TASK_STATE.completed then
     TASK_STATE.completed, args.agentId, ARGV[1], args.detail
   task.endedAt = server_ms()
   redis.call('HSET', KEY.sprint_tasks, args.taskId, encode(args.format, task))
+  -- The result of an earlier run does not count.
+  if args.result then
+    unless_mistyped('HSET', KEY.results, args.taskId, args.result)
+  else
+    unless_mistyped('HDEL', KEY.results, args.taskId)
+  end
+  unless_mistyped('RPUSH', KEY.inbox, ARGV[4])
 else
   redis.call('RPUSH', KEY.requeue, encode(args.format, {
     taskId = args.taskId, run = args.run, cost = COST.attempt, agentId = args.agentId, reason = args.detail,

@@ -4,12 +4,20 @@
 -- KEYS: 1–3 as in lib/fenced.lua (agent:state:<coordinator>)  4 sprint:tasks:<sprint>  5 sprint:requeue:<sprint>
 --       6 sprint:inbox:<sprint>  7 sprint:state:<sprint>
 -- ARGV: 1–2 as in lib/fenced.lua  3 most of each  4 format
--- Returns: {'ok', {entry, …}, {message, …}} (as they were queued) {'fenced'} {'unknown'}
+-- Returns: {'ok', {entry, …}, {message, …} (as they were queued), {field, value, …} (of sprint:state), now}
+--          {'fenced'} {'unknown'}
 -- Atomic. An entry for a run that is settled or unknown is dropped. WRONGTYPE, with nothing taken, where one of the keys
 -- holds another type.
 
 local wrong = wrong_type(KEY.sprint_tasks, 'hash', KEY.requeue, 'list', KEY.inbox, 'list', KEY.sprint_state, 'hash')
 if wrong then return wrong end
+
+-- How long a task waits before it is handed out again: twice as long after each failed run.
+local function not_before(task, failures)
+  local pause = tonumber(task.retryBackoffMs) or 0
+  if pause == 0 or failures == 0 then return nil end
+  return server_ms() + math.min(pause * 2 ^ math.min(failures - 1, 40), MAX_RETRY_BACKOFF)
+end
 
 local function taken_back(task, entry)
   local attempt, crashes = task.attempt, task.crashes or 0
@@ -26,7 +34,8 @@ local function taken_back(task, entry)
   return {
     state = is_given_up and TASK_STATE.failed or TASK_STATE.pending, attempt = attempt, maxAttempts = task.maxAttempts,
     run = task.run, crashes = crashes, maxCrashes = max_crashes, agentId = is_given_up and entry.agentId or nil,
-    detail = detail,
+    detail = detail, retryBackoffMs = task.retryBackoffMs,
+    notBefore = not is_given_up and entry.cost ~= COST.nothing and not_before(task, attempt + crashes) or nil,
   }
 end
 
@@ -44,4 +53,4 @@ for _ = 1, ARGV[3] do
 end
 local messages = redis.call('LRANGE', KEY.inbox, 0, ARGV[3] - 1)
 if #messages > 0 then redis.call('LTRIM', KEY.inbox, #messages, -1) end
-return {'ok', returned, messages}
+return {'ok', returned, messages, redis.call('HGETALL', KEY.sprint_state), tostring(server_ms())}

@@ -13,6 +13,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(600);
 /// A worker by itself. Tests write what they change of it: `Registration { lease, ..registration("short") }`.
 pub(crate) fn registration(id: &str) -> Registration {
     Registration {
+        pool: None,
         id: AgentId::new(id).unwrap(),
         role: Role::Worker,
         kind: "coder".into(),

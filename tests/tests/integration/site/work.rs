@@ -1,8 +1,10 @@
 //! The epic `shop`: its coordinator, its sprint `api`, and the task `login` for whoever works there.
 
+use std::collections::BTreeMap;
+
 use lifecycle_core::wire::ids::{EpicId, SprintId, TaskId};
 use lifecycle_core::wire::task::{Assignment, TaskRecord};
-use lifecycle_redis::{Assigned, EpicClaim, EpicTaken, Fenced, Life, SprintStarted};
+use lifecycle_redis::{Assigned, EpicClaim, EpicTaken, Fenced, KnownSprint, Life, SprintStarted};
 
 use super::{Site, child_of_the_boss, coordinator_of_the_epic};
 
@@ -23,6 +25,12 @@ pub(crate) fn task() -> TaskId {
     TaskId::new("login").unwrap()
 }
 
+/// These tasks, and nothing else that is known of their sprint.
+pub(crate) fn known_sprint(tasks: &BTreeMap<TaskId, TaskRecord>) -> KnownSprint<'_> {
+    static NOTHING: BTreeMap<String, String> = BTreeMap::new();
+    KnownSprint { tasks, agents: &[], wishes: &NOTHING, added: &[] }
+}
+
 /// A run of the task.
 pub(crate) fn assignment(run: u32, attempt: u32) -> Assignment {
     Assignment {
@@ -33,6 +41,7 @@ pub(crate) fn assignment(run: u32, attempt: u32) -> Assignment {
         max_attempts: ATTEMPTS,
         input: "write the login".into(),
         timeout: None,
+        needs: Vec::new(),
         assigned_at: None,
     }
 }
@@ -47,11 +56,13 @@ impl Site {
 
     pub(crate) fn start_sprint(&self, boss: &Life) {
         let known = self.done(self.store.epic(&epic())).map_or(0, |record| record.epoch);
-        let claim = EpicClaim { epic: &epic(), plan: "", epoch: known, again: false };
+        let claim =
+            EpicClaim { epic: &epic(), plan: "", epoch: known, place: &BTreeMap::new(), again: false };
         let taken = self.done(self.store.coordinator(boss).take_epic(claim));
         assert_eq!(taken, Fenced::Ok(EpicTaken::Ok(known + 1)));
         let tasks = [(task(), TaskRecord::pending(ATTEMPTS, ATTEMPTS))].into();
-        let started = self.done(self.store.coordinator(boss).start_sprint(&epic(), &sprint(), &tasks, &[]));
+        let started =
+            self.done(self.store.coordinator(boss).start_sprint(&epic(), &sprint(), known_sprint(&tasks)));
         assert_eq!(started, Fenced::Ok(SprintStarted::Ok));
     }
 

@@ -159,9 +159,18 @@ impl World {
                 incarnation: Incarnation(life),
                 holder: if agent.life == Some(life) { IdHolder::Own } else { IdHolder::Dead },
                 takes_work: agent.running,
+                is_overdue: false,
             });
             let (given, restarts) = (agent.given, agent.restarts.clone());
-            SlotView { process, life, missing_for: None, given, restarts, is_retired: false }
+            SlotView {
+                process,
+                life,
+                missing_for: None,
+                given,
+                restarts,
+                is_retired: false,
+                has_joined: false,
+            }
         });
         slots.collect()
     }
@@ -191,6 +200,9 @@ impl World {
             slots: &slots,
             occupied: &HashSet::new(),
             stopping: false,
+            paused: false,
+            may_grow: false,
+            server_now: ServerTime::default(),
             restart: RULES,
             lease: LEASE,
         };

@@ -36,12 +36,17 @@ fn assigned(agent: &str) -> TaskRecord {
 }
 
 fn ready(incarnation: u64) -> SlotView {
-    let life = SlotLife { incarnation: Incarnation(incarnation), holder: IdHolder::Own, takes_work: true };
+    let life = SlotLife {
+        incarnation: Incarnation(incarnation),
+        holder: IdHolder::Own,
+        takes_work: true,
+        is_overdue: false,
+    };
     SlotView { process: Process::Running, life: Some(life), ..vacant(at(0), Exit::Left) }
 }
 
 fn life(holder: IdHolder) -> SlotLife {
-    SlotLife { incarnation: Incarnation(1), holder, takes_work: false }
+    SlotLife { incarnation: Incarnation(1), holder, takes_work: false, is_overdue: false }
 }
 
 fn vacant(since: Duration, how: Exit) -> SlotView {
@@ -52,6 +57,7 @@ fn vacant(since: Duration, how: Exit) -> SlotView {
         given: 0,
         restarts: vec![],
         is_retired: false,
+        has_joined: false,
     }
 }
 
@@ -62,6 +68,9 @@ struct World {
     slots: Vec<SlotView>,
     occupied: HashSet<TaskId>,
     stopping: bool,
+    paused: bool,
+    may_grow: bool,
+    server_now: u64,
 }
 
 impl World {
@@ -74,6 +83,9 @@ impl World {
             slots,
             occupied: HashSet::new(),
             stopping: false,
+            paused: false,
+            may_grow: false,
+            server_now: 0,
         }
     }
 
@@ -96,6 +108,9 @@ impl World {
             slots,
             occupied,
             stopping,
+            paused: self.paused,
+            may_grow: self.may_grow,
+            server_now: ServerTime::from_store_ms(self.server_now),
             restart: RULES,
             lease: at(120_000),
         };
@@ -105,7 +120,7 @@ impl World {
 
 impl World {
     fn waited_for(&self) -> Vec<(usize, WhyAbsent)> {
-        self.view(waited_for)
+        self.view(waited_for).unwrap_or_default()
     }
 }
 
@@ -231,9 +246,72 @@ fn a_living_agent_of_an_earlier_coordinator_is_adopted_at_once_and_not_started_b
 fn an_agent_of_an_earlier_run_may_be_removed_because_the_script_looks_at_its_lease() {
     let mut world = World::new(vec![vacant(at(0), Exit::Left)], &[("a", &[], 3)]);
     world.slots[0].process = Process::NotStarted { since: at(0) };
-    world.slots[0].life = Some(life(IdHolder::Earlier));
+    world.slots[0].life = Some(SlotLife { is_overdue: true, ..life(IdHolder::Adoptable) });
     assert_eq!(world.decide(at(1_999)), []);
     assert_eq!(world.decide(at(2_000)), [Action::Reap { agent: 0, incarnation: Incarnation(1) }]);
+}
+
+#[test]
+fn an_agent_that_runs_elsewhere_works_until_its_lease_is_over_and_is_never_started_here() {
+    let mut world = World::new(vec![ready(1)], &[("a", &[], 3)]);
+    (world.slots[0].process, world.slots[0].has_joined) = (Process::Elsewhere, true);
+    let assign = Action::Assign { task: task("a"), agent: 0, incarnation: Incarnation(1) };
+    assert_eq!(world.decide(at(0)), [assign]);
+    let overdue = |life: SlotLife| SlotLife { is_overdue: true, takes_work: false, ..life };
+    world.slots[0].life = world.slots[0].life.map(overdue);
+    assert_eq!(world.decide(at(0)), [Action::Reap { agent: 0, incarnation: Incarnation(1) }]);
+    world.slots[0] = SlotView { has_joined: true, ..vacant(at(0), Exit::Left) };
+    assert_eq!(world.decide(at(3_600_000)), [], "who started it starts it again");
+}
+
+#[test]
+fn a_sprint_with_a_pool_waits_for_agents_to_join_even_if_its_own_were_given_up() {
+    let mut world = World::new(vec![vacant(at(0), Exit::Crashed)], &[("a", &[], 3)]);
+    world.slots[0].process = Process::GivenUp { since: at(0) };
+    let pool = "[[sprint.agent]]\nid = \"p\"\nspawn = false\n[[sprint.task]]\nid = \"t\"\n";
+    let text = format!("[epic]\nid = \"e\"\n[[sprint]]\nid = \"s\"\n{pool}");
+    world.plan.pools = Plan::parse(&text).unwrap().sprints.remove(0).pools;
+    assert_eq!(world.decide(at(9_000)), []);
+    assert_eq!(world.waited_for(), [(0, WhyAbsent::GivenUp)]);
+}
+
+#[test]
+fn a_task_that_failed_waits_for_its_pause_by_the_stores_clock() {
+    let failed =
+        TaskRecord { not_before: Some(ServerTime::from_store_ms(500)), ..record(TaskState::Pending, 1) };
+    let mut world = World::new(vec![ready(1)], &[("a", &[], 3)]).with("a", failed);
+    world.server_now = 499;
+    assert_eq!(world.decide(at(9_000)), []);
+    world.server_now = 500;
+    assert_eq!(
+        world.decide(at(0)),
+        [Action::Assign { task: task("a"), agent: 0, incarnation: Incarnation(1) }]
+    );
+}
+
+#[test]
+fn a_paused_sprint_hands_out_nothing_and_an_open_one_is_not_complete_before_it_is_closed() {
+    let mut world = World::new(vec![ready(1)], &[("a", &[], 3)]);
+    world.paused = true;
+    assert_eq!(world.decide(at(0)), []);
+    assert_eq!(world.waited_for(), []);
+    let mut world = World::new(vec![ready(1)], &[("a", &[], 3)]).with("a", record(TaskState::Completed, 1));
+    world.may_grow = true;
+    assert_eq!(world.decide(at(0)), []);
+    world.may_grow = false;
+    assert_eq!(world.decide(at(0)), [Action::Complete]);
+}
+
+#[test]
+fn what_needs_a_cancelled_task_fails_and_says_so_and_the_rest_goes_on() {
+    let tasks: &[(&str, &[&str], u32)] = &[("a", &[], 3), ("b", &["a"], 3), ("c", &[], 3)];
+    let world = World::new(vec![ready(1)], tasks).with("a", record(TaskState::Cancelled, 0));
+    let actions = world.decide(at(0));
+    let [Action::Fail { task: failed, record }, Action::Assign { task: given, .. }] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!((failed.as_str(), given.as_str()), ("b", "c"));
+    assert_eq!(record.detail.as_deref(), Some("needs a, which was cancelled"));
 }
 
 #[test]

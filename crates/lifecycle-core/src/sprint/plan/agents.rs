@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 
 use super::checker::Checker;
 use super::problems::label;
-use super::types::{AgentPlan, MAX_AGENTS, MAX_COUNT, MAX_TASK_TIMEOUT, RESERVED_ENV_PREFIX};
+use super::types::{AgentPlan, MAX_AGENTS, MAX_COUNT, MAX_TASK_TIMEOUT, PoolPlan, RESERVED_ENV_PREFIX};
 use super::written::{self, Scalar, Spanned};
 use crate::agent::memory_budget::MemoryBudget;
 use crate::text::units::{parse_duration, parse_size};
@@ -35,9 +35,57 @@ impl Checker {
         let entries: Vec<_> = entries
             .iter()
             .enumerate()
+            .filter(|(_, entry)| entry.get_ref().spawn)
             .map(|(index, entry)| self.entry(sprint, index, entry, roster))
             .collect();
         Some(entries.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// What agents that somebody else starts may join.
+    pub(super) fn pools(
+        &mut self,
+        sprint: &str,
+        entries: &[Spanned<written::Agent>],
+        roster: &mut Roster,
+    ) -> Option<Vec<PoolPlan>> {
+        let pools = entries.iter().enumerate().filter(|(_, entry)| !entry.get_ref().spawn);
+        let pools: Vec<_> = pools.map(|(index, entry)| self.pool(sprint, index, entry, roster)).collect();
+        pools.into_iter().collect()
+    }
+
+    fn pool(
+        &mut self,
+        sprint: &str,
+        index: usize,
+        entry: &Spanned<written::Agent>,
+        roster: &mut Roster,
+    ) -> Option<PoolPlan> {
+        let (place, agent) = (entry.span(), entry.get_ref());
+        let label = label("agent", agent.id.name(), index);
+        let name: Option<AgentName> = self.id_of(&format!("{sprint}, "), &place, (&label, &agent.id));
+        let of = format!("{sprint}, {label}: ");
+        let started_elsewhere = [
+            ("count", agent.count.is_some()),
+            ("command", agent.command.as_ref().is_some_and(|command| !command.is_empty())),
+            ("env", !agent.env.is_empty()),
+            ("memory_limit", agent.memory_limit.is_some()),
+            ("memory_soft_limit", agent.memory_soft_limit.is_some()),
+        ];
+        for (key, _) in started_elsewhere.iter().filter(|(_, is_there)| *is_there) {
+            let mend = "with spawn = false somebody else starts its agents, and says this: remove it";
+            self.refuse(&place, format!("{of}has {key}: {mend}"));
+        }
+        let task_timeout = self.task_timeout(&of, agent.task_timeout.as_ref());
+        let name = name?;
+        let names = self.expand(&of, &place, (&name, 1), roster)?;
+        if names.iter().any(AgentName::is_reserved) {
+            self.refuse(
+                &place,
+                format!("{of}the name is that of the epic's own coordinator: choose another"),
+            );
+            return None;
+        }
+        Some(PoolPlan { name, task_timeout: task_timeout? })
     }
 
     fn entry(
@@ -171,18 +219,32 @@ impl Checker {
 
     /// `None` when refused, `Some(None)` when absent.
     fn task_timeout(&mut self, of: &str, written: Option<&Spanned<Scalar>>) -> Option<Option<Duration>> {
+        self.duration(of, "task_timeout", written, MAX_TASK_TIMEOUT)
+    }
+
+    /// A time over 0 and up to `most`; `None` when refused, `Some(None)` when absent.
+    pub(super) fn duration(
+        &mut self,
+        of: &str,
+        key: &str,
+        written: Option<&Spanned<Scalar>>,
+        most: Duration,
+    ) -> Option<Option<Duration>> {
         let Some(written) = written else { return Some(None) };
-        let timeout = match written.get_ref() {
-            Scalar::Text(text) => parse_duration(text).and_then(|timeout| match timeout {
+        let time = match written.get_ref() {
+            Scalar::Text(text) => parse_duration(text).and_then(|time| match time {
                 Duration::ZERO => Err("is no time at all: use 1s or more".into()),
-                _ if timeout > MAX_TASK_TIMEOUT => Err("is over a year: leave it out for no end".into()),
-                _ => Ok(timeout),
+                _ if time > most && most == MAX_TASK_TIMEOUT => {
+                    Err("is over a year: leave it out for no end".into())
+                }
+                _ if time > most => Err(format!("is over {}", humantime::format_duration(most))),
+                _ => Ok(time),
             }),
             Scalar::Number(_) | Scalar::Other => {
                 Err("is no text: write a duration with its unit, such as \"20m\"".into())
             }
         };
-        self.accepted(of, "task_timeout", written, timeout)
+        self.accepted(of, key, written, time)
     }
 
     /// The hard limit and the soft one; `None` when one is refused.

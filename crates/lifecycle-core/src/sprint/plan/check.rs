@@ -7,16 +7,19 @@
 use std::collections::HashSet;
 use std::str::FromStr;
 
+use super::addition::unneeded;
 use super::agents::Roster;
 use super::checker::Checker;
+use super::command::results_named;
 use super::problems::{PlanErrors, PlanProblem, label};
 use super::types::{
-    DEFAULT_ATTEMPTS, MAX_ATTEMPTS, MAX_INPUT_LEN, MAX_MAX_CRASHES, Plan, SprintPlan, TaskPlan,
+    DEFAULT_ATTEMPTS, MAX_ATTEMPTS, MAX_INPUT_LEN, MAX_MAX_CRASHES, MAX_TASK_TIMEOUT, Plan, SprintPlan,
+    TaskPlan,
 };
 use super::waits::{SPRINTS, TASKS, Waiter};
 use super::written::{self, Id, Spanned};
-use crate::wire::ids::{EpicId, SprintId, SprintName};
-use crate::wire::task::DEFAULT_MAX_CRASHES;
+use crate::wire::ids::{EpicId, SprintId, SprintName, TaskId};
+use crate::wire::task::{DEFAULT_MAX_CRASHES, MAX_RETRY_BACKOFF};
 
 /// Checks the tables of a plan. They were read from `text`, and these problems were found in their shape.
 pub(super) fn plan(
@@ -72,9 +75,9 @@ impl Checker {
         let (place, sprint) = (sprint.span(), sprint.into_inner());
         let label = label("sprint", sprint.id.name(), index);
         let of = format!("{label}: ");
-        let (lacks_tasks, lacks_agents) = (lacks(&sprint.task), lacks(&sprint.agent));
+        let (lacks_tasks, lacks_agents) = (lacks(&sprint.task) && !sprint.open, lacks(&sprint.agent));
         if lacks_tasks {
-            let mend = "add [[sprint.task]] with an id, or remove the sprint";
+            let mend = "add [[sprint.task]] with an id, say open = true, or remove the sprint";
             self.refuse(&place, format!("{of}has no task, so there is nothing to do: {mend}"));
         } else if lacks_agents {
             let mend = "add [[sprint.agent]] with an id and a command";
@@ -86,14 +89,18 @@ impl Checker {
         let name: Option<SprintName> = self.id_of("", &place, (&label, &sprint.id));
         let place = sprint.id.text().map_or(place, Spanned::span);
         let id = name.as_ref().zip(epic).and_then(|(name, epic)| self.scoped(&of, &place, epic.sprint(name)));
-        let agents = self.agents((&label, epic), &sprint.agent.unwrap_or_default(), roster);
+        let written = sprint.agent.unwrap_or_default();
+        let agents = self.agents((&label, epic), &written, roster);
+        let pools = self.pools(&label, &written, roster);
         let tasks: Vec<_> =
             tasks.into_iter().enumerate().map(|(index, task)| self.task(&label, index, task)).collect();
         Some(SprintPlan {
             id: id?,
             name: name?,
             after: sprints_of(epic?, &sprint.after)?,
+            is_open: sprint.open,
             agents: agents?,
+            pools: pools?,
             tasks: tasks.into_iter().collect::<Option<_>>()?,
         })
     }
@@ -113,15 +120,26 @@ impl Checker {
                 self.refuse(&input.span(), what);
             }
         }
+        let needs: Option<Vec<TaskId>> = each_once(&task.needs);
+        if let (Some(input), Some(needs)) = (&task.input, &needs)
+            && let Some(named) = results_named(input.get_ref()).find(|named| !needs.contains(named))
+        {
+            self.refuse(&input.span(), format!("{of}{}", unneeded(&named)));
+        }
         let attempts = self.number(&of, "attempts", task.attempts.as_ref(), (DEFAULT_ATTEMPTS, MAX_ATTEMPTS));
         let crashes = (DEFAULT_MAX_CRASHES, MAX_MAX_CRASHES);
         let max_crashes = self.number(&of, "max_crashes", task.max_crashes.as_ref(), crashes);
+        let retry_backoff =
+            self.duration(&of, "retry_backoff", task.retry_backoff.as_ref(), MAX_RETRY_BACKOFF);
+        let timeout = self.duration(&of, "timeout", task.timeout.as_ref(), MAX_TASK_TIMEOUT);
         Some(TaskPlan {
             id: id?,
             input: task.input.map(Spanned::into_inner).unwrap_or_default(),
-            needs: each_once(&task.needs)?,
+            needs: needs?,
             attempts: attempts?,
             max_crashes: max_crashes?,
+            retry_backoff: retry_backoff?.unwrap_or_default(),
+            timeout: timeout?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What holds for every text and every plan, not only for those somebody thought of.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
 
@@ -150,6 +150,7 @@ proptest! {
         let task = TaskId::new("t").unwrap();
         // "{" before "task}" cannot arise from these parts, so each stands for itself.
         let wanted: String = parts.iter().map(|part| match *part { "{task}" => "t", "{input}" => input, other => other }).collect();
-        prop_assert_eq!(substitute(&parts.concat(), &task, input), wanted);
+        let results = BTreeMap::new();
+        prop_assert_eq!(substitute(&parts.concat(), &Substitutes { task: &task, input, results: &results }), wanted);
     }
 }

@@ -1,5 +1,6 @@
 //! One test per thing a plan is refused for, each with the whole text a person would read.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -168,7 +169,7 @@ fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
     );
     assert_eq!(
         refused("attempts = 5", "colour = 5"),
-        "line 23, column 1: sprint \"api\", task \"login\": unknown key \"colour\": the keys here are id, input, needs, attempts, max_crashes"
+        "line 23, column 1: sprint \"api\", task \"login\": unknown key \"colour\": the keys here are id, input, needs, attempts, max_crashes, retry_backoff, timeout"
     );
     assert_eq!(
         refused("id = \"checkout\"", "\"a`, expected `b\" = 1"),
@@ -193,7 +194,7 @@ fn mistakes_of_shape_and_of_meaning_are_told_in_one_reading() {
         refusal(&text),
         "line 10, column 9: sprint \"api\", agent \"coder\": count is text: write a whole number without quotes\n\
          line 23: sprint \"api\", task \"login\": attempts is 500: use 1 to 100\n\
-         line 24, column 1: sprint \"api\", task \"login\": unknown key \"colour\": the keys here are id, input, needs, attempts, max_crashes\n\
+         line 24, column 1: sprint \"api\", task \"login\": unknown key \"colour\": the keys here are id, input, needs, attempts, max_crashes, retry_backoff, timeout\n\
          line 28: sprint \"web\": after names \"apii\", which is no sprint of the plan: did you mean \"api\"?\n\
          line 32, column 12: sprint \"web\", agent \"designer\": command has the number 1 in it: write a list of texts, such as [\"a\", \"b\"]\n\
          line 33, column 1: sprint \"web\", agent \"designer\": unknown key \"task_timeot\": did you mean \"task_timeout\"?"
@@ -252,7 +253,7 @@ fn a_sprint_agent_or_task_without_an_id_is_refused() {
 fn a_sprint_without_tasks_is_refused() {
     assert_eq!(
         refused("[[sprint.task]]\nid = \"page\"\n", ""),
-        "line 25: sprint \"web\": has no task, so there is nothing to do: add [[sprint.task]] with an id, or remove the sprint"
+        "line 25: sprint \"web\": has no task, so there is nothing to do: add [[sprint.task]] with an id, say open = true, or remove the sprint"
     );
 }
 
@@ -524,13 +525,61 @@ fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn substitution_is_one_pass_and_leaves_other_braces_alone() {
-    let task = TaskId::new("login").unwrap();
+    let (task, results) = (TaskId::new("login").unwrap(), BTreeMap::new());
+    let with = Substitutes { task: &task, input: "say {task} {input}", results: &results };
     for (argument, filled) in [
         ("{task}: {input}", "login: say {task} {input}"),
         ("{input}{task}{input}", "say {task} {input}loginsay {task} {input}"),
         ("{foo} {{task}} { {task {} }{é", "{foo} {login} { {task {} }{é"),
         ("", ""),
     ] {
-        assert_eq!(substitute(argument, &task, "say {task} {input}"), filled, "{argument:?}");
+        assert_eq!(substitute(argument, &with), filled, "{argument:?}");
     }
+}
+
+#[test]
+fn results_of_needed_tasks_are_put_in_as_they_are_and_those_of_others_are_left_alone() {
+    let task = TaskId::new("review").unwrap();
+    let results = BTreeMap::from([(TaskId::new("write").unwrap(), "{task} {result:write}".to_owned())]);
+    let with = Substitutes { task: &task, input: "read {result:write}", results: &results };
+    for (argument, filled) in [
+        ("{result:write}!", "{task} {result:write}!"),
+        ("{input}", "read {task} {result:write}"),
+        ("{result:other} {result:write", "{result:other} {result:write"),
+    ] {
+        assert_eq!(substitute(argument, &with), filled, "{argument:?}");
+    }
+    assert!(depends_on_task("{result:write}"));
+}
+
+#[test]
+fn a_pool_is_started_by_somebody_else_who_says_how() {
+    let plan = |pool: &str| {
+        Plan::parse(&format!(
+            "[epic]\nid = \"e\"\n[[sprint]]\nid = \"s\"\n[[sprint.agent]]\nid = \"p\"\nspawn = false\n{pool}\n[[sprint.task]]\nid = \"t\"\n"
+        ))
+    };
+    let sprint = plan("task_timeout = \"5m\"").unwrap().sprints.remove(0);
+    assert_eq!((sprint.agents.len(), sprint.pools[0].name.as_str()), (0, "p"));
+    assert_eq!(sprint.pools[0].task_timeout, Some(Duration::from_secs(300)));
+    let refusal = plan("command = [\"true\"]\ncount = 3").unwrap_err().to_string();
+    assert!(refusal.contains("agent \"p\": has count: with spawn = false"), "{refusal}");
+    assert!(refusal.contains("agent \"p\": has command: "), "{refusal}");
+    let twice = "\n[[sprint.agent]]\nid = \"p\"\ncommand = [\"true\"]";
+    assert!(plan(twice).unwrap_err().to_string().contains("unique in the plan"));
+}
+
+#[test]
+fn an_open_sprint_needs_no_task_and_a_task_says_how_long_it_waits_and_lasts() {
+    let plan = |text: &str| Plan::parse(&format!("[epic]\nid = \"e\"\n[[sprint]]\nid = \"s\"\n{text}"));
+    let agent = "[[sprint.agent]]\nid = \"a\"\ncommand = [\"true\"]\n";
+    assert!(plan(&format!("open = true\n{agent}")).unwrap().sprints[0].is_open);
+    assert!(plan(agent).unwrap_err().to_string().contains("open = true"));
+    let task = "[[sprint.task]]\nid = \"t\"\nretry_backoff = \"10s\"\ntimeout = \"2m\"\n";
+    let task = plan(&format!("{agent}{task}")).unwrap().sprints.remove(0).tasks.remove(0);
+    assert_eq!((task.retry_backoff, task.timeout), (Duration::from_secs(10), Some(Duration::from_secs(120))));
+    assert_eq!(task.record().retry_backoff_ms, 10_000);
+    let wrong = "[[sprint.task]]\nid = \"t\"\nretry_backoff = \"2h\"\ninput = \"{result:x}\"\n";
+    let refusal = plan(&format!("{agent}{wrong}")).unwrap_err().to_string();
+    assert!(refusal.contains("retry_backoff is over 1h") && refusal.contains("add x to needs"), "{refusal}");
 }

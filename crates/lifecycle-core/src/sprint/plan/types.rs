@@ -7,7 +7,8 @@ use bytesize::ByteSize;
 
 use super::order;
 use crate::wire::ids::{AgentId, AgentName, EpicId, SprintId, SprintName, TaskId};
-use crate::wire::task::TaskRecord;
+use crate::wire::task::{AddedTask, TaskRecord};
+use crate::wire::time::millis;
 
 /// Most agents one `[[sprint.agent]]` may ask for with `count`.
 pub const MAX_COUNT: u32 = 10_000;
@@ -51,9 +52,13 @@ pub struct SprintPlan {
     pub name: SprintName,
     /// Sprints that must be complete before it starts, each once.
     pub after: Vec<SprintId>,
-    /// Its agents, one entry each; at least one.
+    /// Whether tasks are still added: then it stays open until an operator closes it.
+    pub is_open: bool,
+    /// The agents that the coordinator starts, one entry each. At least one, or a pool.
     pub agents: Vec<AgentPlan>,
-    /// Its tasks, in the order of the file; at least one.
+    /// What agents that somebody else starts may join, from any host.
+    pub pools: Vec<PoolPlan>,
+    /// Its tasks, in the order of the file; at least one, unless it is open.
     pub tasks: Vec<TaskPlan>,
 }
 
@@ -78,6 +83,15 @@ pub struct AgentPlan {
     pub memory_soft_limit: Option<ByteSize>,
 }
 
+/// Agents of a sprint that somebody else starts, with `agent run --epic E --sprint S --pool NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// Its name, unique in the plan among agents and pools.
+    pub name: AgentName,
+    /// How long one attempt at a task may take.
+    pub task_timeout: Option<Duration>,
+}
+
 /// One task of a sprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskPlan {
@@ -92,13 +106,50 @@ pub struct TaskPlan {
     pub attempts: u32,
     /// How many of its runs may end with a crash before it is given up, 1 to [`MAX_MAX_CRASHES`].
     pub max_crashes: u32,
+    /// How long it waits after its first failed run; twice as long after each further one, up to
+    /// [`MAX_RETRY_BACKOFF`](crate::wire::task::MAX_RETRY_BACKOFF).
+    pub retry_backoff: Duration,
+    /// How long one attempt may take, whatever its agent allows; absent for what the agent allows.
+    pub timeout: Option<Duration>,
 }
 
 impl TaskPlan {
     /// The record of the task before any agent has begun it.
     #[must_use]
     pub fn record(&self) -> TaskRecord {
-        TaskRecord::pending(self.attempts, self.max_crashes)
+        TaskRecord {
+            retry_backoff_ms: millis(self.retry_backoff),
+            ..TaskRecord::pending(self.attempts, self.max_crashes)
+        }
+    }
+
+    /// The same as it is kept in the store, where it was not in the plan's file.
+    #[must_use]
+    pub fn added(&self, number: u64) -> AddedTask {
+        AddedTask {
+            id: self.id.clone(),
+            input: self.input.clone(),
+            needs: self.needs.clone(),
+            attempts: self.attempts,
+            max_crashes: self.max_crashes,
+            retry_backoff_ms: millis(self.retry_backoff),
+            timeout_ms: self.timeout.map_or(0, millis),
+            number,
+        }
+    }
+}
+
+impl From<AddedTask> for TaskPlan {
+    fn from(added: AddedTask) -> Self {
+        Self {
+            id: added.id,
+            input: added.input,
+            needs: added.needs,
+            attempts: added.attempts,
+            max_crashes: added.max_crashes,
+            retry_backoff: Duration::from_millis(added.retry_backoff_ms),
+            timeout: (added.timeout_ms > 0).then(|| Duration::from_millis(added.timeout_ms)),
+        }
     }
 }
 

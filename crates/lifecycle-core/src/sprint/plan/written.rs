@@ -73,6 +73,7 @@ pub(super) struct Plan {
 pub(super) struct Sprint {
     pub(super) id: Id,
     pub(super) after: Vec<Spanned<String>>,
+    pub(super) open: bool,
     pub(super) agent: Option<Vec<Spanned<Agent>>>,
     pub(super) task: Option<Vec<Spanned<Task>>>,
 }
@@ -80,6 +81,7 @@ pub(super) struct Sprint {
 pub(super) struct Agent {
     pub(super) id: Id,
     pub(super) count: Option<Spanned<i64>>,
+    pub(super) spawn: bool,
     pub(super) command: Option<Vec<Spanned<String>>>,
     pub(super) env: BTreeMap<String, Spanned<String>>,
     pub(super) task_timeout: Option<Spanned<Scalar>>,
@@ -93,16 +95,19 @@ pub(super) struct Task {
     pub(super) needs: Vec<Spanned<String>>,
     pub(super) attempts: Option<Spanned<i64>>,
     pub(super) max_crashes: Option<Spanned<i64>>,
+    pub(super) retry_backoff: Option<Spanned<Scalar>>,
+    pub(super) timeout: Option<Spanned<Scalar>>,
 }
 
 const PLAN: &[&str] = &["epic", "sprint"];
 const EPIC: &[&str] = &["id"];
-const SPRINT: &[&str] = &["id", "after", "agent", "task"];
+const SPRINT: &[&str] = &["id", "after", "open", "agent", "task"];
 const AGENT: &[&str] =
-    &["id", "count", "command", "env", "task_timeout", "memory_limit", "memory_soft_limit"];
-const TASK: &[&str] = &["id", "input", "needs", "attempts", "max_crashes"];
+    &["id", "count", "spawn", "command", "env", "task_timeout", "memory_limit", "memory_soft_limit"];
+const TASK: &[&str] = &["id", "input", "needs", "attempts", "max_crashes", "retry_backoff", "timeout"];
 
 const TEXT: &str = "write text in quotes";
+const TRUTH: &str = "write true or false, without quotes";
 const NUMBER: &str = "write a whole number without quotes";
 const TEXTS: &str = "write a list of texts, such as [\"a\", \"b\"]";
 
@@ -154,7 +159,8 @@ impl Reader<'_> {
         let agent = each(agents, |index, table, place| self.agent(&label, index, table, place));
         let tasks = self.tables(table, &of, ("task", "[[sprint.task]]"));
         let task = each(tasks, |index, table, place| self.task(&label, index, table, place));
-        Spanned { value: Sprint { id, after, agent, task }, place }
+        let open = self.truth(table, &of, "open").unwrap_or(false);
+        Spanned { value: Sprint { id, after, open, agent, task }, place }
     }
 
     fn agent(
@@ -170,6 +176,7 @@ impl Reader<'_> {
         let value = Agent {
             id,
             count: self.number(table, &of, "count"),
+            spawn: self.truth(table, &of, "spawn").unwrap_or(true),
             command: self.texts(table, &of, "command"),
             env: self.env(table, &of),
             task_timeout: scalar(table, "task_timeout"),
@@ -195,6 +202,8 @@ impl Reader<'_> {
             needs: self.texts(table, &of, "needs").unwrap_or_default(),
             attempts: self.number(table, &of, "attempts"),
             max_crashes: self.number(table, &of, "max_crashes"),
+            retry_backoff: scalar(table, "retry_backoff"),
+            timeout: scalar(table, "timeout"),
         };
         Spanned { value, place }
     }
@@ -242,6 +251,13 @@ impl Reader<'_> {
         match item.as_integer() {
             Some(value) => Some(Spanned { value, place: place(table, key).unwrap_or_default() }),
             None => self.unfit(table, of, key, NUMBER),
+        }
+    }
+
+    fn truth(&mut self, table: &dyn TableLike, of: &str, key: &str) -> Option<bool> {
+        match table.get(key)?.as_bool() {
+            Some(truth) => Some(truth),
+            None => self.unfit(table, of, key, TRUTH),
         }
     }
 

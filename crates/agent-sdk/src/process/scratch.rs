@@ -1,0 +1,115 @@
+//! A folder for the small files of one process. Whatever ends the process, the folder does not stay: the next process of
+//! the product on this host removes what processes left that are proven to have ended.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use super::identity::{ProcessId, place};
+
+/// A folder that only this user can read. It is removed when this is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes the folder of this process, and removes those of processes that have ended. There is one for a process.
+    ///
+    /// # Errors
+    /// When it cannot be made, or when somebody else has made the folder that it is to be in.
+    pub fn create() -> io::Result<Self> {
+        let base = base()?;
+        remove_left_behind(&base);
+        let own = ProcessId::own().ok_or_else(|| io::Error::other("this process cannot be told apart"))?;
+        let path = base.join(name(&here(), own));
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(Self(path)),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now, the next process removes.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Removes the folders that processes of this host left which are proven to have ended.
+pub fn remove_left_scratch() {
+    if let Ok(base) = base() {
+        remove_left_behind(&base);
+    }
+}
+
+/// The folder of all these folders, of this user alone.
+fn base() -> io::Result<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let base = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir()) {
+        Some(runtime) => runtime.join("lifecycle"),
+        None => std::env::temp_dir().join(format!("lifecycle-{user}")),
+    };
+    match DirBuilder::new().mode(0o700).create(&base) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    // A folder for everybody may hold a link, or a folder of another user, under this name.
+    let found = fs::symlink_metadata(&base)?;
+    if !found.is_dir() || found.uid() != user {
+        return Err(io::Error::other(format!("{} is not a folder of this user", base.display())));
+    }
+    Ok(base)
+}
+
+fn name(here: &str, process: ProcessId) -> String {
+    format!("{here}-{}-{}", process.pid, process.start)
+}
+
+/// This boot and this PID namespace, as a part of a file's name.
+fn here() -> String {
+    place().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+fn remove_left_behind(base: &Path) {
+    let (Ok(entries), here) = (fs::read_dir(base), here()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| is_left_behind(name, &here)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether this is the folder of a process of this very place that has ended.
+fn is_left_behind(name: &str, here: &str) -> bool {
+    let owner = || {
+        let (rest, start) = name.rsplit_once('-')?;
+        let (theirs, pid) = rest.rsplit_once('-')?;
+        (theirs == here).then_some(ProcessId { pid: pid.parse().ok()?, start: start.parse().ok()? })
+    };
+    owner().is_some_and(|process| !process.is_alive())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_of_processes_of_this_place_that_have_ended_are_left_behind() {
+        let own = ProcessId::own().unwrap();
+        let here = here();
+        assert!(!is_left_behind(&name(&here, own), &here));
+        assert!(is_left_behind(&name(&here, ProcessId { start: own.start + 1, ..own }), &here));
+        assert!(!is_left_behind(&name("elsewhere", ProcessId { start: own.start + 1, ..own }), &here));
+        for foreign in ["", "x", "a-b-c", "-1-", &format!("{here}-x-1")] {
+            assert!(!is_left_behind(foreign, &here), "{foreign:?}");
+        }
+    }
+}

@@ -149,7 +149,8 @@ async fn await_work(store: &Store, place: &Place) -> anyhow::Result<Option<Strin
             Ok(Work::Over(how)) => return Ok(Some(how)),
             Ok(Work::NotYet(why)) => {
                 if told.as_ref() != Some(&why) {
-                    tracing::info!("waiting to join: {why}");
+                    // A silent wait at a terminal looks like a hang.
+                    tracing::warn!("waiting to join: {why}");
                     told = Some(why);
                 }
             }

@@ -29,6 +29,11 @@ impl Sprint {
         }
         self.reap_the_dead(context).await?;
         let outcome = self.outcome();
+        if outcome == SprintOutcome::Interrupted && level == StopLevel::Finished {
+            // A task was added, or is to be done again: there is work after all.
+            self.stage = Stage::Running;
+            return Ok(true);
+        }
         if outcome == SprintOutcome::Interrupted {
             // The epic waits, with this sprint as it is.
             self.stage = Stage::Over(outcome);
@@ -42,11 +47,8 @@ impl Sprint {
                 self.send_guests_away(context, &ids).await?;
                 return Ok(false);
             }
-            // A task was added, or is to be done again: there is work after all.
-            SprintEnded::MoreCame => {
-                self.stage = Stage::Running;
-                return Ok(true);
-            }
+            // The next step takes it in.
+            SprintEnded::MoreCame => return Ok(true),
             SprintEnded::Ok | SprintEnded::NoEpic => {}
         }
         self.stage = Stage::Over(outcome);

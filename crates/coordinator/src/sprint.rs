@@ -470,6 +470,9 @@ impl Sprint {
                 continue;
             }
             let was_settled = record.state.is_settled();
+            if was_settled && !seen.state.is_settled() {
+                context.progress.say(&format!("{}: {task} is to be done again", self.plan.name));
+            }
             record.clone_from(seen);
             if !was_settled && record.state.is_settled() {
                 told.push((task.clone(), record.clone()));

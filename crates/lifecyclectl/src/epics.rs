@@ -179,14 +179,16 @@ pub(crate) async fn waiting(store: &OperatorStore, now: ServerTime) -> Result<Ve
 
 async fn row(store: &OperatorStore, epic: &EpicId, record: EpicRecord) -> Result<EpicRow, StoreError> {
     let mut states = Vec::new();
+    let mut added = 0;
     for sprint in store.sprints_of(epic).await? {
         let records = store.task_records(&sprint).await?.readable;
+        added += store.added_tasks(&sprint).await?.len();
         states.extend(records.values().map(|record| record.state));
     }
     // Sprints that have not started have no records yet.
-    let planned =
+    let planned: Result<usize, _> =
         Plan::parse(&record.plan).map(|plan| plan.sprints.iter().map(|sprint| sprint.tasks.len()).sum());
-    let tasks = states.len().max(planned.unwrap_or_default());
+    let tasks = states.len().max(planned.map_or(0, |planned| planned + added));
     let in_state = |wanted: TaskState| states.iter().filter(|state| **state == wanted).count() as u64;
     Ok(EpicRow {
         epic: epic.to_string(),

@@ -4,8 +4,8 @@
 //! is called.
 //!
 //! ```text
-//!   ask     ps · inspect · epics · history · events · memory · verify · doctor
-//!   act     drain · stop · restart · reap · hold · epic cancel
+//!   ask     ps · inspect · epics · history · task list, show, logs · events · memory · verify · doctor
+//!   act     drain · stop · restart · reap · hold · epic cancel · task add, retry, cancel · sprint pause, resume, close
 //!   replay  memory judge, which asks no store
 //! ```
 
@@ -17,9 +17,12 @@ mod hold;
 mod inspect;
 mod memory;
 mod order;
+mod place;
 mod ps;
 mod reap;
 mod restart;
+mod sprint;
+mod task;
 mod verify;
 mod wording;
 
@@ -63,6 +66,10 @@ enum Command {
     Epics(epics::EpicsArguments),
     /// Cancels an epic
     Epic(epics::EpicArguments),
+    /// Lists, adds, retries and cancels tasks, and shows what they printed and left
+    Task(task::Arguments),
+    /// Pauses, resumes or closes a sprint
+    Sprint(sprint::Arguments),
     /// Shows what came of the epics that ended
     History(epics::HistoryArguments),
     /// Shows the latest cleanups, or follows all events
@@ -113,6 +120,8 @@ async fn perform(command: Command, settings: &Settings, output: Output) -> anyho
         Command::Inspect(arguments) => inspect::run(&arguments, &store, output).await,
         Command::Epics(arguments) => epics::run(&arguments, &store, output).await,
         Command::Epic(arguments) => epics::act(&arguments, &store, output).await,
+        Command::Task(arguments) => task::run(&arguments, &store, output).await,
+        Command::Sprint(arguments) => sprint::run(&arguments, &store, output).await,
         Command::History(arguments) => epics::history(&arguments, &store, output).await,
         Command::Events(arguments) => events::run(&arguments, &store, output).await,
         Command::Drain(drain) => order::run(Order::Drain, &drain.arguments, &store, output).await,

@@ -37,7 +37,8 @@ pub(crate) fn resumed(context: &Context, plan: &Plan, earlier: &BTreeMap<SprintI
     }
     let records = || earlier.values().flat_map(|sprint| sprint.records.values());
     let in_state = |wanted: TaskState| records().filter(|record| record.state == wanted).count() as u64;
-    let all: usize = plan.sprints.iter().map(|sprint| sprint.tasks.len()).sum();
+    let added: usize = earlier.values().map(|sprint| sprint.added.len()).sum();
+    let all = added + plan.sprints.iter().map(|sprint| sprint.tasks.len()).sum::<usize>();
     line(&format!(
         "going on with epic {}: {} of {} completed before, {} in hand",
         context.epic.id,

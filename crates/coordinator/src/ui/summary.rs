@@ -193,9 +193,9 @@ impl SprintSummary {
     }
 }
 
-/// The code in `exit 3`.
+/// The code in `exit 3`, which may be followed by what is to be said of a result.
 fn exit_code(detail: Option<&str>) -> Option<u8> {
-    detail?.strip_prefix("exit ")?.parse().ok()
+    detail?.strip_prefix("exit ")?.split(',').next()?.parse().ok()
 }
 
 #[cfg(test)]

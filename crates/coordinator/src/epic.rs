@@ -77,7 +77,11 @@ pub(crate) async fn take(agent: &Agent, plan: &Plan, text: &str, how: OnDifferen
                 begin_anew(&store, &plan.epic).await?;
             }
             EpicTaken::Ok(epoch) => {
-                let epic = Epic { id: plan.epic.clone(), plan: text.to_owned(), place, epoch };
+                let before = match &known {
+                    Some(record) => store.server_time().await.map_err(of_store)?.since(record.started_at),
+                    None => Duration::ZERO,
+                };
+                let epic = Epic { id: plan.epic.clone(), plan: text.to_owned(), place, epoch, before };
                 if let (OnDifference::Merge, Some(record)) = (how, &known) {
                     merge(&store, record, plan).await?;
                 }
@@ -221,16 +225,16 @@ fn alive<T>(reply: Fenced<T>) -> Result<T, Failure> {
     }
 }
 
-/// The text of the plan with which an epic waits or runs.
+/// The epic's record, with the plan by which it waits or runs.
 ///
 /// # Errors
 /// A [`Failure`]: code 1 where there is no such epic, 69 when no store answers.
-pub async fn stored_plan(settings: &Settings, epic: &EpicId) -> anyhow::Result<String> {
+pub async fn stored(settings: &Settings, epic: &EpicId) -> anyhow::Result<EpicRecord> {
     let store = Store::connect(settings).await.map_err(of_store)?;
     store.check_deployment().await.map_err(of_store)?;
     let record = store.epic(epic).await.map_err(of_store)?;
     if let Some(record) = record {
-        return Ok(record.plan);
+        return Ok(record);
     }
     let history = store.operator().epics_history(HISTORY_DEPTH).await.map_err(of_store)?;
     let ended =
@@ -247,7 +251,7 @@ pub async fn stored_plan(settings: &Settings, epic: &EpicId) -> anyhow::Result<S
 impl Context {
     /// Takes the epic again, in a store that lost it.
     pub(crate) async fn take_again(&self) -> Result<(), Trouble> {
-        let Epic { id, plan, place, epoch } = &self.epic;
+        let Epic { id, plan, place, epoch, .. } = &self.epic;
         let claim = EpicClaim { epic: id, plan, epoch: *epoch, place, again: true };
         match written(self.store().take_epic(claim).await?)? {
             EpicTaken::Ok(_) => Ok(()),
@@ -268,6 +272,7 @@ impl Context {
         let entry = BTreeMap::from([
             ("tasksCompleted", summary.tasks_completed.to_string()),
             ("tasksFailed", summary.tasks_failed.to_string()),
+            ("tasksCancelled", summary.tasks_cancelled.to_string()),
             ("agentRestarts", summary.agent_restarts.to_string()),
             ("elapsedMs", summary.elapsed_ms.to_string()),
         ]);

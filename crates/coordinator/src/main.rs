@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use coordinator::plan_file::PlanFile;
 use coordinator::ui::preview::Preview;
+use coordinator::ui::progress::line;
 use coordinator::{OnDifference, RunRequest, alive, epic, plan_file, programs, runs_folder};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, print_stdout, printable};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sprint::plan::Plan;
+use lifecycle_core::wire::epic_record::EpicRecord;
 use lifecycle_core::wire::ids::EpicId;
 
 const EXAMPLES: &str = "\
@@ -104,7 +107,10 @@ fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
         _ => OnDifference::Refuse,
     };
     match plan_file::read(&arguments.plan) {
-        Ok(file) => perform(global, settings, &arguments.plan, file, on_difference, arguments.takeover),
+        Ok(file) => {
+            let how = (arguments.takeover, global.config.clone());
+            perform(global, settings, &arguments.plan, file, on_difference, how)
+        }
         Err(refused) => Ok(refuse(&lines(&refused))),
     }
 }
@@ -112,12 +118,32 @@ fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
 fn resume(global: &GlobalArgs, arguments: &ResumeArguments) -> anyhow::Result<u8> {
     let settings = global.start_quietly()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let text = runtime.block_on(epic::stored_plan(&settings, &arguments.epic))?;
+    let EpicRecord { plan: text, host, folder, .. } =
+        runtime.block_on(epic::stored(&settings, &arguments.epic))?;
+    drop(runtime);
+    let config = global.config.as_ref().map(std::path::absolute).transpose()?;
+    if host.is_some_and(|host| host == agent_sdk::host()) {
+        go_to(folder.as_deref())?;
+    }
     let name = PathBuf::from(format!("the plan of epic {}", arguments.epic));
     match plan_file::parse(&name, text) {
-        Ok(file) => perform(global, settings, &name, file, OnDifference::Refuse, arguments.takeover),
+        Ok(file) => {
+            perform(global, settings, &name, file, OnDifference::Refuse, (arguments.takeover, config))
+        }
         Err(refused) => Ok(refuse(&lines(&refused))),
     }
+}
+
+/// Goes on in the folder in which the epic was begun: its commands run there, and its output goes there.
+fn go_to(folder: Option<&str>) -> anyhow::Result<()> {
+    let Some(folder) = folder.map(Path::new) else { return Ok(()) };
+    let here = std::env::current_dir().ok();
+    if here.as_deref() == Some(folder) || !folder.is_dir() {
+        return Ok(());
+    }
+    std::env::set_current_dir(folder).with_context(|| format!("cannot go to {}", folder.display()))?;
+    line(&format!("going on in {}, where the epic was begun", folder.display()));
+    Ok(())
 }
 
 fn perform(
@@ -126,13 +152,12 @@ fn perform(
     name: &Path,
     file: PlanFile,
     on_difference: OnDifference,
-    takeover: bool,
+    (takeover, config): (bool, Option<PathBuf>),
 ) -> anyhow::Result<u8> {
     let agent_program = match ready(name, &file.plan, &settings) {
         Ok(agent_program) => agent_program,
         Err(problems) => return Ok(refuse(&problems)),
     };
-    let config = global.config.clone();
     let PlanFile { plan, text: plan_text } = file;
     let request = RunRequest { plan, plan_text, on_difference, settings, config, agent_program, takeover };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;

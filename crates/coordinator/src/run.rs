@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_sdk::process::{Ender, Subreaper};
+use agent_sdk::process::{Ender, Subreaper, remove_left_scratch};
 use agent_sdk::{Agent, Stop, StopCause, Urgency};
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
@@ -14,6 +14,7 @@ use lifecycle_core::settings::Settings;
 use lifecycle_core::sprint::epic::{Phase, SprintStep, due};
 use lifecycle_core::sprint::plan::Plan;
 use lifecycle_core::wire::record::AgentState;
+use lifecycle_core::wire::sprint_record::SprintOutcome;
 use lifecycle_redis::{Bus, Hint};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep};
@@ -223,9 +224,11 @@ impl Run {
             return;
         }
         let what = match stop.urgency {
-            Urgency::Drain => "stopping: no more work is handed out",
-            Urgency::Terminate | Urgency::Hurry => "stopping at once",
-            Urgency::Fenced => "this coordinator was reaped or replaced: its agents are left to the next one",
+            Urgency::Drain => self.drain_words(&stop),
+            Urgency::Terminate | Urgency::Hurry => "stopping at once".into(),
+            Urgency::Fenced => {
+                "this coordinator was reaped or replaced: its agents are left to the next one".into()
+            }
         };
         self.context.progress.warn(&format!("{what} ({})", stop.cause));
         if stop.urgency == Urgency::Fenced {
@@ -235,6 +238,17 @@ impl Run {
             self.sprints.iter_mut().for_each(|sprint| sprint.interrupt(level));
         }
         self.obeyed = Some(stop);
+    }
+
+    fn drain_words(&self, stop: &Stop) -> String {
+        let what = "stopping: no more work is handed out";
+        let in_hand = self.sprints.iter().map(Sprint::in_hand).sum::<usize>();
+        if in_hand == 0 {
+            return what.into();
+        }
+        let patience = humantime::format_duration(self.context.shutdown().drain_timeout);
+        let again = if stop.cause.is_signal() { "; once more ends them at once" } else { "" };
+        format!("{what}, {} in hand may go on for {patience}{again}", count(in_hand as u64, "task"))
     }
 
     /// Starts or skips sprints that are due. `true` if there were any.
@@ -376,7 +390,7 @@ impl Run {
             return Err(Failure::new(exit::FENCED, LEFT_TO_THE_NEXT).into());
         }
         let is_cancelled = self.obeyed.as_ref().is_some_and(|stop| stop.cause == StopCause::EpicCancelled);
-        let is_paused = summary.tasks_left > 0 && !is_cancelled;
+        let is_paused = summary.outcome == SprintOutcome::Interrupted && !is_cancelled;
         if !is_paused {
             self.end_epic(&summary).await?;
         }
@@ -394,6 +408,8 @@ impl Run {
                 self.plan.epic
             ));
         }
+        // What agents have left of their small files that were killed.
+        remove_left_scratch();
         agent.store().close().await;
         let code = code(&summary, self.obeyed.as_ref());
         Ok((summary, code))
@@ -442,7 +458,8 @@ impl Run {
             self.sprints.iter().flat_map(|sprint| &sprint.slots).map(|slot| slot.restarts.len() as u64).sum();
         let sprints = self.sprints.iter().map(SprintSummary::of).collect();
         let stopped = self.obeyed.as_ref().map(|stop| stop.cause.to_string());
-        Summary::new(self.plan.epic.to_string(), sprints, stopped, restarts, self.context.now())
+        let took = self.context.epic.before + self.context.now();
+        Summary::new(self.plan.epic.to_string(), sprints, stopped, restarts, took)
     }
 }
 
@@ -460,7 +477,6 @@ async fn more_urgent(agent: &Agent, than: Option<Urgency>) {
 
 /// 0 only if every task is completed. After a signal, the code that shells use for it.
 fn code(summary: &Summary, stop: Option<&Stop>) -> u8 {
-    use lifecycle_core::wire::sprint_record::SprintOutcome;
     match (summary.outcome, stop.map(|stop| stop.cause)) {
         (SprintOutcome::Completed, _) => exit::OK,
         (SprintOutcome::Interrupted, Some(StopCause::Hangup)) => 129,

@@ -501,8 +501,13 @@ impl Sprint {
         self.warn(context, &format!("{task} failed{attempts}: {detail}"));
     }
 
+    /// How many tasks agents have in hand.
+    pub(crate) fn in_hand(&self) -> usize {
+        self.records.values().filter(|record| record.state == TaskState::Assigned).count()
+    }
+
     pub(crate) fn show(&self, context: &Context) {
-        let at_work = self.records.values().filter(|record| record.state == TaskState::Assigned).count();
+        let at_work = self.in_hand();
         let words = match self.stage {
             Stage::Over(outcome) => outcome.to_string().replace('_', " "),
             _ if self.record.paused.is_some() => format!("paused, {at_work} at work"),

@@ -1,6 +1,7 @@
 //! What a coordinator has taken: its epic, and what an earlier coordinator has done of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lifecycle_core::wire::ids::EpicId;
 use lifecycle_core::wire::sprint_record::SprintRecord;
@@ -16,6 +17,8 @@ pub(crate) struct Epic {
     pub(crate) place: BTreeMap<&'static str, String>,
     /// In which epoch it was taken.
     pub(crate) epoch: u64,
+    /// How long ago it began then, by an earlier coordinator.
+    pub(crate) before: Duration,
 }
 
 /// A sprint of an earlier coordinator, as the store has it.

@@ -2,6 +2,6 @@
 
 pub(crate) mod intro;
 pub mod preview;
-pub(crate) mod progress;
+pub mod progress;
 pub mod shell;
 pub mod summary;

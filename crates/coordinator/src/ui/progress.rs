@@ -79,7 +79,7 @@ impl Progress {
 }
 
 /// Writes a line to stderr. If that fails, there is nowhere to report it.
-pub(crate) fn line(text: &str) {
+pub fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 

@@ -26,11 +26,13 @@ pub struct Summary {
     pub tasks_completed: u64,
     /// Tasks that failed, or could not run because others failed.
     pub tasks_failed: u64,
+    /// Tasks that an operator cancelled.
+    pub tasks_cancelled: u64,
     /// Tasks that were not settled when the run was stopped.
     pub tasks_left: u64,
     /// How often an agent was started again.
     pub agent_restarts: u64,
-    /// How long it took, in ms.
+    /// How long it took, in ms, from the start of the epic by its first coordinator.
     pub elapsed_ms: u64,
     /// The sprints in the order of the plan.
     pub sprints: Vec<SprintSummary>,
@@ -93,8 +95,12 @@ impl Summary {
             tasks.filter(|task| wanted.contains(&task.state)).count() as u64
         };
         let (tasks_completed, tasks_failed) = (count(&[TaskState::Completed]), count(&[TaskState::Failed]));
+        let tasks_cancelled = count(&[TaskState::Cancelled]);
         let tasks_left = count(&[TaskState::Pending, TaskState::Assigned]);
+        // A sprint that is kept open is interrupted even if all its tasks are settled.
+        let is_open = sprints.iter().any(|sprint| sprint.outcome == SprintOutcome::Interrupted);
         let outcome = match (tasks_left, tasks_failed) {
+            (0, _) if is_open => SprintOutcome::Interrupted,
             (0, 0) => SprintOutcome::Completed,
             (0, _) => SprintOutcome::Failed,
             _ => SprintOutcome::Interrupted,
@@ -107,6 +113,7 @@ impl Summary {
             stopped,
             tasks_completed,
             tasks_failed,
+            tasks_cancelled,
             tasks_left,
             agent_restarts,
             elapsed_ms,
@@ -117,7 +124,7 @@ impl Summary {
     /// How many tasks there are.
     #[must_use]
     pub fn tasks(&self) -> u64 {
-        self.tasks_completed + self.tasks_failed + self.tasks_left
+        self.tasks_completed + self.tasks_failed + self.tasks_cancelled + self.tasks_left
     }
 
     /// Prints it on stdout.
@@ -155,6 +162,9 @@ impl Summary {
         let mut parts = vec![format!("{} of {} completed", self.tasks_completed, count(tasks, "task"))];
         if self.tasks_failed > 0 {
             parts.push(format!("{} failed", self.tasks_failed));
+        }
+        if self.tasks_cancelled > 0 {
+            parts.push(format!("{} cancelled", self.tasks_cancelled));
         }
         if self.tasks_left > 0 {
             parts.push(format!("{} left", self.tasks_left));

@@ -24,8 +24,6 @@ pub enum StopLevel {
     Finished,
     /// Finish the task in hand, then leave.
     Drain,
-    /// A signal came; in a terminal every process of the group gets it.
-    Signal,
     /// Hand the task in hand back and leave.
     Terminate,
     /// Leave at once.
@@ -48,7 +46,6 @@ impl StopLevel {
     #[must_use]
     pub fn of(stop: &Stop) -> Self {
         match stop.urgency {
-            Urgency::Drain if stop.cause.is_signal() => Self::Signal,
             Urgency::Drain => Self::Drain,
             Urgency::Terminate => Self::Terminate,
             Urgency::Hurry => Self::Hurry,
@@ -62,7 +59,7 @@ impl StopLevel {
         match self {
             Self::Finished | Self::Drain => Some(Order::Drain),
             Self::Terminate => Some(Order::Terminate),
-            Self::Signal | Self::Hurry | Self::Fenced => None,
+            Self::Hurry | Self::Fenced => None,
         }
     }
 
@@ -74,7 +71,6 @@ impl StopLevel {
         let (first, second, last) = match self {
             Self::Finished => (ORDER_PATIENCE, never, drain + kill),
             Self::Drain => (drain + ORDER_PATIENCE, never, drain + kill * 2 + RELEASE_PATIENCE),
-            Self::Signal => (Duration::ZERO, never, drain + kill * 2 + RELEASE_PATIENCE),
             Self::Terminate => (ORDER_PATIENCE, ORDER_PATIENCE + kill, kill * 2 + RELEASE_PATIENCE),
             Self::Hurry => (Duration::ZERO, Duration::ZERO, HURRY_PATIENCE),
             Self::Fenced => (Duration::ZERO, ORDER_PATIENCE, HURRY_PATIENCE),
@@ -107,14 +103,13 @@ mod tests {
     #[test]
     fn a_task_in_hand_gets_its_time_to_finish_when_draining_and_none_when_hurried() {
         assert_eq!(due(StopLevel::Drain, 30_999), (0, false));
-        assert_eq!(due(StopLevel::Signal, 0), (1, false));
         assert_eq!([due(StopLevel::Hurry, 0), due(StopLevel::Hurry, 3_000)], [(2, false), (2, true)]);
     }
 
     #[test]
-    fn a_stop_of_the_coordinator_reaches_its_children_in_kind() {
+    fn a_stop_of_the_coordinator_lets_its_children_finish_unless_it_is_urgent() {
         let stop = |urgency, cause| StopLevel::of(&Stop { urgency, cause });
-        assert_eq!(stop(Urgency::Drain, StopCause::Interrupt), StopLevel::Signal);
+        assert_eq!(stop(Urgency::Drain, StopCause::Interrupt), StopLevel::Drain, "a pause");
         assert_eq!(stop(Urgency::Drain, StopCause::Operator), StopLevel::Drain);
         assert_eq!(stop(Urgency::Hurry, StopCause::Interrupt), StopLevel::Hurry);
     }

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
-use super::{SPRINT, Stage, finish, nothing_is_left, only_the_epic_waits, sprint, task, until};
+use super::{SPRINT, Stage, finish, nothing_is_left, only_the_epic_waits, pid_of, sprint, task, until};
 use crate::fleet::{Fleet, SOON};
 
 #[test]
@@ -25,8 +25,8 @@ fn a_coordinator_that_is_killed_leaves_no_process_and_its_epic_waiting_within_se
 fn an_interrupted_coordinator_ends_its_agents_leaves_its_epic_waiting_and_exits_with_the_signals_code() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let script = format!("echo {{task}} >> begun; {}", until("never"));
-        let (mut fleet, stage) =
-            (Fleet::new(), Stage::new(&sprint("api", &[], 2, &script, &[("a", ""), ("b", "")])));
+        let mut fleet = Fleet::new().set("LIFECYCLE_SHUTDOWN__DRAIN_TIMEOUT", "300ms");
+        let stage = Stage::new(&sprint("api", &[], 2, &script, &[("a", ""), ("b", "")]));
         let mut coordinator = stage.coordinator(&fleet);
         stage.wait_for_lines("begun", 2);
         coordinator.signal(signal).unwrap();
@@ -53,7 +53,7 @@ fn a_second_signal_ends_even_commands_that_ignore_the_first() {
 }
 
 #[test]
-fn a_signal_is_passed_on_to_the_command_at_work_and_to_none_before_it() {
+fn an_agents_signal_is_passed_on_to_the_command_at_work_and_to_none_before_it() {
     let script = format!("echo {{task}} >> begun; [ {{task}} != last ] || {}", until("never"));
     let tasks = [("a", ""), ("b", ""), ("last", "needs = [\"a\", \"b\"]")];
     let stage = Stage::new(&sprint("api", &[], 1, &script, &tasks));
@@ -61,11 +61,33 @@ fn a_signal_is_passed_on_to_the_command_at_work_and_to_none_before_it() {
     let mut fleet = Fleet::new().set("LIFECYCLE_LOG__LEVEL", "info");
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 3);
+    kill_process(pid_of(&mut fleet, "shop.api-coder").unwrap(), Signal::TERM).unwrap();
+    stage.wait_for_lines("begun", 4);
+    coordinator.signal(Signal::TERM).unwrap();
+    coordinator
+        .wait_for_line(|line| line.contains("1 task in hand may go on for 30s; once more"), SOON)
+        .unwrap();
     coordinator.signal(Signal::TERM).unwrap();
     assert_eq!(finish(&mut coordinator).0, Some(143));
     let log = fs::read_to_string(stage.path("runs/shop/api/agents/api-coder.log")).unwrap();
     // The groups of commands that have ended may be somebody else's by now.
     assert_eq!(log.matches("passing the signal on").count(), 1, "{log}");
+    only_the_epic_waits(&mut fleet, &coordinator);
+}
+
+#[test]
+fn a_coordinator_that_is_told_to_stop_lets_the_tasks_in_hand_finish() {
+    let script = format!("echo {{task}} >> begun; {}", until("gate"));
+    let tasks = [("a", ""), ("b", "needs = [\"a\"]")];
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&sprint("api", &[], 1, &script, &tasks)));
+    let mut coordinator = stage.coordinator(&fleet);
+    stage.wait_for_lines("begun", 1);
+    coordinator.signal(Signal::TERM).unwrap();
+    coordinator.wait_for_line(|line| line.contains("no more work is handed out"), SOON).unwrap();
+    stage.open("gate");
+    let (code, summary) = finish(&mut coordinator);
+    assert_eq!((code, &summary["tasksCompleted"], &summary["tasksLeft"]), (Some(143), &1.into(), &1.into()));
+    assert_eq!(task(&summary, "a")["detail"], "exit 0", "no signal reached it");
     only_the_epic_waits(&mut fleet, &coordinator);
 }
 

@@ -151,3 +151,23 @@ fn what_cannot_be_joined_is_refused_in_one_line() {
     finish(&mut coordinator);
     nothing_is_left(&mut fleet, &coordinator);
 }
+
+#[test]
+fn an_agent_that_joined_waits_while_its_epic_is_paused() {
+    let fleet = Fleet::new().set("LIFECYCLE_SHUTDOWN__DRAIN_TIMEOUT", "300ms");
+    let mut fleet = fleet.set("LIFECYCLE_COORDINATOR__ADOPT_TIMEOUT", "300ms");
+    let stage = Stage::new(&plan(&["a"]));
+    let mut first = stage.coordinator(&fleet);
+    let mut hand = join(&fleet, &stage, "shop.hand", &gated());
+    stage.wait_for_lines("begun", 1);
+    first.signal(Signal::TERM).unwrap();
+    finish(&mut first);
+    hand.wait_for_line(|line| line.contains("waiting to join: epic shop waits for a coordinator"), SOON)
+        .unwrap();
+    stage.open("gate");
+    let mut second = stage.coordinator(&fleet);
+    let (code, summary) = finish(&mut second);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &1.into()), "{}", second.stderr());
+    assert_eq!(hand.wait(SOON).unwrap().code(), Some(0), "{}", hand.stderr());
+    nothing_is_left(&mut fleet, &second);
+}

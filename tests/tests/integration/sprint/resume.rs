@@ -46,9 +46,11 @@ fn goes_on_to_its_end(fleet: &mut Fleet, stage: &Stage, mut second: Role) {
     assert_eq!(written["tasksCompleted"], 6);
 }
 
-/// A fleet whose agents hand their tasks back soon after they lost their coordinator.
+/// A fleet whose agents hand their tasks back soon after they lost their coordinator, or were told to leave.
 fn impatient() -> Fleet {
-    Fleet::new().set("LIFECYCLE_COORDINATOR__ADOPT_TIMEOUT", "500ms")
+    Fleet::new()
+        .set("LIFECYCLE_COORDINATOR__ADOPT_TIMEOUT", "500ms")
+        .set("LIFECYCLE_SHUTDOWN__DRAIN_TIMEOUT", "300ms")
 }
 
 #[test]
@@ -129,7 +131,7 @@ fn what_was_completed_before_a_coordinator_was_killed_is_not_run_again() {
 
 #[test]
 fn a_signal_pauses_the_epic_and_resume_needs_no_file() {
-    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let (mut fleet, stage) = (impatient(), Stage::new(&plan()));
     let mut first = half_way(&fleet, &stage);
     first.signal(Signal::TERM).unwrap();
     let (code, summary) = finish(&mut first);
@@ -195,7 +197,7 @@ fn adopted_agents_outlive_a_store_that_lost_its_memory() {
 
 #[test]
 fn a_changed_plan_is_refused_with_its_differences_and_can_begin_anew() {
-    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let (mut fleet, stage) = (impatient(), Stage::new(&plan()));
     let mut first = half_way(&fleet, &stage);
     first.signal(Signal::TERM).unwrap();
     finish(&mut first);
@@ -270,7 +272,7 @@ fn a_store_that_goes_back_to_an_earlier_coordinators_time_costs_no_completed_tas
 
 #[test]
 fn a_changed_plan_can_be_merged_and_only_what_changed_runs_again() {
-    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let (mut fleet, stage) = (impatient(), Stage::new(&plan()));
     let mut first = half_way(&fleet, &stage);
     first.signal(Signal::TERM).unwrap();
     finish(&mut first);
@@ -292,7 +294,7 @@ fn a_changed_plan_can_be_merged_and_only_what_changed_runs_again() {
 #[test]
 fn an_epic_is_cancelled_for_good_whether_it_runs_or_waits() {
     for end in [None, Some(Signal::TERM), Some(Signal::KILL)] {
-        let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+        let (mut fleet, stage) = (impatient(), Stage::new(&plan()));
         let _sweeper = fleet.sweeper();
         let mut coordinator = half_way(&fleet, &stage);
         if let Some(signal) = end {
@@ -332,6 +334,7 @@ fn a_store_that_lost_its_memory_is_told_of_the_sprints_that_are_over() {
 #[test]
 fn an_epic_that_nobody_goes_on_with_is_removed_in_time_and_written_down() {
     let mut fleet = Fleet::with_lease(Duration::from_secs(2)).set("LIFECYCLE_COORDINATOR__RESUME_FOR", "1s");
+    fleet = fleet.set("LIFECYCLE_SHUTDOWN__DRAIN_TIMEOUT", "300ms");
     let stage = Stage::new(&plan());
     let mut first = half_way(&fleet, &stage);
     first.signal(Signal::TERM).unwrap();
@@ -344,4 +347,24 @@ fn an_epic_that_nobody_goes_on_with_is_removed_in_time_and_written_down() {
     let mut listed = fleet.role("lifecyclectl").args(["history", "shop"]).spawn().unwrap();
     assert_eq!(listed.wait(SOON).unwrap().code(), Some(0));
     assert!(listed.stdout().contains("cancelled"), "{}", listed.stdout());
+}
+
+#[test]
+fn resume_from_another_folder_goes_on_where_the_epic_was_begun_and_counts_its_whole_time() {
+    let (mut fleet, stage) = (impatient(), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    first.signal(Signal::TERM).unwrap();
+    let (_, paused) = finish(&mut first);
+    stage.open("gate");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let resume = fleet.role("coordinator").args(["resume", "shop", "--output", "json"]);
+    let mut second = resume.in_folder(elsewhere.path()).spawn().unwrap();
+    let (code, summary) = finish(&mut second);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &6.into()), "{}", second.stderr());
+    assert!(second.stderr().contains("where the epic was begun"), "{}", second.stderr());
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    assert!(summary["elapsedMs"].as_u64() > paused["elapsedMs"].as_u64());
+    let history = fleet.client.entries("epics:history").unwrap();
+    assert_eq!(history[0]["planHash"].len(), 40, "{history:?}");
+    nothing_is_left(&mut fleet, &second);
 }

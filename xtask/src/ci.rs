@@ -6,13 +6,15 @@ use anyhow::{Context as _, Result, bail};
 use lifecycle_tests::command::{cargo, output, program, run as run_command};
 use lifecycle_tests::trial::Outcome;
 
-use crate::{invariants, signposts, test, tools, trials};
+use crate::{deploy, invariants, signposts, test, tools, trials};
 
 #[derive(Clone, Copy)]
 struct Step {
     name: &'static str,
     run: fn() -> Result<Outcome>,
 }
+
+const DEPLOYMENT_FILES: Step = Step { name: "deployment files", run: deploy::check };
 
 /// What can be checked without running the product.
 const LINTS: &[Step] = &[
@@ -27,6 +29,7 @@ const LINTS: &[Step] = &[
     Step { name: "spelling", run: spelling },
     Step { name: "dependencies", run: dependencies },
     Step { name: "known vulnerabilities", run: vulnerabilities },
+    DEPLOYMENT_FILES,
     Step { name: "lints", run: lints },
     Step { name: "documentation", run: || passes(doc()) },
 ];
@@ -50,6 +53,11 @@ pub(crate) fn run() -> Result<()> {
 /// `cargo xtask lint`: the checks that run nothing of the product.
 pub(crate) fn lint() -> Result<()> {
     run_steps(LINTS)
+}
+
+/// `cargo xtask deploy-check`.
+pub(crate) fn deploy_check() -> Result<()> {
+    run_steps(&[DEPLOYMENT_FILES])
 }
 
 /// `cargo xtask fmt`.

@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod deploy;
 mod invariants;
 mod server;
 mod signposts;
@@ -67,10 +68,12 @@ enum Task {
     ComposeTest,
     /// Check dashboard, alerts and runbooks with a real Prometheus
     MonitorCheck,
+    /// Check the manifests and units of deploy/, with kustomize, the schemas of Kubernetes, and systemd
+    DeployCheck,
     /// Format the code
     Fmt,
     /// What can be checked without running it: format, invariants, signposts, spelling, dependencies, known vulnerabilities,
-    /// clippy, documentation
+    /// deployment files, clippy, documentation
     Lint,
     /// Build the documentation of the code; mistakes in it are errors
     Doc,
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Task::LeakEval { args } => trials::leak_eval(&args),
         Task::ComposeTest => trials::run("compose-trial", &[]).map(drop),
         Task::MonitorCheck => trials::run("monitor-trial", &[]).map(drop),
+        Task::DeployCheck => ci::deploy_check(),
         Task::Fmt => ci::format_all(),
         Task::Lint => ci::lint(),
         Task::Doc => ci::doc(),

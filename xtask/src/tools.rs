@@ -1,9 +1,10 @@
 //! The tools CI needs beside the Rust toolchain, from PATH or pinned and kept in the target folder.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use lifecycle_tests::binaries::target_dir;
 use lifecycle_tests::command::{cargo, output, program, run};
 use lifecycle_tests::program::on_path;
@@ -26,9 +27,35 @@ const TYPOS: Wheel = Wheel {
     program: "typos",
 };
 
+/// Kustomize's own code as a library, which `xtask/deploy/kustomize.py` calls; its program is in no package index.
+const KUSTOMIZE: Wheel = Wheel {
+    package: "pykustomize",
+    version: "0.1.4",
+    // Linux x86_64.
+    sha256: &["f8da6be12fb35b56158d2f9043a67d39c1ce84eae9c8f344c7ed934709192467"],
+    program: "libpykustomize.so",
+};
+
 /// The spelling checker.
 pub(crate) fn typos() -> Result<PathBuf> {
     on_path("typos").map_or_else(|| wheel::program(&TYPOS, "tools"), Ok)
+}
+
+/// The words of a command that builds a kustomization, once the folder is added.
+pub(crate) fn kustomize() -> Result<Vec<OsString>> {
+    if on_path("kustomize").is_some() {
+        return Ok(vec!["kustomize".into(), "build".into()]);
+    }
+    // Older ones do not say which kustomize they have, and have one that does not read ours.
+    let kubectl = output(program("kubectl", ["version", "--client"])).unwrap_or_default();
+    if kubectl.contains("Kustomize Version: v5") {
+        return Ok(vec!["kubectl".into(), "kustomize".into()]);
+    }
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!("no package index has one for this platform: install kustomize");
+    }
+    let library = wheel::program(&KUSTOMIZE, "tools")?;
+    Ok(vec!["python3".into(), "xtask/deploy/kustomize.py".into(), library.into()])
 }
 
 /// The dependency checker, compiled when there is none: no package index has a current one as a wheel.

@@ -44,13 +44,20 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         args: Vec<OsString>,
     },
+    /// Kill an epic's coordinator again and again: no task is lost, and none is done twice
+    #[command(disable_help_flag = true)]
+    ResumeTrial {
+        /// Options of the trial; `--help` names them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        args: Vec<OsString>,
+    },
     /// Build the roles, get a server, run all tests
     Test {
         /// Arguments for the test programs, such as part of a test's name
         #[arg(last = true, value_name = "FILTER")]
         args: Vec<OsString>,
     },
-    /// Measure what a pass, a reap and a beat cost, beside the original design's algorithm
+    /// Measure what a pass, a reap, a beat and a coordinator cost, beside the original design's algorithm
     #[command(disable_help_flag = true)]
     Bench {
         /// Options of the measuring program; `--help` names them
@@ -79,7 +86,7 @@ enum Task {
     Doc,
     /// Build the container image of the roles
     Image,
-    /// All that must pass before a merge: `lint`, leak detector, demo, monitoring, containers, a build without TLS, tests
+    /// All that must pass before a merge: `lint`, leak detector, demo, resuming, monitoring, containers, a build without TLS, tests
     Ci,
     /// Print which Redis or Valkey tests and demo use, fetching one if there is none
     Server,
@@ -88,6 +95,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo { args } => trials::run("demo", &args).map(drop),
+        Task::ResumeTrial { args } => trials::run("resume-trial", &args).map(drop),
         Task::Test { args } => test::run(&args),
         Task::Bench { args } => bench::run(&args),
         Task::LeakEval { args } => trials::leak_eval(&args),

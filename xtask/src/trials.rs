@@ -30,6 +30,11 @@ pub(crate) fn run(trial: &str, args: &[OsString]) -> Result<Outcome> {
     }
 }
 
+/// A few rounds of the trial that takes minutes.
+pub(crate) fn resume_briefly() -> Result<Outcome> {
+    run("resume-trial", &["--rounds", "10", "--tasks", "60"].map(OsString::from))
+}
+
 /// Builds the container image, for which nothing else has to be built here.
 pub(crate) fn image() -> Result<()> {
     let trial = ["run", "--quiet", "--package", "lifecycle-trials", "--bin", "compose-trial"];

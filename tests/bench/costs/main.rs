@@ -8,11 +8,15 @@
 //!   start ──▶ a supervised command   ours · the bare command
 //!         ──▶ idle supervisors       CPU, from the kernel's own accounts
 //!         ──▶ many killed at once    CPU of their coordinator
+//!   run   ──▶ tasks per second       through one coordinator · `true` from a plain loop
+//!         ──▶ an idle coordinator    CPU, and commands at the store
+//!         ──▶ a waiting epic         resumed: until its first task is handed out
 //! ```
 //!
-//! No figure is asserted. The program fails when something did not do what was to be measured.
+//! No figure is asserted, and no goal that is shown beside one. The program fails when something did not do what was to be measured.
 
 mod beats;
+mod coordinators;
 mod fleet;
 mod original;
 mod processes;
@@ -28,6 +32,7 @@ use lifecycle_cli::output::{Output, print_stdout};
 use lifecycle_core::settings::Settings;
 use lifecycle_tests::Server;
 
+use crate::coordinators::Sizes;
 use crate::fleet::Fleet;
 use crate::report::CostReport;
 
@@ -54,12 +59,24 @@ struct Cli {
     /// Supervisors that idle, and that are killed at once
     #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     supervisors: u16,
-    /// How long idle supervisors are watched, in seconds; longer than a beat's interval of 30 s
+    /// How long idle supervisors, and an idle coordinator, are watched, in seconds; longer than a beat's interval of 30 s
     #[arg(long, default_value_t = 35, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=600))]
     idle: u16,
+    /// Tasks that are handed out where the rate is measured
+    #[arg(long, default_value_t = 2_000, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=100_000))]
+    tasks: u32,
+    /// Tasks that nobody can take, of the idle coordinator
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pending: u32,
+    /// Tasks of the epic that is resumed; half of them are completed before
+    #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=200_000))]
+    resumed: u32,
     /// Measure processes only
     #[arg(long)]
     only_processes: bool,
+    /// Measure coordinators only
+    #[arg(long, conflicts_with = "only_processes")]
+    only_coordinators: bool,
     /// How the figures are written
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -90,16 +107,22 @@ async fn run(cli: &Cli) -> Result<()> {
     settings.redis.url = server.url();
     let mut report = CostReport::new(server.program().label.clone(), cli.agents, cli.dead, cli.runs);
 
-    if !cli.only_processes {
+    if !cli.only_processes && !cli.only_coordinators {
         let mut fleet = Fleet::new(server.client()?, cli.agents);
         step(&format!("planting {} agents", cli.agents));
         fleet.plant_all()?;
         sweep::measure(&settings, &mut fleet, cli.dead, cli.runs, &mut report).await?;
         beats::measure(&settings, &server, cli.beats, cli.runs, &mut report).await?;
     }
+    let idle = Duration::from_secs(cli.idle.into());
     // On a server of its own, because planning for a large fleet is another figure.
-    let server = Server::start()?;
-    processes::measure(&server, cli.supervisors, Duration::from_secs(cli.idle.into()), &mut report)?;
+    if !cli.only_coordinators {
+        processes::measure(&Server::start()?, cli.supervisors, idle, &mut report)?;
+    }
+    if !cli.only_processes {
+        let sizes = Sizes { tasks: cli.tasks, pending: cli.pending, resumed: cli.resumed };
+        coordinators::measure(sizes, idle, cli.runs, &mut report)?;
+    }
 
     step(&format!("done in {:.0} s", started.elapsed().as_secs_f64()));
     cli.output.show(&report, CostReport::table)?;

@@ -16,7 +16,7 @@ use crate::step;
 /// How often the short command is started.
 const STARTS: usize = 21;
 /// Longest wait for anything that should happen.
-const SOON: Duration = Duration::from_secs(120);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 pub(crate) fn measure(
     server: &Server,
@@ -30,7 +30,7 @@ pub(crate) fn measure(
     mass_exit(server, &mut client, supervisors, report)
 }
 
-fn role(server: &Server, name: &str) -> Result<lifecycle_tests::process::RoleCommand> {
+pub(crate) fn role(server: &Server, name: &str) -> Result<lifecycle_tests::process::RoleCommand> {
     Ok(Role::command(name)?.env("LIFECYCLE_REDIS__URL", server.url()))
 }
 
@@ -149,7 +149,7 @@ fn registered(client: &mut PlainClient, count: u64) -> Result<()> {
 }
 
 /// User and system time of these processes so far, in seconds: fields 14 and 15 of `/proc/PID/stat`.
-fn cpu_of(pids: &[u32]) -> Result<f64> {
+pub(crate) fn cpu_of(pids: &[u32]) -> Result<f64> {
     #[allow(clippy::cast_precision_loss)] // Ticks of a benchmark.
     let per_second = rustix::param::clock_ticks_per_second() as f64;
     let mut ticks = 0.0;

@@ -23,6 +23,8 @@ pub(crate) struct Figure {
     pub(crate) baseline: Option<f64>,
     /// How many times better ours is; below 1 it is worse.
     pub(crate) ratio: Option<f64>,
+    /// What it is meant to be, at least or at most. Only shown.
+    pub(crate) goal: Option<f64>,
     /// What the baseline is, or what else there is to say.
     pub(crate) note: String,
 }
@@ -65,12 +67,20 @@ impl CostReport {
             ours,
             baseline,
             ratio,
+            goal: None,
             note: note.into(),
         });
     }
 
+    /// Sets the goal of the figure that was added last.
+    pub(crate) fn goal(&mut self, goal: f64) {
+        if let Some(figure) = self.figures.last_mut() {
+            figure.goal = Some(goal);
+        }
+    }
+
     pub(crate) fn table(&self) -> Table {
-        let mut table = Table::new(["FIGURE", "UNIT", "OURS", "BASELINE", "RATIO", "BASELINE IS"]);
+        let mut table = Table::new(["FIGURE", "UNIT", "OURS", "GOAL", "BASELINE", "RATIO", "BASELINE IS"]);
         let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);
         for figure in &self.figures {
             let ratio = figure.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{}x", number(ratio)));
@@ -78,6 +88,7 @@ impl CostReport {
                 figure.name.clone(),
                 figure.unit.to_owned(),
                 number(figure.ours),
+                figure.goal.map_or_else(|| "-".to_owned(), |goal| aim(figure.better, goal)),
                 shown(figure.baseline),
                 ratio,
                 figure.note.clone(),
@@ -91,6 +102,11 @@ impl CostReport {
         let (server, cores, runs) = (&self.server, self.cores, self.runs);
         format!("Median of {runs} run(s); {server}; server and client share {cores} core(s).\n")
     }
+}
+
+fn aim(better: Better, goal: f64) -> String {
+    let sign = if better == Better::Less { '≤' } else { '≥' };
+    format!("{sign} {}", number(goal))
 }
 
 /// Three significant digits, and no fraction from 100 on.

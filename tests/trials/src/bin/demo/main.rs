@@ -17,12 +17,13 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use lifecycle_core::wire::codec::decode;
 use lifecycle_core::wire::event::Event;
-use lifecycle_core::wire::keys::{ALERT_CHANNEL, KeySchema, LIFECYCLE_CHANNEL};
+use lifecycle_core::wire::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL};
 use lifecycle_tests::command::build_binaries;
 use lifecycle_tests::process::Role;
 use lifecycle_tests::server::Server;
 use lifecycle_tests::trial::{Outcome, exit_code};
-use lifecycle_trials::{kill_supervisor, role};
+use lifecycle_trials::checks::report;
+use lifecycle_trials::{kill_supervisor, role, start_sweeper};
 
 use crate::demo_plan::DemoPlan;
 use crate::event_log::EventLog;
@@ -76,9 +77,7 @@ fn run(options: &Options) -> Result<()> {
         plan.victims.len()
     );
 
-    let mut sweeper =
-        role("sweeper", &server)?.arg("run").env("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0").spawn()?;
-    wait_for_sweeper(&mut sweeper, &server)?;
+    let mut sweeper = start_sweeper(&server)?;
     println!("sweeper      at work, pid {}\n", sweeper.pid());
 
     let mut events = server.client()?.subscribe(&[LIFECYCLE_CHANNEL, ALERT_CHANNEL])?;
@@ -104,22 +103,8 @@ fn run(options: &Options) -> Result<()> {
         log.record(&decode::<Event>(&bytes)?);
     }
     println!("\nThe sprint is over after {:.1} s. What must hold:", took.as_secs_f64());
-    checks::report(&checks::all(&plan, &log, &server, &mut coordinator, &mut sweeper)?)
-}
-
-/// The first pass leaves its watermark. From then on crashes are detected.
-fn wait_for_sweeper(sweeper: &mut Role, server: &Server) -> Result<()> {
-    let mut store = server.client()?;
-    lifecycle_tests::eventually::eventually(
-        Duration::from_secs(20),
-        "the sweeper to make its first pass",
-        || {
-            if !sweeper.is_running()? {
-                bail!("the sweeper ended: {}", sweeper.stderr());
-            }
-            Ok(store.exists(&KeySchema::default().watermark())?.then_some(()))
-        },
-    )
+    let checks = checks::all(&plan, &log, &server, &mut coordinator, &mut sweeper)?;
+    report(&checks, "No lost task, no orphan, no residue.")
 }
 
 fn start_coordinator(server: &Server, plan: &DemoPlan) -> Result<Role> {

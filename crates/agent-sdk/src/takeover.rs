@@ -17,6 +17,7 @@ use lifecycle_redis::{Life, ReapOutcome, Refusal, Registered, Store, StoreError}
 use tokio::time::{Instant, sleep};
 
 use crate::error::AgentError;
+use crate::process::is_proven_gone;
 use crate::witness;
 
 /// How often an earlier life may turn out to be alive, and the pause after each time.
@@ -63,7 +64,10 @@ async fn begin_life(store: &Store, registration: &Registration, takeover: bool) 
                 clean_up(store, registration, Reason::Operator, true).await?;
             }
             Registered::Held { incarnation: Some(incarnation), .. }
-                if bears_witness(store, id, incarnation).await? => {}
+                if refusals <= MOST_REFUSALS && is_over_now(store, id, incarnation).await? =>
+            {
+                refusals += 1;
+            }
             Registered::Held { incarnation, host, pid, lease_left_ms } => {
                 return Err(AgentError::Held { id: id.to_string(), incarnation, host, pid, lease_left_ms });
             }
@@ -98,11 +102,17 @@ async fn begin_life(store: &Store, registration: &Registration, takeover: bool) 
     }
 }
 
-async fn bears_witness(store: &Store, id: &AgentId, incarnation: Incarnation) -> Result<bool, AgentError> {
+async fn is_over_now(store: &Store, id: &AgentId, incarnation: Incarnation) -> Result<bool, AgentError> {
     let id = id.as_str();
     let record = store.record(id).await?.filter(|record| record.incarnation == incarnation);
-    let Some(record) = record else { return Ok(false) };
-    Ok(witness::bear(store, &record, id, id).await?)
+    // Somebody else may have removed it since it was seen.
+    let Some(record) = record else { return Ok(true) };
+    if !is_proven_gone(&record) {
+        return Ok(false);
+    }
+    // Not there any more: then it was removed meanwhile.
+    witness::bear(store, &record, id, id).await?;
+    Ok(true)
 }
 
 /// Reaps an earlier life of our id that ours has replaced, and that a store which lost its memory still has.

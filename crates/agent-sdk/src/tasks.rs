@@ -17,6 +17,8 @@ use crate::error::AgentError;
 use crate::shutdown::RELEASE_PATIENCE;
 
 const RETRY: Duration = Duration::from_millis(200);
+/// How long an agent that has ended a task is called busy while it waits for the next one.
+const IDLE_AFTER: Duration = Duration::from_millis(200);
 
 /// How the work on an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +56,15 @@ impl Agent {
     pub async fn next_task(&self) -> Option<Assignment> {
         let shared = &self.shared;
         let mut beats = shared.beat.answers();
+        let begun = Instant::now();
         loop {
             if self.stop_requested().is_some() {
                 return None;
+            }
+            // A beat for each task and another one for each pause between two would cost more than the tasks.
+            let is_idle = begun.elapsed() >= IDLE_AFTER && shared.tasks.is_empty();
+            if is_idle && shared.beat.said().state == AgentState::Busy {
+                self.set_state(AgentState::Running);
             }
             if !shared.beat.is_suspended() {
                 match self.store().assignments(self.id()).await {
@@ -75,6 +83,7 @@ impl Agent {
                 () = shared.tasks.looked_for() => {}
                 _ = beats.changed() => {}
                 _ = self.shutdown_requested() => {}
+                () = sleep(IDLE_AFTER), if !is_idle => {}
             }
         }
     }
@@ -93,7 +102,9 @@ impl Agent {
             return Ok(Attempt::TakenBack);
         }
         self.shared.tasks.begin(&task);
-        self.set_state(AgentState::Busy);
+        if self.shared.beat.said().state != AgentState::Busy {
+            self.set_state(AgentState::Busy);
+        }
         let ended = AssertUnwindSafe(work(&task)).catch_unwind().await;
         let result = match ended.unwrap_or_else(|_| Work::Failed("panicked".into())) {
             Work::Completed(detail) => self.record(&task, Outcome::Completed, (&detail, None)).await,
@@ -105,9 +116,6 @@ impl Agent {
             Work::Abandoned => Ok(Attempt::Abandoned),
         };
         self.shared.tasks.end(&task, matches!(result, Ok(Attempt::Recorded(_) | Attempt::TakenBack)));
-        if self.stop_requested().is_none() {
-            self.set_state(AgentState::Running);
-        }
         result
     }
 

@@ -64,7 +64,8 @@ pub(crate) async fn take(agent: &Agent, plan: &Plan, text: &str, how: OnDifferen
     let store = agent.store().coordinator(&agent.life());
     loop {
         let known = store.epic(&plan.epic).await.map_err(of_store)?;
-        let is_other = known.as_ref().map_or(Vec::new(), |record| differences_to(record, plan));
+        let other = known.as_ref().filter(|record| record.plan != text);
+        let is_other = other.map_or(Vec::new(), |record| differences_to(record, plan));
         if !is_other.is_empty() && how == OnDifference::Refuse {
             return Err(refusal(&plan.epic, &is_other).into());
         }
@@ -82,7 +83,9 @@ pub(crate) async fn take(agent: &Agent, plan: &Plan, text: &str, how: OnDifferen
                     None => Duration::ZERO,
                 };
                 let epic = Epic { id: plan.epic.clone(), plan: text.to_owned(), place, epoch, before };
-                if let (OnDifference::Merge, Some(record)) = (how, &known) {
+                if let (OnDifference::Merge, Some(record)) =
+                    (how, known.as_ref().filter(|_| !is_other.is_empty()))
+                {
                     merge(&store, record, plan).await?;
                 }
                 let earlier =

@@ -267,7 +267,7 @@ impl Sprint {
     }
 
     /// When the leases of those agents end that no process here tells of.
-    async fn read_leases(&self, context: &Context) -> Result<Vec<Option<ServerTime>>, Trouble> {
+    pub(crate) async fn read_leases(&self, context: &Context) -> Result<Vec<Option<ServerTime>>, Trouble> {
         let is_asked = |slot: &Slot| slot.child.is_none() && slot.record.is_some();
         let asked: Vec<usize> =
             self.slots.iter().enumerate().filter(|(_, slot)| is_asked(slot)).map(|(at, _)| at).collect();

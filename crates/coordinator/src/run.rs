@@ -30,7 +30,7 @@ use crate::ui::progress::Progress;
 use crate::ui::summary::{SprintSummary, Summary};
 
 /// Reasons within this time are handled by one step.
-const COALESCE: Duration = Duration::from_millis(20);
+const COALESCE: Duration = Duration::from_millis(4);
 /// Longest pause between two steps, even if a step takes long.
 const LONGEST_REST: Duration = Duration::from_millis(250);
 /// Pause between two looks without any reason.

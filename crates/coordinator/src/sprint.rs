@@ -34,6 +34,8 @@ pub(crate) struct Sprint {
     pub(crate) records: BTreeMap<TaskId, TaskRecord>,
     /// The tasks that were added while the epic runs. They are in the plan, too.
     pub(crate) added: Vec<AddedTask>,
+    /// Whether an earlier coordinator has put all records into the store.
+    pub(crate) is_on_record: bool,
     /// When all records were last read; `None` if they have to be.
     pub(crate) read_at: Option<Duration>,
     /// The same, as it was before the step under way.
@@ -151,6 +153,7 @@ impl Sprint {
             record: SprintRecord::default(),
             records,
             added: Vec::new(),
+            is_on_record: false,
             read_at: None,
             read_before_step: None,
             has_more: false,
@@ -220,7 +223,13 @@ impl Sprint {
 
     /// Puts its records into the store.
     pub(crate) async fn start(&mut self, context: &Context) -> Result<(), Trouble> {
-        self.put_records(context).await?;
+        if self.is_on_record {
+            // They have just been read; what has changed since is told.
+            self.put(context, &BTreeMap::new(), &[]).await?;
+            self.read_at = Some(context.now());
+        } else {
+            self.put_records(context).await?;
+        }
         let since = context.now();
         self.slots.iter_mut().for_each(|slot| slot.process = Process::NotStarted { since });
         self.stage = Stage::Running;
@@ -285,9 +294,11 @@ impl Sprint {
     pub(crate) fn resume(&mut self, earlier: EarlierSprint) {
         self.record = earlier.record;
         self.take_in_added(earlier.added);
+        self.is_on_record = self.record.started_at.is_some();
         for (task, record) in &mut self.records {
-            if let Some(seen) = earlier.records.get(task.as_str()) {
-                record.clone_from(seen);
+            match earlier.records.get(task.as_str()) {
+                Some(seen) => record.clone_from(seen),
+                None => self.is_on_record = false,
             }
         }
         if let Some(outcome @ (SprintOutcome::Completed | SprintOutcome::Failed)) = self.record.outcome {

@@ -306,7 +306,9 @@ fn slot_action(view: &SprintView<'_>, agent: usize, slot: &SlotView, now: Durati
             return Some(Action::Adopt { agent, incarnation: life.incarnation });
         }
         let may_be_over = matches!(life.holder, IdHolder::Dead | IdHolder::Adoptable);
-        let is_due = now.saturating_sub(since) >= REAP_AFTER;
+        // Nobody else knows of one that died before this coordinator began.
+        let is_ours = life.holder == IdHolder::Dead && matches!(slot.process, Process::NotStarted { .. });
+        let is_due = is_ours || now.saturating_sub(since) >= REAP_AFTER;
         return (may_be_over && is_due).then_some(Action::Reap { agent, incarnation: life.incarnation });
     }
     if view.stopping || slot.is_retired || slot.has_joined {

@@ -3,7 +3,7 @@
 //! An epic that waits goes on only by the plan it was run with, unless somebody says otherwise: a changed task may be done
 //! already, and a removed one may be in hand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::sprint::plan::{AgentPlan, Plan, SprintPlan, TaskPlan};
 use crate::wire::ids::TaskId;
@@ -36,15 +36,14 @@ pub fn merged(
     new: Option<&SprintPlan>,
     records: &BTreeMap<String, TaskRecord>,
 ) -> Vec<(TaskId, u32, Option<TaskRecord>)> {
-    let tasks = new.map_or(&[][..], |new| &new.tasks);
-    let of = |plan: &'_ [TaskPlan], id: &str| plan.iter().position(|task| task.id.as_str() == id);
+    let tasks = by_id(new.map_or(&[][..], |new| &new.tasks));
+    let before = by_id(&old.tasks);
     let replaced = records.iter().filter_map(|(id, seen)| {
         let id = TaskId::new(id.as_str()).ok()?;
-        let Some(is) = of(tasks, id.as_str()).map(|index| &tasks[index]) else {
+        let Some(is) = tasks.get(&id) else {
             return Some((id, seen.run, None));
         };
-        let was = of(&old.tasks, id.as_str()).map(|index| &old.tasks[index]);
-        let record = if was.is_some_and(|was| was.input == is.input) {
+        let record = if before.get(&id).is_some_and(|was| was.input == is.input) {
             let TaskRecord { max_attempts, max_crashes, retry_backoff_ms, .. } = is.record();
             TaskRecord { max_attempts, max_crashes, retry_backoff_ms, ..seen.clone() }
         } else {
@@ -53,6 +52,10 @@ pub fn merged(
         (record != *seen).then_some((id, seen.run, Some(record)))
     });
     replaced.collect()
+}
+
+fn by_id(tasks: &[TaskPlan]) -> HashMap<&TaskId, &TaskPlan> {
+    tasks.iter().map(|task| (&task.id, task)).collect()
 }
 
 fn of_sprint(was: &SprintPlan, is: &SprintPlan, found: &mut Vec<String>) {
@@ -144,12 +147,13 @@ fn compare<'a, T>(
     name: impl Fn(&T) -> &str,
     mut tell: impl FnMut(Change<'a, T>),
 ) {
-    let find = |all: &'a [T], wanted: &str| all.iter().find(|item| name(item) == wanted);
-    for was in before.iter().filter(|was| find(after, name(was)).is_none()) {
+    let is_there: HashSet<&str> = after.iter().map(&name).collect();
+    for was in before.iter().filter(|was| !is_there.contains(name(was))) {
         tell(Change::Removed(was));
     }
+    let known: HashMap<&str, &'a T> = before.iter().map(|was| (name(was), was)).collect();
     for is in after {
-        tell(find(before, name(is)).map_or(Change::Added(is), |was| Change::Both(was, is)));
+        tell(known.get(name(is)).map_or(Change::Added(is), |was| Change::Both(was, is)));
     }
 }
 

@@ -407,6 +407,11 @@ impl Event {
             | Payload::TaskAssigned { sprint, .. }
             | Payload::TaskCompleted { sprint, .. }
             | Payload::TaskRequeued { sprint, .. }
+            | Payload::TaskAdded { sprint, .. }
+            | Payload::TaskCancelled { sprint, .. }
+            | Payload::TaskRetried { sprint, .. }
+            | Payload::SprintChanged { sprint, .. }
+            | Payload::AgentJoined { sprint, .. }
             | Payload::SprintStarted { sprint, .. }
             | Payload::SprintCompleted { sprint, .. } => sprint.as_deref(),
             _ => None,
@@ -431,7 +436,8 @@ mod tests {
             names.join(" "),
             "agent_registered heartbeat_sent agent_state_changed process_exited cleanup_started \
              cleanup_acknowledged cleanup_aborted cleanup_completed orphans_detected agent_shutdown agent_fenced \
-             task_assigned task_completed task_requeued sprint_started sprint_completed agent_adopted epic_waiting epic_resumed \
+             task_assigned task_completed task_requeued task_added task_cancelled task_retried sprint_changed sprint_started \
+             sprint_completed agent_joined agent_adopted epic_waiting epic_resumed \
              epic_ended coordinator_lost sweep_held sweep_released memory_leak_detected memory_limit_exceeded"
         );
     }

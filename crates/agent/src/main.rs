@@ -59,7 +59,7 @@ the command cannot be run, which is found before the agent registers; 2 for usag
 enum Command {
     /// Registers an agent, runs the command under it, and removes every trace at the end
     #[command(after_help = EXAMPLES)]
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Prints a completion script for a shell
     Completions(Completions),
 }
@@ -130,7 +130,7 @@ fn main() -> ExitCode {
             // Two threads: one waits for the child, the other beats, whatever the first is doing.
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            let code = runtime.block_on(run::run(arguments, settings));
+            let code = runtime.block_on(run::run(&arguments, settings));
             // A thread that reads the lifeline never ends by itself.
             runtime.shutdown_background();
             code

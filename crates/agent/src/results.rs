@@ -77,9 +77,9 @@ impl ResultFiles {
     /// What the command has left. The work is done, so whatever is wrong with the file is told and nothing more.
     pub(crate) fn read(&self) -> Left {
         match self.open() {
-            Ok(file) => read(file).unwrap_or_else(unreadable),
+            Ok(file) => read(file).unwrap_or_else(|error| unreadable(&error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Left::Nothing,
-            Err(error) => unreadable(error),
+            Err(error) => unreadable(&error),
         }
     }
 
@@ -103,7 +103,7 @@ impl Drop for ResultFiles {
     }
 }
 
-fn unreadable(error: io::Error) -> Left {
+fn unreadable(error: &io::Error) -> Left {
     Left::Text(String::new(), Some(format!("its result could not be read: {error}")))
 }
 

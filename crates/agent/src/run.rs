@@ -40,18 +40,18 @@ pub(crate) enum Lived {
     Nothing(String),
 }
 
-pub(crate) async fn run(arguments: RunArguments, settings: Settings) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: &RunArguments, settings: Settings) -> anyhow::Result<u8> {
     if let Some(wrong) = arguments.memory().contradiction() {
         return Err(Failure::new(exit::USAGE, format!("--memory-soft-limit {wrong}")).into());
     }
-    program_is_there(&arguments)?;
+    program_is_there(arguments)?;
     containment::begin().context("cannot watch over the command's processes; nothing was started")?;
     if let (Some(epic), Some(pool)) = (&arguments.epic, &arguments.pool) {
-        return join::run(&arguments, &settings, (epic, pool)).await;
+        return join::run(arguments, &settings, (epic, pool)).await;
     }
     let Some(id) = &arguments.id else { return Err(Failure::new(exit::USAGE, "--id is missing").into()) };
     let (sprint, parent) = (arguments.sprint.as_ref(), arguments.parent.as_ref());
-    match live(&arguments, &settings, Life { id, sprint, parent, pool: None }).await? {
+    match live(arguments, &settings, Life { id, sprint, parent, pool: None }).await? {
         Lived::Ended { code, .. } => Ok(code),
         Lived::Nothing(why) => Err(Failure::new(exit::FAILED, why).into()),
     }

@@ -208,8 +208,8 @@ mod tests {
             second("{")
         );
         assert!(
-            second("{\"id\":\"b\",\"inptu\":\"x\"}")
-                .contains("line 2: no task in JSON: unknown field `inptu`")
+            second("{\"id\":\"b\",\"inputs\":\"x\"}")
+                .contains("line 2: no task in JSON: unknown field `inputs`")
         );
         assert!(second("{\"id\":\"b c\"}").starts_with("line 2: "));
         assert!(

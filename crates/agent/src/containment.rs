@@ -47,6 +47,7 @@ pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) {
     let life = agent.life();
     let tree = Tree { descent: Descent::Own, token: Some(token(life.id.as_str(), life.incarnation)) };
     let found = match ENDER.get() {
+        Some(ender) if ender.is_alone() => Findings::NOTHING_LEFT,
         Some(ender) => ender.end(tree, kill_after).await,
         None => Findings::default(),
     };

@@ -61,8 +61,9 @@ impl ResultFolder {
 impl ResultFiles {
     fn make(scratch: &Scratch, results: &BTreeMap<TaskId, String>) -> io::Result<Self> {
         let files = Self { own: scratch.path().join("result"), needed: scratch.path().join("needed") };
-        files.clear();
-        DirBuilder::new().mode(0o700).create(&files.needed)?;
+        if !results.is_empty() {
+            DirBuilder::new().mode(0o700).create(&files.needed)?;
+        }
         for (task, result) in results {
             fs::write(files.needed.join(format!("{task}.txt")), result)?;
         }

@@ -55,6 +55,37 @@ pub(crate) struct Taken {
     pub(crate) earlier: BTreeMap<SprintId, EarlierSprint>,
 }
 
+/// Takes the epic of this plan. One that waited for the coordinator before does not begin anew what that one has ended.
+///
+/// # Errors
+/// As [`take`]; and a [`Failure`] with the code of the epic's own end (0 is no failure, but nothing is left to do).
+pub(crate) async fn take_after(
+    agent: &Agent,
+    plan: &Plan,
+    text: &str,
+    how: OnDifference,
+    has_waited: bool,
+) -> anyhow::Result<Taken> {
+    let store = agent.store();
+    if has_waited && store.epic(&plan.epic).await.map_err(of_store)?.is_none() {
+        let outcome = latest_outcome(&store, &plan.epic).await?;
+        let code =
+            if outcome.as_deref() == Some(EpicOutcome::Completed.as_str()) { exit::OK } else { exit::FAILED };
+        let outcome = outcome.unwrap_or_else(|| "nobody knows how".into());
+        let text = format!("epic {} has ended meanwhile ({outcome}): nothing is left to do", plan.epic);
+        return Err(Failure::new(code, text).into());
+    }
+    take(agent, plan, text, how).await
+}
+
+/// How the latest run of an epic ended, as far as the store remembers.
+async fn latest_outcome(store: &Store, epic: &EpicId) -> anyhow::Result<Option<String>> {
+    let history = store.operator().epics_history(HISTORY_DEPTH).await.map_err(of_store)?;
+    let ended =
+        history.iter().find(|entry| entry.fields.get("epic").is_some_and(|ended| ended == epic.as_str()));
+    Ok(ended.and_then(|entry| entry.fields.get("outcome")).cloned())
+}
+
 /// Takes the epic of this plan: begins it, or goes on with it.
 ///
 /// # Errors
@@ -239,10 +270,7 @@ pub async fn stored(settings: &Settings, epic: &EpicId) -> anyhow::Result<EpicRe
     if let Some(record) = record {
         return Ok(record);
     }
-    let history = store.operator().epics_history(HISTORY_DEPTH).await.map_err(of_store)?;
-    let ended =
-        history.iter().find(|entry| entry.fields.get("epic").is_some_and(|ended| ended == epic.as_str()));
-    let text = match ended.and_then(|entry| entry.fields.get("outcome")) {
+    let text = match latest_outcome(&store, epic).await? {
         Some(outcome) => format!(
             "epic {epic} has ended ({outcome}), so there is nothing to go on with: lifecyclectl history {epic}"
         ),

@@ -45,4 +45,5 @@ mod taken;
 pub mod ui;
 
 pub use epic::OnDifference;
+pub use register::OnHeld;
 pub use run::{RunRequest, run};

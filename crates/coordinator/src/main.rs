@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use coordinator::plan_file::PlanFile;
 use coordinator::ui::preview::Preview;
 use coordinator::ui::progress::line;
-use coordinator::{OnDifference, RunRequest, alive, epic, plan_file, programs, runs_folder};
+use coordinator::{OnDifference, OnHeld, RunRequest, alive, epic, plan_file, programs, runs_folder};
 use lifecycle_cli::arguments::{self, Completions, GlobalArgs};
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, print_stdout, printable};
@@ -68,9 +68,8 @@ enum Command {
 struct RunArguments {
     /// The plan, a TOML file
     plan: PathBuf,
-    /// Replace a coordinator of the same epic that is still registered; its agents are adopted
-    #[arg(long)]
-    takeover: bool,
+    #[command(flatten)]
+    held: HeldArguments,
     /// If the epic waits with another plan, go on by this one: tasks with the same id and input keep their result, changed
     /// ones wait again, removed ones are dropped
     #[arg(long, conflicts_with = "fresh")]
@@ -84,9 +83,29 @@ struct RunArguments {
 struct ResumeArguments {
     /// The epic
     epic: EpicId,
+    #[command(flatten)]
+    held: HeldArguments,
+}
+
+/// What to do where the epic has a coordinator.
+#[derive(Debug, Args)]
+struct HeldArguments {
     /// Replace a coordinator of the epic that is still registered; its agents are adopted
     #[arg(long)]
     takeover: bool,
+    /// Wait while another coordinator has the epic, as a stand-by; then go on with it, unless it has ended
+    #[arg(long, conflicts_with = "takeover")]
+    wait: bool,
+}
+
+impl HeldArguments {
+    fn on_held(&self) -> OnHeld {
+        match (self.takeover, self.wait) {
+            (true, _) => OnHeld::TakeOver,
+            (_, true) => OnHeld::Wait,
+            _ => OnHeld::Refuse,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -108,7 +127,7 @@ fn run(global: &GlobalArgs, arguments: &RunArguments) -> anyhow::Result<u8> {
     };
     match plan_file::read(&arguments.plan) {
         Ok(file) => {
-            let how = (arguments.takeover, global.config.clone());
+            let how = (arguments.held.on_held(), global.config.clone());
             perform(global, settings, &arguments.plan, file, on_difference, how)
         }
         Err(refused) => Ok(refuse(&lines(&refused))),
@@ -128,7 +147,7 @@ fn resume(global: &GlobalArgs, arguments: &ResumeArguments) -> anyhow::Result<u8
     let name = PathBuf::from(format!("the plan of epic {}", arguments.epic));
     match plan_file::parse(&name, text) {
         Ok(file) => {
-            perform(global, settings, &name, file, OnDifference::Refuse, (arguments.takeover, config))
+            perform(global, settings, &name, file, OnDifference::Refuse, (arguments.held.on_held(), config))
         }
         Err(refused) => Ok(refuse(&lines(&refused))),
     }
@@ -152,14 +171,14 @@ fn perform(
     name: &Path,
     file: PlanFile,
     on_difference: OnDifference,
-    (takeover, config): (bool, Option<PathBuf>),
+    (on_held, config): (OnHeld, Option<PathBuf>),
 ) -> anyhow::Result<u8> {
     let agent_program = match ready(name, &file.plan, &settings) {
         Ok(agent_program) => agent_program,
         Err(problems) => return Ok(refuse(&problems)),
     };
     let PlanFile { plan, text: plan_text } = file;
-    let request = RunRequest { plan, plan_text, on_difference, settings, config, agent_program, takeover };
+    let request = RunRequest { plan, plan_text, on_difference, settings, config, agent_program, on_held };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let (summary, code) = runtime.block_on(coordinator::run(request))?;
     summary.show(global.output())?;

@@ -23,7 +23,7 @@ use crate::child_events::ChildEvent;
 use crate::children::Launcher;
 use crate::context::{Context, Trouble};
 use crate::epic::{self, OnDifference, Taken};
-use crate::register::register;
+use crate::register::{OnHeld, Registered, register};
 use crate::sprint::{Sprint, Stage};
 use crate::ui::intro;
 use crate::ui::progress::Progress;
@@ -58,8 +58,8 @@ pub struct RunRequest {
     pub config: Option<PathBuf>,
     /// The `agent` program, which supervises agents.
     pub agent_program: PathBuf,
-    /// Whether to replace a coordinator of the same epic that is registered.
-    pub takeover: bool,
+    /// What to do where a coordinator of the same epic is registered.
+    pub on_held: OnHeld,
 }
 
 /// Runs an epic to its end. Returns the result and its exit code.
@@ -70,13 +70,14 @@ pub struct RunRequest {
 /// # Errors
 /// A [`Failure`] when nothing could be started, or (code 70) when this coordinator's own life was over before the end.
 pub async fn run(request: RunRequest) -> anyhow::Result<(Summary, u8)> {
-    let RunRequest { plan, plan_text, on_difference, settings, config, agent_program, takeover } = request;
+    let RunRequest { plan, plan_text, on_difference, settings, config, agent_program, on_held } = request;
     let parent = plan.epic.coordinator()?;
     let folder = settings.coordinator.runs_dir.join(plan.epic.as_str());
     let ender = Ender::start(Subreaper::begin()).and_then(|ender| ender.reap_from_now_on().map(|()| ender));
     let ender = ender.context("cannot watch over the agents' processes; nothing was started")?;
-    let agent = register(&plan.epic, &settings, takeover).await?;
-    let taken = match epic::take(&agent, &plan, &plan_text, on_difference).await {
+    let Registered { agent, has_waited } = register(&plan.epic, &settings, on_held).await?;
+    let taken = epic::take_after(&agent, &plan, &plan_text, on_difference, has_waited).await;
+    let taken = match taken {
         Ok(taken) => taken,
         Err(error) => {
             // The epic stays as it is, and the coordinator's id is free for the next one.

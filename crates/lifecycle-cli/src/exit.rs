@@ -92,9 +92,12 @@ impl<T, E: Into<anyhow::Error>> ExitWith<T> for Result<T, E> {
 /// Runs a command to its end, and turns its result into the process's exit code. Errors are printed on stderr.
 pub fn main(run: impl FnOnce() -> anyhow::Result<u8>) -> ExitCode {
     let code = run().unwrap_or_else(|error| {
+        let (code, text) = (code(&error), report(&error));
+        // There may be nothing left to do, which is no error.
+        let text = if code == OK { text.trim_start_matches("error: ") } else { &text };
         // If stderr is closed, there is nowhere to report to; eprintln! would panic.
-        let _ = io::stderr().write_all(report(&error).as_bytes());
-        code(&error)
+        let _ = io::stderr().write_all(text.as_bytes());
+        code
     });
     ExitCode::from(code)
 }

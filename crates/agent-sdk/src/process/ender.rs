@@ -18,7 +18,8 @@ use std::{io, thread};
 
 use lifecycle_core::wire::process_fate::Findings;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::process::Signal;
+use rustix::io::Errno;
+use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -99,6 +100,14 @@ impl Ender {
         found.await.unwrap_or_default()
     }
 
+    /// Whether this process has no child at all, of any kind, dead or alive: then nothing descends from it, because what
+    /// loses its parent comes here. One call proves that; a look at `/proc` takes many. `false` where orphans do not come
+    /// here.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.subreaper.adopts() && has_no_child()
+    }
+
     /// From now on, adopted children are waited for whenever they end, so that none stays a zombie.
     ///
     /// # Errors
@@ -142,6 +151,14 @@ impl Inbox {
     }
 }
 
+/// waitid(2): `ECHILD` where there is nothing that could be waited for.
+fn has_no_child() -> bool {
+    let without_waiting = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // Children that tell of their end by another signal than SIGCHLD count too.
+    let all_kinds = WaitIdOptions::from_bits_retain(0x4000_0000);
+    waitid(WaitId::All, without_waiting | all_kinds).is_err_and(|error| error == Errno::CHILD)
+}
+
 /// The thread's state.
 struct Worker {
     inbox: Arc<Inbox>,
@@ -169,7 +186,7 @@ impl Worker {
             } else if asked.closed {
                 return;
             } else {
-                if asked.reap {
+                if asked.reap && !has_no_child() {
                     self.subreaper.reap();
                 }
                 self.wait(None);

@@ -63,7 +63,11 @@ fn sprint_line(sprint: &SprintPlan) -> String {
         (count(sprint.agents.len() as u64, "agent"), count(sprint.tasks.len() as u64, "task"));
     let after: Vec<&str> = sprint.after.iter().map(AsRef::as_ref).collect();
     let after = if after.is_empty() { String::new() } else { format!(", after {}", after.join(" and ")) };
-    format!("  sprint {}: {agents}, {tasks}{after}", sprint.name)
+    let pools: Vec<&str> = sprint.pools.iter().map(|pool| pool.name.as_str()).collect();
+    let pools =
+        if pools.is_empty() { String::new() } else { format!(", and who joins {}", pools.join(" or ")) };
+    let open = if sprint.is_open { ", open for more" } else { "" };
+    format!("  sprint {}: {agents}{pools}, {tasks}{open}{after}", sprint.name)
 }
 
 /// The warning that no sweeper is at work, if that is so.

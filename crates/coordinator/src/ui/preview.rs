@@ -24,6 +24,9 @@ struct SprintIntent {
     sprint: String,
     after: Vec<String>,
     agents: Vec<AgentIntent>,
+    /// What agents may join that somebody else starts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pools: Vec<String>,
     tasks: Vec<TaskIntent>,
 }
 
@@ -54,6 +57,7 @@ impl Preview {
                 .iter()
                 .map(|agent| AgentIntent { agent_id: agent.id.to_string(), command: agent.command.clone() })
                 .collect(),
+            pools: sprint.pools.iter().map(|pool| pool.name.to_string()).collect(),
             tasks: sprint
                 .order()
                 .into_iter()
@@ -83,6 +87,9 @@ impl Preview {
             lines.push(format!("sprint {}{after}", sprint.sprint));
             for agent in &sprint.agents {
                 lines.push(format!("  agent {}: {}", agent.agent_id, shell::line(&agent.command)));
+            }
+            for pool in &sprint.pools {
+                lines.push(format!("  agents {pool}: whoever joins, started by somebody else"));
             }
             for task in &sprint.tasks {
                 let needs = listed("needs", &task.needs);

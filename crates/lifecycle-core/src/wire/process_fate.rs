@@ -49,6 +49,10 @@ impl Fate {
 }
 
 impl Findings {
+    /// It is proven that nothing is left, and nothing had to be told.
+    pub const NOTHING_LEFT: Self =
+        Self { told: 0, left: Vec::new(), doubtful: Vec::new(), is_complete: true };
+
     /// What these findings prove. `forced`: the supervisor that held the processes was killed too.
     #[must_use]
     pub fn fate(&self, forced: bool) -> Fate {

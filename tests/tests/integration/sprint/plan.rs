@@ -56,3 +56,15 @@ fn output_that_could_not_be_written_is_refused_before_a_task_is_lost() {
     }
     assert_eq!(fleet.client.keys().unwrap(), [""; 0]);
 }
+
+#[test]
+fn the_plans_that_come_with_the_deployment_files_can_be_run() {
+    let fleet = Fleet::new();
+    for overlay in ["base", "example"] {
+        let plan =
+            lifecycle_tests::command::workspace().join("deploy/kubernetes").join(overlay).join("plan.toml");
+        let mut check = fleet.role("coordinator").arg("check").arg(plan).spawn().unwrap();
+        assert_eq!(check.wait(SOON).unwrap().code(), Some(0), "{}", check.stderr());
+        assert!(check.stdout().contains("whoever joins"), "{}", check.stdout());
+    }
+}

@@ -368,3 +368,36 @@ fn resume_from_another_folder_goes_on_where_the_epic_was_begun_and_counts_its_wh
     assert_eq!(history[0]["planHash"].len(), 40, "{history:?}");
     nothing_is_left(&mut fleet, &second);
 }
+
+/// `coordinator run plan.toml --wait`, which waits for the one that has the epic.
+fn stand_by(fleet: &Fleet, stage: &Stage) -> Role {
+    let command = fleet.role("coordinator").args(["run", "plan.toml", "--wait", "--output", "json"]);
+    let stand_by = command.in_folder(stage.folder.path()).spawn().unwrap();
+    stand_by.wait_for_line(|line| line.contains("waiting until it is free"), SOON).unwrap();
+    stand_by
+}
+
+#[test]
+fn a_stand_by_goes_on_with_the_epic_of_one_that_was_killed() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    let second = stand_by(&fleet, &stage);
+    first.kill().unwrap();
+    goes_on_to_its_end(&mut fleet, &stage, second);
+    assert_eq!(stage.lines("begun").len(), 3);
+}
+
+#[test]
+fn a_stand_by_does_not_begin_anew_what_has_ended_meanwhile_and_a_signal_ends_it() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan()));
+    let mut first = half_way(&fleet, &stage);
+    let (mut second, mut third) = (stand_by(&fleet, &stage), stand_by(&fleet, &stage));
+    third.signal(Signal::TERM).unwrap();
+    assert_eq!(third.wait(SOON).unwrap().code(), Some(143), "{}", third.stderr());
+    stage.open("gate");
+    assert_eq!(finish(&mut first).0, Some(0));
+    assert_eq!(second.wait(SOON).unwrap().code(), Some(0), "{}", second.stderr());
+    assert!(second.stderr().contains("\nepic shop has ended meanwhile (completed)"), "{}", second.stderr());
+    assert_eq!(stage.lines("ended").len(), 6, "each task once");
+    nothing_is_left(&mut fleet, &second);
+}

@@ -1,5 +1,5 @@
-//! An agent in another network namespace, with an address of its own: it joins, is cut off for longer than its lease, and
-//! comes back.
+//! Agents in other namespaces. In a network namespace, with an address of its own: an agent joins, is cut off for longer than
+//! its lease, and comes back. In a PID namespace, as on another host: agents are known by their lease alone.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use lifecycle_tests::{Role, binaries::role_binary, eventually, program::on_path};
+use lifecycle_tests::{Role, binaries::role_binary, eventually, process::descendants, program::on_path};
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::{SPRINT, Stage, finish, nothing_is_left, until};
+use super::{SPRINT, Stage, finish, nothing_is_left, sprint, until};
 use crate::fleet::{Fleet, SOON};
 
 /// A network namespace that reaches this host over one link, and on it a way to the store.
@@ -133,4 +134,45 @@ fn an_agent_that_was_cut_off_for_longer_than_its_lease_comes_back_and_no_task_is
     assert_eq!(stage.lines("ended"), ["a", "b"], "the first run of a was ended before its second began");
     assert_eq!(far.wait(SOON).unwrap().code(), Some(0), "{}", far.stderr());
     nothing_is_left(&mut fleet, &coordinator);
+}
+
+/// The coordinator that runs in another PID namespace, seen from here.
+fn coordinator_below(role: &Role) -> Option<Pid> {
+    let is_coordinator = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "coordinator")
+    };
+    let found = descendants(role.pid()).into_iter().find(is_coordinator)?;
+    Pid::from_raw(i32::try_from(found).ok()?)
+}
+
+#[test]
+fn living_agents_of_a_coordinator_on_another_host_are_adopted_by_their_lease() {
+    let mut fleet = Fleet::with_lease(Duration::from_secs(2));
+    if !rustix::process::getuid().is_root() || on_path("unshare").is_none() {
+        println!("skipped: no PID namespace can be made here");
+        return;
+    }
+    let script = format!("echo {{task}} >> begun; {}; echo {{task}} >> ended", until("gate"));
+    let stage = Stage::new(&sprint("api", &[], 2, &script, &[("a", ""), ("b", ""), ("c", "")]));
+    let _sweeper = fleet.sweeper();
+    let run = format!("{} run plan.toml & exec sleep 600", role_binary("coordinator").unwrap().display());
+    let command = fleet.program("elsewhere", &on_path("unshare").unwrap());
+    let command = command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"]).arg(run);
+    let mut elsewhere = command.in_folder(stage.folder.path()).spawn().unwrap();
+    stage.wait_for_lines("begun", 2);
+    let agents = ["shop.api-coder-1", "shop.api-coder-2"];
+    let lives = agents.map(|agent| fleet.incarnation(agent));
+    kill_process(coordinator_below(&elsewhere).unwrap(), Signal::KILL).unwrap();
+    let run = fleet.role("coordinator").args(["run", "plan.toml", "--wait", "--output", "json"]);
+    let mut second = run.in_folder(stage.folder.path()).spawn().unwrap();
+    for agent in agents {
+        second.wait_for_line(|line| line.contains(&format!("{agent} adopted, on ")), SOON).unwrap();
+    }
+    assert_eq!(agents.map(|agent| fleet.incarnation(agent)), lives, "they live on");
+    stage.open("gate");
+    let (code, summary) = finish(&mut second);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &3.into()), "{}", second.stderr());
+    assert_eq!((stage.lines("begun").len(), stage.lines("ended").len()), (3, 3), "each task once");
+    nothing_is_left(&mut fleet, &second);
+    elsewhere.kill().unwrap();
 }

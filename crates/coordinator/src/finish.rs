@@ -11,7 +11,6 @@ use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::orphan::Reason;
 use lifecycle_core::wire::record::Order;
 use lifecycle_core::wire::sprint_record::SprintOutcome;
-use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::SprintEnded;
 
 use crate::context::{Context, Trouble};
@@ -60,23 +59,21 @@ impl Sprint {
         Ok(true)
     }
 
-    /// Removes registrations of agents that died and that no sweeper has removed: of ours, of those of an earlier
-    /// coordinator that died on this host, and of those elsewhere whose lease is over.
+    /// Removes registrations of agents that died and that no sweeper has removed: of ours, and of those of an earlier
+    /// coordinator that died on this host.
     async fn reap_the_dead(&mut self, context: &Context) -> Result<(), Trouble> {
         let ids: Vec<_> = self.plan.agents.iter().map(|agent| &agent.id).collect();
         let records = context.store().records(&ids).await?;
         self.slots.iter_mut().zip(records).for_each(|(slot, record)| slot.record = record);
-        let leases = self.read_leases(context).await?;
-        let is_over = |lease: &Option<ServerTime>| lease.is_some_and(|end| end <= self.server_now);
         let (own_id, store) = (context.agent.id().as_str(), context.store());
-        for ((slot, agent), lease) in self.slots.iter().zip(&self.plan.agents).zip(&leases) {
+        for (slot, agent) in self.slots.iter().zip(&self.plan.agents) {
             let Some(record) = &slot.record else { continue };
             let is_earlier =
                 record.parent.as_deref() == Some(own_id) && record.ended.is_none() && is_proven_gone(record);
             if is_earlier {
                 witness::bear(&store, record, agent.id.as_str(), own_id).await?;
             }
-            if is_earlier || slot.has_ended(record.incarnation) || is_over(lease) {
+            if is_earlier || slot.has_ended(record.incarnation) {
                 self.reap(context, agent.id.as_str(), record.incarnation, Reason::ProcessExited).await?;
             }
         }

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent_sdk::process::is_proven_gone;
+use agent_sdk::process::{is_proven_gone, process_here};
 use lifecycle_cli::output::count;
+use lifecycle_core::agent::liveness::sweeper_absence;
 use lifecycle_core::agent::stop_level::StopLevel;
 use lifecycle_core::sprint::decide::{Exit, Grip, IdHolder, Process, SlotLife, SlotView, slot_of};
 use lifecycle_core::sprint::plan::TaskPlan;
@@ -35,7 +36,7 @@ impl Sprint {
     pub(crate) async fn observe(&mut self, context: &Context) -> Result<Observed, Trouble> {
         self.take_in_joined(context).await?;
         self.take_in_registrations(context).await?;
-        let leases = self.read_leases(context).await?;
+        let overdue = self.find_overdue(context).await?;
         let grips = self.observe_holders(context).await?;
         let now = context.now();
         let coordinator = context.agent.id();
@@ -44,10 +45,10 @@ impl Sprint {
                 .slots
                 .iter()
                 .zip(&self.plan.agents)
-                .zip(leases)
-                .map(|((slot, agent), lease)| SlotView {
+                .zip(overdue)
+                .map(|((slot, agent), is_overdue)| SlotView {
                     is_retired: self.record.retired.contains(agent.id.as_str()),
-                    ..slot_view(slot, coordinator, now, lease.is_some_and(|end| end <= self.server_now))
+                    ..slot_view(slot, coordinator, now, is_overdue)
                 })
                 .collect(),
             grips,
@@ -266,9 +267,33 @@ impl Sprint {
         Ok(())
     }
 
+    /// Which agents elsewhere are to be taken for dead. That is the sweepers' business, who hold when silence proves nothing
+    /// (an outage, a network that was cut). Only where no sweeper is at work, an agent counts as dead that was silent for
+    /// another lease while the store answered.
+    async fn find_overdue(&mut self, context: &Context) -> Result<Vec<bool>, Trouble> {
+        let (now, server_now) = (context.now(), self.server_now);
+        let leases = self.read_leases(context).await?;
+        let patience = context.settings().sweep.orphan_threshold;
+        let mut overdue = Vec::with_capacity(leases.len());
+        for (slot, lease) in self.slots.iter_mut().zip(leases) {
+            let is_silent = lease.is_some_and(|end| end <= server_now);
+            slot.overdue_since = is_silent.then(|| slot.overdue_since.unwrap_or(now));
+            overdue.push(slot.overdue_since.is_some_and(|since| now.saturating_sub(since) >= patience));
+        }
+        if overdue.contains(&true) {
+            let seen = context.store().observe(1).await?;
+            let interval = context.settings().sweep.interval;
+            if sweeper_absence(seen.watermark.as_ref(), seen.now, interval).is_none() {
+                overdue.fill(false);
+            }
+        }
+        Ok(overdue)
+    }
+
     /// When the leases of those agents end that no process here tells of.
-    pub(crate) async fn read_leases(&self, context: &Context) -> Result<Vec<Option<ServerTime>>, Trouble> {
-        let is_asked = |slot: &Slot| slot.child.is_none() && slot.record.is_some();
+    async fn read_leases(&self, context: &Context) -> Result<Vec<Option<ServerTime>>, Trouble> {
+        let is_elsewhere = |record: &AgentRecord| process_here(record).is_none();
+        let is_asked = |slot: &Slot| slot.child.is_none() && slot.record.as_ref().is_some_and(is_elsewhere);
         let asked: Vec<usize> =
             self.slots.iter().enumerate().filter(|(_, slot)| is_asked(slot)).map(|(at, _)| at).collect();
         let mut ends = vec![None; self.slots.len()];

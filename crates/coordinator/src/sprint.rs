@@ -99,6 +99,8 @@ pub(crate) struct Slot {
     pub(crate) has_joined: bool,
     /// Its life, if only its lease tells of it.
     pub(crate) elsewhere: Option<Incarnation>,
+    /// Since when the store, which answered all the time, has had its lease as over.
+    pub(crate) overdue_since: Option<Duration>,
     /// The life that holds its id, as it was last reported.
     pub(crate) told_held: Option<Incarnation>,
     /// When the removal of an earlier life was last tried.
@@ -120,6 +122,7 @@ impl Slot {
             restarts: Vec::new(),
             has_joined: false,
             elsewhere: None,
+            overdue_since: None,
             told_held: None,
             reap_tried: None,
         }
@@ -185,6 +188,9 @@ impl Sprint {
         if stepped.is_ok() {
             // After a step that failed, it is not known what has been taken in.
             self.read_at = self.read_at.or(self.read_before_step);
+        } else {
+            // Silence while the store was away tells nothing.
+            self.slots.iter_mut().for_each(|slot| slot.overdue_since = None);
         }
         match stepped {
             Err(Trouble::Store(error)) if error.is_wrong_type() && !self.is_broken => {

@@ -141,7 +141,7 @@ pub struct SlotLife {
     pub holder: IdHolder,
     /// Whether it takes work: the life is not over, and neither starting nor draining.
     pub takes_work: bool,
-    /// Whether its lease is over.
+    /// Whether it runs elsewhere and was silent for so long that it is to be taken for dead.
     pub is_overdue: bool,
 }
 

@@ -171,3 +171,27 @@ fn an_agent_that_joined_waits_while_its_epic_is_paused() {
     assert_eq!(hand.wait(SOON).unwrap().code(), Some(0), "{}", hand.stderr());
     nothing_is_left(&mut fleet, &second);
 }
+
+/// After an outage every lease is over. Sweepers hold then; nor does a coordinator take such silence for death.
+#[test]
+fn an_agent_that_joined_is_not_taken_for_dead_because_its_lease_ran_out_for_a_moment() {
+    let mut fleet = Fleet::with_lease(Duration::from_secs(10));
+    let stage = Stage::new(&plan(&["a"]));
+    let mut coordinator = stage.coordinator(&fleet);
+    let mut hand = join(&fleet, &stage, "shop.hand", &gated());
+    stage.wait_for_lines("begun", 1);
+    let life = fleet.incarnation("shop.hand");
+    for _ in 0..2 {
+        fleet.redis(&["ZADD", "agents:leases", "1", "shop.hand"]);
+        fleet.wait_until("it to beat", |client| {
+            client.text(&["ZSCORE", "agents:leases", "shop.hand"]).unwrap().is_none_or(|end| end != "1")
+        });
+    }
+    assert_eq!(fleet.incarnation("shop.hand"), life, "{}", coordinator.stderr());
+    stage.open("gate");
+    let (code, summary) = finish(&mut coordinator);
+    assert_eq!((code, &summary["sprints"][0]["tasks"][0]["crashes"]), (Some(0), &0.into()));
+    assert_eq!(stage.lines("begun").len(), 1);
+    assert_eq!(hand.wait(SOON).unwrap().code(), Some(0), "{}", hand.stderr());
+    nothing_is_left(&mut fleet, &hand);
+}

@@ -86,7 +86,8 @@ impl Rhythm {
     }
 
     fn failed(&mut self, shared: &Shared, error: &StoreError) -> Duration {
-        if !std::mem::replace(&mut self.failing, true) {
+        // A life that is being released tells itself what it could not do.
+        if !std::mem::replace(&mut self.failing, true) && !shared.stop_state.is_releasing() {
             tracing::warn!(agent = %shared.registration.id, %error, "a beat failed; trying again until the store answers");
         }
         if self.renewed.elapsed() >= self.lease && shared.beat.suspend() {

@@ -51,6 +51,8 @@ impl Agent {
         self.shared.raise(Urgency::Drain, cause);
         self.finish_tasks().await;
         if self.stop_requested().is_some_and(|stop| !stop.urgency.may_write()) {
+            // There is nothing left to beat for.
+            self.shared.stop_state.end_release();
             return Err(AgentError::Fenced);
         }
         // From here on the beats' answers are about our own doing.

@@ -15,6 +15,9 @@ use tokio::process::{Child, Command};
 use crate::results::ResultFiles;
 use crate::task_log::TaskLog;
 
+/// Longest value of a variable that Linux passes on, with room for its name: MAX_ARG_STRLEN is 128 KiB.
+const LONGEST_VARIABLE: usize = 128 * 1024 - 64;
+
 /// Why a command could not be started. Nothing ran.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {program:?}: {error}")]
@@ -66,9 +69,15 @@ impl CommandLine {
         let mut environment = identity(agent);
         environment.extend([
             ("LIFECYCLE_TASK_ID", task.task.to_string()),
-            ("LIFECYCLE_TASK_INPUT", with.filled_input()),
             ("LIFECYCLE_TASK_ATTEMPT", task.run.to_string()),
         ]);
+        // With the results in it, it may be longer than the kernel allows (MAX_ARG_STRLEN). The command may not need it there.
+        let input = with.filled_input();
+        if input.len() <= LONGEST_VARIABLE {
+            environment.push(("LIFECYCLE_TASK_INPUT", input));
+        } else {
+            tracing::warn!(task = %task.task, "its input is too long for the environment: LIFECYCLE_TASK_INPUT is not set");
+        }
         environment.extend(files.iter().flat_map(|files| files.environment()));
         Self {
             words: words.iter().map(|word| substitute(word, &with)).collect(),

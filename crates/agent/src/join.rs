@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The longest one, for an epic that is not there for long.
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
+/// How many of the latest epics that ended are searched for one.
+const HISTORY_DEPTH: u64 = 1_000;
+
 /// What is joined.
 struct Place {
     epic: EpicId,
@@ -57,9 +60,10 @@ pub(crate) async fn run(
     let id = own_id(arguments, &place)?;
     let store = Store::connect(settings).await.map_err(of_store)?;
     let mut signals = Signals::catch()?;
+    let mut seen = false;
     loop {
         let work = tokio::select! {
-            work = await_work(&store, &place) => work?,
+            work = await_work(&store, &place, &mut seen) => work?,
             code = signals.next() => {
                 store.close().await;
                 return Ok(code);
@@ -141,10 +145,10 @@ fn made_up() -> String {
 }
 
 /// Waits until the sprint is at work: `None`. Or it is over, with what is to be said of that.
-async fn await_work(store: &Store, place: &Place) -> anyhow::Result<Option<String>> {
+async fn await_work(store: &Store, place: &Place, seen: &mut bool) -> anyhow::Result<Option<String>> {
     let (mut told, mut pause) = (None, LOOK);
     loop {
-        match look(store, place).await {
+        match look(store, place, seen).await {
             Ok(Work::There) => return Ok(None),
             Ok(Work::Over(how)) => return Ok(Some(how)),
             Ok(Work::NotYet(why)) => {
@@ -177,11 +181,16 @@ impl From<StoreError> for Look {
     }
 }
 
-async fn look(store: &Store, place: &Place) -> Result<Work, Look> {
+/// `seen`: whether the epic was there before. If it is not any more, it has ended.
+async fn look(store: &Store, place: &Place, seen: &mut bool) -> Result<Work, Look> {
     let (epic, sprint) = (&place.epic, &place.sprint);
     let Some(record) = store.epic(epic).await? else {
+        if *seen && has_ended(store, epic).await? {
+            return Ok(Work::Over(format!("epic {epic} has ended")));
+        }
         return Ok(Work::NotYet(format!("there is no epic {epic} yet")));
     };
+    *seen = true;
     check_pool(&record, place).map_err(Look::Wrong)?;
     let state = store.sprint_record(sprint).await?;
     if let Some(outcome) = state.outcome {
@@ -194,6 +203,12 @@ async fn look(store: &Store, place: &Place) -> Result<Work, Look> {
         }
         EpicStatus::Running => Work::There,
     })
+}
+
+/// Whether the store remembers the end of this epic. One that lost its memory will be told of an epic that goes on.
+async fn has_ended(store: &Store, epic: &EpicId) -> Result<bool, StoreError> {
+    let history = store.operator().epics_history(HISTORY_DEPTH).await?;
+    Ok(history.iter().any(|entry| entry.fields.get("epic").is_some_and(|ended| ended == epic.as_str())))
 }
 
 /// Refuses a sprint or a pool that the plan does not have.

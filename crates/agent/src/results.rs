@@ -60,6 +60,8 @@ impl ResultFolder {
 
 impl ResultFiles {
     fn make(scratch: &Scratch, results: &BTreeMap<TaskId, String>) -> io::Result<Self> {
+        // A command may have removed it.
+        scratch.make()?;
         let files = Self { own: scratch.path().join("result"), needed: scratch.path().join("needed") };
         if !results.is_empty() {
             DirBuilder::new().mode(0o700).create(&files.needed)?;

@@ -179,6 +179,10 @@ async fn attempt(
         // The store may not answer.
         _ = agent.stop_at_least(Urgency::Terminate) => return Work::Abandoned,
     };
+    let results = match results {
+        Ok(results) => results,
+        Err(error) => return Work::Failed(format!("the results that it needs cannot be read: {error}")),
+    };
     let files = folder.prepare(task, &results);
     let line = CommandLine::for_task(&arguments.command, agent, task, &results, files.as_ref());
     let ended = run_task(agent, arguments, task, &line).await;
@@ -195,11 +199,13 @@ async fn attempt(
 }
 
 /// The results that the task needs. A store that is away is waited for, as the task cannot be done without them.
-async fn results_for(agent: &Agent, task: &Assignment) -> BTreeMap<TaskId, String> {
+async fn results_for(agent: &Agent, task: &Assignment) -> Result<BTreeMap<TaskId, String>, AgentError> {
     loop {
         match agent.results_for(task).await {
-            Ok(results) => return results,
-            Err(error) => tracing::debug!(task = %task.task, %error, "no results yet"),
+            Err(AgentError::Store(error)) if error.is_transient() => {
+                tracing::debug!(task = %task.task, %error, "no results yet");
+            }
+            results => return results,
         }
         sleep(RETRY).await;
     }

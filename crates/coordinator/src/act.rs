@@ -86,7 +86,7 @@ impl Sprint {
     async fn act(&mut self, context: &Context, action: Action) -> Result<(), Trouble> {
         match action {
             handout @ Action::Assign { .. } => self.hand_out(context, vec![handout]).await,
-            Action::Fail { task, record } => self.settle(context, &task, record).await,
+            Action::Fail { task, record, lost } => self.settle(context, &task, record, lost.as_ref()).await,
             Action::Recall { task, run, cost } => self.recall(context, &task, run, cost).await,
             Action::Reap { agent, incarnation } => self.reap_earlier(context, agent, incarnation).await,
             Action::Start { agent } => {
@@ -171,9 +171,18 @@ impl Sprint {
         self.slots[handout.agent].given += 1;
     }
 
-    async fn settle(&mut self, context: &Context, task: &TaskId, to: TaskRecord) -> Result<(), Trouble> {
-        // If it was not settled, the next look shows why.
-        written(context.store().settle_task(&self.plan.id, task, &to).await?).map(drop)
+    async fn settle(
+        &mut self,
+        context: &Context,
+        task: &TaskId,
+        to: TaskRecord,
+        lost: Option<&TaskId>,
+    ) -> Result<(), Trouble> {
+        // If it was not settled, somebody has changed it, or what it needs, and has told so.
+        if written(context.store().settle_task(&self.plan.id, task, &to, lost).await?)? {
+            self.adopt(context, &BTreeMap::from([(task.to_string(), to)]));
+        }
+        Ok(())
     }
 
     /// Requeues a lost run. The next look takes it in, and so may this one.

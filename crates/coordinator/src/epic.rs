@@ -95,6 +95,10 @@ pub(crate) async fn take(agent: &Agent, plan: &Plan, text: &str, how: OnDifferen
     let store = agent.store().coordinator(&agent.life());
     loop {
         let known = store.epic(&plan.epic).await.map_err(of_store)?;
+        let is_cancelled = known.as_ref().is_some_and(|record| record.cancelled_at.is_some());
+        if is_cancelled && how != OnDifference::Fresh {
+            return Err(end_cancelled(&store, plan, known.as_ref()).await);
+        }
         let other = known.as_ref().filter(|record| record.plan != text);
         let is_other = other.map_or(Vec::new(), |record| differences_to(record, plan));
         if !is_other.is_empty() && how == OnDifference::Refuse {
@@ -106,7 +110,7 @@ pub(crate) async fn take(agent: &Agent, plan: &Plan, text: &str, how: OnDifferen
         match alive(store.take_epic(claim).await.map_err(of_store)?)? {
             EpicTaken::Changed => {}
             EpicTaken::Ok(_) if how == OnDifference::Fresh && known.is_some() => {
-                begin_anew(&store, &plan.epic).await?;
+                begin_anew(&store, &plan.epic, "started afresh").await?;
             }
             EpicTaken::Ok(epoch) => {
                 let before = match &known {
@@ -124,6 +128,28 @@ pub(crate) async fn take(agent: &Agent, plan: &Plan, text: &str, how: OnDifferen
                 return Ok(Taken { epic, earlier });
             }
         }
+    }
+}
+
+/// Ends an epic that an operator cancelled while it had no coordinator that could obey.
+async fn end_cancelled(store: &CoordinatorStore, plan: &Plan, known: Option<&EpicRecord>) -> anyhow::Error {
+    let ended = async {
+        let (epoch, text) = known.map_or((0, ""), |record| (record.epoch, record.plan.as_str()));
+        let place = place(store.settings());
+        let claim = EpicClaim { epic: &plan.epic, plan: text, epoch, place: &place, again: false };
+        alive(store.take_epic(claim).await.map_err(of_store)?)?;
+        begin_anew(store, &plan.epic, "cancelled by an operator").await
+    };
+    match ended.await {
+        Ok(()) => {
+            let text = format!(
+                "an operator has cancelled epic {} while no coordinator was there to obey: it is ended now, and nothing was \
+                 started; run it again to begin it anew",
+                plan.epic
+            );
+            Failure::new(exit::FAILED, text).into()
+        }
+        Err(error) => error,
     }
 }
 
@@ -170,11 +196,10 @@ fn place(settings: &Settings) -> BTreeMap<&'static str, String> {
 }
 
 /// Removes what an earlier coordinator has recorded. The epic is taken again after that.
-async fn begin_anew(store: &CoordinatorStore, epic: &EpicId) -> anyhow::Result<()> {
+async fn begin_anew(store: &CoordinatorStore, epic: &EpicId, why: &str) -> anyhow::Result<()> {
     let sprints = store.sprints_of(epic).await.map_err(of_store)?;
     end_agents(store, &sprints).await?;
     let sprints: Vec<&SprintId> = sprints.iter().collect();
-    let why = "started afresh";
     let ended = store.end_epic(epic, &sprints, EpicOutcome::Cancelled, why, &BTreeMap::new()).await;
     alive(ended.map_err(of_store)?)?;
     Ok(())

@@ -80,6 +80,35 @@ impl Sprint {
         Ok(())
     }
 
+    /// Takes in what operators ask of a sprint that waits for others, so that it can be put back into a store that loses it.
+    pub(crate) async fn look_while_waiting(&mut self, context: &Context) -> Result<(), Trouble> {
+        let now = context.now();
+        if self.read_before_step.is_some_and(|at| now.saturating_sub(at) < self.look_pause()) {
+            return Ok(());
+        }
+        let (store, id) = (context.store(), self.plan.id.clone());
+        let (record, added) = (store.sprint_record(&id).await?, store.added_tasks(&id).await?);
+        let records = store.task_records(&id).await?.readable;
+        let is_lost = |task: &TaskId, known: &TaskRecord| {
+            known.state == TaskState::Cancelled && !records.contains_key(task.as_str())
+        };
+        let has_lost = (self.record.is_there && !record.is_there)
+            || added.len() < self.added.len()
+            || self.records.iter().any(|(task, known)| is_lost(task, known));
+        if has_lost {
+            self.tell_lost(context);
+            let changed = self.records.iter().filter(|(_, known)| known.state != TaskState::Pending);
+            let changed = changed.map(|(task, known)| (task.clone(), known.clone())).collect();
+            self.put(context, &changed, &self.added).await?;
+        } else {
+            self.record = record;
+            self.take_in_added(added);
+            self.adopt(context, &records);
+        }
+        self.read_at = Some(now);
+        Ok(())
+    }
+
     /// Pause between two looks at all records. Changes are told; this is for what nobody tells of. It takes about 1 µs for
     /// each record.
     fn look_pause(&self) -> Duration {

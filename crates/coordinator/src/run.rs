@@ -265,7 +265,8 @@ impl Run {
             let Some(sprint) = self.sprints.iter_mut().find(|sprint| sprint.plan.id == *id) else { continue };
             match due {
                 SprintStep::Skip { why, .. } => {
-                    // Tasks may have been added to it already.
+                    // From now on nothing can be asked of it. Tasks may have been added to it already.
+                    sprint.complete(&self.context, SprintOutcome::NotRun, (true, true)).await?;
                     sprint.take_in_added(self.context.store().added_tasks(id).await?);
                     sprint.skip(&self.context, why);
                 }

@@ -180,7 +180,8 @@ impl Sprint {
     pub(crate) async fn step(&mut self, context: &Context) -> Result<bool, Trouble> {
         self.read_before_step = self.read_at.take();
         let stepped = match self.stage {
-            Stage::Waiting | Stage::Over(_) => Ok(false),
+            Stage::Over(_) => Ok(false),
+            Stage::Waiting => self.look_while_waiting(context).await.map(|()| false),
             Stage::Starting => self.start(context).await.map(|()| true),
             Stage::Running => self.work(context).await,
             Stage::Finishing(level) => self.finish(context, level).await,
@@ -257,7 +258,8 @@ impl Sprint {
     ) -> Result<(), Trouble> {
         let agents: Vec<_> = self.plan.agents.iter().map(|agent| agent.id.clone()).collect();
         let (store, wishes) = (context.store(), self.record.wishes());
-        let known = KnownSprint { tasks, agents: &agents, wishes: &wishes, added };
+        let begins = self.stage != Stage::Waiting;
+        let known = KnownSprint { begins, tasks, agents: &agents, wishes: &wishes, added };
         let started = store.start_sprint(&context.epic.id, &self.plan.id, known);
         match written(started.await?)? {
             SprintStarted::Ok => Ok(()),
@@ -267,7 +269,9 @@ impl Sprint {
 
     /// Puts a sprint that is over back into a store that lost it, or that went back to before its end.
     pub(crate) async fn put_back(&self, context: &Context) -> Result<(), Trouble> {
-        let Stage::Over(outcome @ (SprintOutcome::Completed | SprintOutcome::Failed)) = self.stage else {
+        let Stage::Over(outcome @ (SprintOutcome::Completed | SprintOutcome::Failed | SprintOutcome::NotRun)) =
+            self.stage
+        else {
             return Ok(());
         };
         if context.store().sprint_record(&self.plan.id).await?.outcome == Some(outcome) {
@@ -436,6 +440,9 @@ impl Sprint {
 
     /// Whether an event is a reason to look at the keys now.
     pub(crate) fn hear(&mut self, context: &Context, event: &Event) -> bool {
+        if self.stage == Stage::Waiting && event.sprint() == Some(self.plan.id.as_str()) {
+            self.read_at = None;
+        }
         let agent = event.agent_id.as_deref().and_then(|id| slot_of(&self.plan, id));
         let Some(agent) = agent else { return event.sprint() == Some(self.plan.id.as_str()) };
         let slot = &mut self.slots[agent];

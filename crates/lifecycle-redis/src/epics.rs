@@ -17,12 +17,14 @@ use crate::pipeline::value;
 use crate::removal::LOG_LENGTH;
 use crate::reply::{Reply, argument, fields, scores, text};
 use crate::roles::{OperatorStore, SweeperStore};
-use crate::scripts::{EpicRemove, EpicWait};
+use crate::scripts::{EpicCancel, EpicRemove, EpicWait};
 use crate::store::Store;
 
 /// About how many entries `epics:history` keeps.
 pub(crate) const HISTORY_LENGTH: u32 = 1_000;
 
+/// Why an epic is removed that an operator does not want any more.
+const CANCELLED: &str = "cancelled by an operator";
 /// Why a sweeper removes an epic.
 const EXPIRED: &str = "nobody went on with it in time";
 
@@ -94,35 +96,27 @@ impl OperatorStore {
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses. It may be gone then; calling it again is harmless.
     pub async fn cancel_waiting(&self, epic: &EpicId, by: &str) -> Result<Option<u64>, StoreError> {
-        let agents = self.agents_of(epic).await?;
-        let removed =
-            self.store.remove_waiting(epic, "cancelled by an operator", by, AuditKind::EpicCancelled).await?;
-        if removed.is_some() {
-            // They still work for it where their coordinator is gone.
-            for id in agents {
-                self.store.order(&id, None, Order::Terminate, StopCause::EpicCancelled).await?;
-            }
-        }
-        Ok(removed)
+        self.store.cancel_waiting(epic, by).await
     }
 
-    /// The agents that are registered for the sprints of an epic.
-    async fn agents_of(&self, epic: &EpicId) -> Result<Vec<String>, StoreError> {
-        let mut agents = Vec::new();
-        for sprint in self.store.sprints_of(epic).await? {
-            let key = self.store.keys().sprint_agents(&sprint);
-            let found = value(&self.store.client.smembers::<Value, _>(key).await)?;
-            agents.extend(found.map(Value::into_array).unwrap_or_default().iter().map(text));
-        }
-        Ok(agents)
-    }
-
-    /// Has the coordinator end its epic for good. `false` if that life is not there.
+    /// Has the epic's coordinator end it for good; if that one is gone, the next one, or a sweeper. `false` if there is no
+    /// such epic.
     ///
     /// # Errors
-    /// [`StoreError`] when the store does not answer or refuses.
-    pub async fn cancel_running(&self, coordinator: &str, life: Incarnation) -> Result<bool, StoreError> {
-        self.store.order(coordinator, Some(life), Order::Terminate, StopCause::EpicCancelled).await
+    /// [`StoreError`] when the store does not answer or refuses. Calling it again is harmless.
+    pub async fn cancel_running(
+        &self,
+        epic: &EpicId,
+        coordinator: &str,
+        life: Incarnation,
+    ) -> Result<bool, StoreError> {
+        let names = EpicCancel { epic_state: self.store.keys().epic_state(epic) };
+        if Reply::read(self.store.run(names, Vec::new()).await?)?.word() != "ok" {
+            return Ok(false);
+        }
+        // If that life is gone, the epic waits, or is about to.
+        self.store.order(coordinator, Some(life), Order::Terminate, StopCause::EpicCancelled).await?;
+        Ok(true)
     }
 }
 
@@ -134,12 +128,17 @@ impl SweeperStore {
     pub async fn expire_epics(&self, now: ServerTime, by: &str) -> Result<Vec<(EpicId, u64)>, StoreError> {
         let mut expired = Vec::new();
         for (epic, until) in self.store.waiting_epics().await? {
-            if until <= now
-                && let Some(keys) =
-                    self.store.remove_waiting(&epic, EXPIRED, by, AuditKind::EpicExpired).await?
-            {
-                expired.push((epic, keys));
+            if until > now {
+                continue;
             }
+            let record = self.store.epic(&epic).await?;
+            let is_cancelled = record.is_some_and(|record| record.cancelled_at.is_some());
+            let removed = if is_cancelled {
+                self.store.cancel_waiting(&epic, by).await?
+            } else {
+                self.store.remove_waiting(&epic, EXPIRED, by, AuditKind::EpicExpired).await?
+            };
+            expired.extend(removed.map(|keys| (epic, keys)));
         }
         Ok(expired)
     }
@@ -154,6 +153,30 @@ impl SweeperStore {
 }
 
 impl Store {
+    /// Removes an epic that waits, whatever is left to do, and has the agents end that still work for it where their
+    /// coordinator is gone.
+    async fn cancel_waiting(&self, epic: &EpicId, by: &str) -> Result<Option<u64>, StoreError> {
+        let agents = self.agents_of(epic).await?;
+        let removed = self.remove_waiting(epic, CANCELLED, by, AuditKind::EpicCancelled).await?;
+        if removed.is_some() {
+            for id in agents {
+                self.order(&id, None, Order::Terminate, StopCause::EpicCancelled).await?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The agents that are registered for the sprints of an epic.
+    async fn agents_of(&self, epic: &EpicId) -> Result<Vec<String>, StoreError> {
+        let mut agents = Vec::new();
+        for sprint in self.sprints_of(epic).await? {
+            let key = self.keys().sprint_agents(&sprint);
+            let found = value(&self.client.smembers::<Value, _>(key).await)?;
+            agents.extend(found.map(Value::into_array).unwrap_or_default().iter().map(text));
+        }
+        Ok(agents)
+    }
+
     async fn remove_waiting(
         &self,
         epic: &EpicId,

@@ -128,6 +128,7 @@ scripts! {
             (active, leases, state, heartbeat, memory, deps, children, keys, command, lock, stats, log,
              sprint_state, requeue, sprint_agents, parent_children, epic_state, waiting),
         EpicRemove = epic_remove: allow_oom [EPIC] (epic_state, waiting, history, epic_sprints, log),
+        EpicCancel = epic_cancel: allow_oom [] (epic_state),
         EpicWait = epic_wait: allow_oom [EPIC_WAIT] (epic_state, waiting, state),
         Evidence = evidence: allow_oom [] (leases, state),
         Acknowledge = acknowledge: allow_oom [] (log),
@@ -148,7 +149,7 @@ scripts! {
         InboxPut = inbox_put: [TASK] (sprint_state, inbox),
         TaskAdd = task_add: [TASK] (epic_state, sprint_state, added, epic_sprints, inbox),
         TaskCancel = task_cancel: [TASK] (epic_state, sprint_state, sprint_tasks, epic_sprints, inbox),
-        TaskRetry = task_retry: [TASK] (epic_state, sprint_state, sprint_tasks, inbox),
+        TaskRetry = task_retry: [TASK] (epic_state, sprint_state, sprint_tasks, inbox, held),
         SprintFlag = sprint_flag: [TASK] (epic_state, sprint_state, epic_sprints, inbox),
     }
 }

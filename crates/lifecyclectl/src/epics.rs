@@ -130,11 +130,8 @@ pub(crate) async fn act(
     report.keys_deleted = store.cancel_waiting(epic, BY).await?;
     if report.keys_deleted.is_none() {
         let life = record.incarnation.unwrap_or(Incarnation(0));
-        if !store.cancel_running(&record.coordinator, life).await? {
-            bail!(
-                "{} is not there any more, and its epic does not wait yet: nothing was done; try again",
-                record.coordinator
-            );
+        if !store.cancel_running(epic, &record.coordinator, life).await? {
+            bail!("epic {epic} has just ended: nothing was done; lifecyclectl history {epic} tells how");
         }
         report.coordinator = Some(record.coordinator);
     }
@@ -149,7 +146,9 @@ impl CancelReport<'_> {
     fn text(&self) -> String {
         let epic = self.epic;
         match (&self.coordinator, self.keys_deleted) {
-            (Some(coordinator), _) => format!("{coordinator} is told to end epic {epic} for good\n"),
+            (Some(coordinator), _) => format!(
+                "{coordinator} is told to end epic {epic} for good; if it is gone, whoever finds the epic next does\n"
+            ),
             (None, keys) => {
                 format!("epic {epic} is cancelled, {} removed\n", count(keys.unwrap_or_default(), "key"))
             }
@@ -181,8 +180,9 @@ async fn row(store: &OperatorStore, epic: &EpicId, record: EpicRecord) -> Result
     let mut states = Vec::new();
     let mut added = 0;
     for sprint in store.sprints_of(epic).await? {
-        let records = store.task_records(&sprint).await?.readable;
-        added += store.added_tasks(&sprint).await?.len();
+        // A key that holds something else makes one sprint unreadable, and hides nothing else.
+        let records = or_nothing(store.task_records(&sprint).await)?.readable;
+        added += or_nothing(store.added_tasks(&sprint).await)?.len();
         states.extend(records.values().map(|record| record.state));
     }
     // Sprints that have not started have no records yet.
@@ -202,6 +202,13 @@ async fn row(store: &OperatorStore, epic: &EpicId, record: EpicRecord) -> Result
         waiting_since: record.waiting_since,
         kept_until: record.kept_until,
     })
+}
+
+fn or_nothing<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreError> {
+    match read {
+        Err(error) if error.is_wrong_type() => Ok(T::default()),
+        read => read,
+    }
 }
 
 impl EpicRow {

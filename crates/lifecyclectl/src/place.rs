@@ -107,6 +107,9 @@ impl SprintPlace {
             }
             NotDone::InState(state) => anyhow!("it is {state}: nothing was done"),
             NotDone::Already => anyhow!("it is so already"),
+            NotDone::Held(agent) => anyhow!(
+                "{agent} has not ended the work on it yet: nothing was done; try again, or see what it does (lifecyclectl inspect {agent})"
+            ),
         }
     }
 }

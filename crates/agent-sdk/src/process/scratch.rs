@@ -21,10 +21,20 @@ impl Scratch {
         let base = base()?;
         remove_left_behind(&base);
         let own = ProcessId::own().ok_or_else(|| io::Error::other("this process cannot be told apart"))?;
-        let path = base.join(name(&here(), own));
-        match DirBuilder::new().mode(0o700).create(&path) {
+        let scratch = Self(base.join(name(&here(), own)));
+        scratch.make()?;
+        Ok(scratch)
+    }
+
+    /// Makes the folder where it is not there: somebody else may have removed it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make(&self) -> io::Result<()> {
+        base()?;
+        match DirBuilder::new().mode(0o700).create(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(Self(path)),
+            _ => Ok(()),
         }
     }
 

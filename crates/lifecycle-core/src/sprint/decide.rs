@@ -215,6 +215,8 @@ pub enum Action {
         task: TaskId,
         /// What its record is to be: in the state `failed`, with the cause.
         record: TaskRecord,
+        /// The task that it needs and that is lost, if that is the cause.
+        lost: Option<TaskId>,
     },
     /// Take back a run in flight that was lost with the store's memory.
     Recall {
@@ -383,7 +385,7 @@ fn fail_hopeless(view: &SprintView<'_>, actions: &mut Vec<Action>) -> HashSet<Ta
         };
         hopeless.insert(task.id.clone());
         let record = TaskRecord { state: TaskState::Failed, detail: Some(why), ..view.record(&task.id) };
-        actions.push(Action::Fail { task: task.id.clone(), record });
+        actions.push(Action::Fail { task: task.id.clone(), record, lost: lost.cloned() });
     }
     hopeless
 }

@@ -68,6 +68,8 @@ pub struct EpicRecord {
     pub waiting_since: Option<ServerTime>,
     /// Until when a waiting epic is kept.
     pub kept_until: Option<ServerTime>,
+    /// When an operator cancelled it, if nobody has obeyed yet.
+    pub cancelled_at: Option<ServerTime>,
 }
 
 impl EpicRecord {
@@ -89,6 +91,7 @@ impl EpicRecord {
             started_at: time("startedAt").unwrap_or_default(),
             waiting_since: time("waitingSince"),
             kept_until: time("keptUntil"),
+            cancelled_at: time("cancelledAt"),
         })
     }
 }

@@ -35,6 +35,8 @@ const RETIRED: &str = "retired:";
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SprintRecord {
+    /// Whether there is any record of it.
+    pub is_there: bool,
     /// The coordinator that started it.
     pub coordinator: Option<String>,
     /// When it started; absent for one that waits for others.
@@ -57,6 +59,7 @@ impl SprintRecord {
             fields.get(name).and_then(|value| value.parse::<u64>().ok()).map(ServerTime::from_store_ms)
         };
         Self {
+            is_there: !fields.is_empty(),
             coordinator: fields.get("coordinator").cloned(),
             started_at: time("startedAt"),
             outcome: fields.get("outcome").and_then(|word| word.parse().ok()),
@@ -89,6 +92,7 @@ mod tests {
     #[test]
     fn what_operators_want_is_read_as_it_is_put_back() {
         let record = SprintRecord {
+            is_there: true,
             paused: Some(ServerTime::from_store_ms(7)),
             retired: BTreeSet::from(["e.a-1".to_owned()]),
             ..SprintRecord::default()

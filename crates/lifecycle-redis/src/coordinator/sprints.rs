@@ -46,6 +46,7 @@ struct StartArguments<'a> {
     epic: &'a str,
     format: &'static str,
     agents: &'a [AgentId],
+    begins: bool,
     flags: &'a BTreeMap<String, String>,
     added: usize,
 }
@@ -53,6 +54,8 @@ struct StartArguments<'a> {
 /// What is known of a sprint, to be put into the store where it is not there.
 #[derive(Debug, Clone, Copy)]
 pub struct KnownSprint<'a> {
+    /// Whether it begins now, if it has not begun. If not, only what is known of it is put into the store.
+    pub begins: bool,
     /// The records of its tasks.
     pub tasks: &'a BTreeMap<TaskId, TaskRecord>,
     /// Its agents.
@@ -94,6 +97,7 @@ impl CoordinatorStore {
             epic: epic.as_str(),
             format: self.store.wire.as_str(),
             agents: known.agents,
+            begins: known.begins,
             flags: known.wishes,
             added: known.added.len(),
         })?];

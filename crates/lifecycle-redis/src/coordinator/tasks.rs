@@ -231,15 +231,18 @@ impl CoordinatorStore {
         changed(&self.store.run_fenced(&self.life, names, args).await?)
     }
 
-    /// Gives up a task that waits. `false` if it does not wait any more.
+    /// Gives up a task that waits, because it needs `lost`, if that is why. `false` if it does not wait any more, or if that
+    /// one is not lost any more.
     pub async fn settle_task(
         &self,
         sprint: &SprintId,
         task: &TaskId,
         record: &TaskRecord,
+        lost: Option<&TaskId>,
     ) -> Result<Fenced<bool>, StoreError> {
         let names = TaskSettle { sprint_tasks: self.store.keys().sprint_tasks(sprint) };
-        let args = vec![task.as_str().into(), Value::Bytes(self.store.wire.encode(record)?.into())];
+        let record = Value::Bytes(self.store.wire.encode(record)?.into());
+        let args = vec![task.as_str().into(), record, lost.map_or("", TaskId::as_str).into()];
         changed(&self.store.run_fenced(&self.life, names, args).await?)
     }
 

@@ -2,7 +2,7 @@
 //! the epic.
 
 use fred::types::Value;
-use lifecycle_core::wire::ids::{EpicId, SprintId, TaskId};
+use lifecycle_core::wire::ids::{AgentId, EpicId, SprintId, TaskId};
 use lifecycle_core::wire::sprint_record::{SprintFlag, retired_field};
 use lifecycle_core::wire::task::{AddedTask, SprintMessage, TaskRecord, TaskState};
 
@@ -40,6 +40,8 @@ pub enum NotDone {
     InState(TaskState),
     /// It is so already.
     Already,
+    /// This agent has not ended the work on it yet.
+    Held(String),
 }
 
 impl OperatorStore {
@@ -154,8 +156,8 @@ impl OperatorStore {
         Ok(Ok(Some(reply.text()).filter(|agent| !agent.is_empty())))
     }
 
-    /// Has tasks done again that were given up or cancelled. The first of them decides whether it is done. Returns how many
-    /// wait again.
+    /// Has tasks done again that were given up or cancelled. The first of them decides whether it is done; it must not be in the
+    /// hands of the agent that had it last any more. Returns how many wait again.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses. Calling it again is harmless.
@@ -163,13 +165,20 @@ impl OperatorStore {
         &self,
         SprintOf { epic, sprint }: SprintOf<'_>,
         tasks: &[&TaskId],
+        last_held_by: Option<&str>,
     ) -> Result<Result<u64, NotDone>, StoreError> {
         let keys = self.store.keys();
+        let inbox = keys.sprint_inbox(sprint);
+        let held = match tasks.first().zip(last_held_by.and_then(|id| AgentId::new(id).ok())) {
+            Some((task, agent)) => keys.task(&agent, task),
+            None => inbox.clone(),
+        };
         let names = TaskRetry {
             epic_state: keys.epic_state(epic),
             sprint_state: keys.sprint_state(sprint),
             sprint_tasks: keys.sprint_tasks(sprint),
-            inbox: keys.sprint_inbox(sprint),
+            inbox,
+            held,
         };
         let mut args: Vec<Value> = vec![sprint.as_str().into(), self.store.wire.as_str().into()];
         for task in tasks {
@@ -224,6 +233,7 @@ fn refused(mut reply: Reply) -> Result<NotDone, StoreError> {
         "over" => NotDone::SprintOver,
         "closed" => NotDone::SprintClosed,
         "same" => NotDone::Already,
+        "held" => NotDone::Held(reply.text()),
         "conflict" => NotDone::Conflict(reply.text()),
         "settled" => NotDone::InState(state(&mut reply)?),
         "state" => {

@@ -5,7 +5,7 @@
 --       10 agent:children:<coordinator>  11 agents:active  12 sprint:inbox:<sprint>
 --       13 sprint:added:<sprint>
 -- ARGV: 1–2 as in lib/fenced.lua  3 MessagePack map {coordinator, sprint, epic, format, agents (ids),
---         flags (what operators asked for: field of sprint:state to text), added (how many tasks were added while the epic
+--         begins (whether it begins now; if not, only what is known of it is put there), flags (what operators asked for: field of sprint:state to text), added (how many tasks were added while the epic
 --         ran)}
 --       4… for each of the added tasks its id and what is to be done; behind them, for each task its id and its record
 -- Returns: {'ok'} {'fenced'} {'unknown'} {'no_epic'} (the caller has not taken the epic, or the store lost that: take it)
@@ -22,7 +22,7 @@ if wrong then return wrong end
 
 -- Operators may have asked for something before it began.
 local is_there = redis.call('HEXISTS', KEY.sprint_state, 'startedAt') == 1
-if not is_there then redis.call('HSET', KEY.sprint_state, 'startedAt', server_ms()) end
+if args.begins and not is_there then redis.call('HSET', KEY.sprint_state, 'startedAt', server_ms()) end
 redis.call('HSET', KEY.sprint_state, 'coordinator', args.coordinator, 'epic', args.epic, 'sprint', args.sprint)
 redis.call('SADD', KEY.epic_sprints, args.sprint)
 for field, value in pairs(args.flags) do redis.call('HSETNX', KEY.sprint_state, field, value) end
@@ -34,5 +34,5 @@ for _, agent in ipairs(args.agents) do
     redis.call('SADD', KEY.children, agent)
   end
 end
-if not is_there then publish(args.format, EVENT.sprint_started, {sprint = args.sprint, epic = args.epic}) end
+if args.begins and not is_there then publish(args.format, EVENT.sprint_started, {sprint = args.sprint, epic = args.epic}) end
 return {'ok'}

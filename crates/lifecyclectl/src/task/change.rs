@@ -1,6 +1,7 @@
 //! `task retry` and `task cancel`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
@@ -9,10 +10,16 @@ use lifecycle_cli::output::{self, Output, count, printable};
 use lifecycle_core::sprint::plan::SprintPlan;
 use lifecycle_core::wire::ids::TaskId;
 use lifecycle_core::wire::task::{TaskRecord, TaskState};
-use lifecycle_redis::{NotDone, OperatorStore};
+use lifecycle_redis::{NotDone, OperatorStore, StoreError};
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
 use crate::place::TaskPlace;
+
+/// How long an agent may take to end the work on a task that was cancelled.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Pause between two looks whether it has.
+const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -63,11 +70,8 @@ struct CancelReport<'a> {
 pub(crate) async fn retry(arguments: &Retry, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
     let TaskPlace { sprint, task } = &arguments.task;
     let (plan, _) = arguments.task.plan(store).await?;
-    let records = store.task_records(&sprint.id).await?.readable;
-    let mut tasks = vec![task];
-    tasks.extend(lost_with(&plan, &records, task));
-    let retried = match store.retry_tasks(sprint.of(), &tasks).await? {
-        Ok(retried) => retried,
+    let retried = match retry_patiently(arguments, store, &plan).await? {
+        Ok(retried) => retried + retry_late(arguments, store, &plan).await?,
         Err(NotDone::InState(state @ (TaskState::Pending | TaskState::Assigned))) => {
             bail!("task {task} is {state}, so there is nothing to do again: nothing was done")
         }
@@ -84,6 +88,39 @@ pub(crate) async fn retry(arguments: &Retry, store: &OperatorStore, output: Outp
         Output::Table => output::print_stdout(&report.text())?,
     };
     Ok(exit::OK)
+}
+
+/// Retries the task and what failed because of it. An agent that has just been told to end the work on it has some time
+/// to do so.
+async fn retry_patiently(
+    arguments: &Retry,
+    store: &OperatorStore,
+    plan: &SprintPlan,
+) -> Result<Result<u64, NotDone>, StoreError> {
+    let TaskPlace { sprint, task } = &arguments.task;
+    let begun = Instant::now();
+    loop {
+        let records = store.task_records(&sprint.id).await?.readable;
+        let mut tasks = vec![task];
+        tasks.extend(lost_with(plan, &records, task));
+        let holder = records.get(task.as_str()).and_then(|record| record.agent_id.as_deref());
+        let done = store.retry_tasks(sprint.of(), &tasks, holder).await?;
+        if !matches!(done, Err(NotDone::Held(_))) || begun.elapsed() > PATIENCE {
+            return Ok(done);
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Retries what its coordinator has given up between the look and the retry. From then on it gives up nothing for this.
+async fn retry_late(arguments: &Retry, store: &OperatorStore, plan: &SprintPlan) -> Result<u64, StoreError> {
+    let TaskPlace { sprint, task } = &arguments.task;
+    let records = store.task_records(&sprint.id).await?.readable;
+    let late = lost_with(plan, &records, task);
+    if late.is_empty() {
+        return Ok(0);
+    }
+    Ok(store.retry_tasks(sprint.of(), &late, None).await?.unwrap_or(0))
 }
 
 /// The tasks that failed unrun because they need this one, directly or through others.

@@ -19,6 +19,10 @@ use crate::place::TaskPlace;
 const LOOK: Duration = Duration::from_millis(200);
 /// Looks at the file between two looks at the task.
 const LOOKS_PER_ASK: u32 = 5;
+/// How much of what was printed is remembered, in bytes.
+const REMEMBERED: usize = 1 << 10;
+/// The beginning of the line that stands for the middle of a log that was cut to `coordinator.log_limit`.
+const MIDDLE: &str = "--- the middle is missing here";
 /// Not to wait for the writer of a FIFO that somebody put there.
 const NONBLOCK: i32 = 0o4000;
 
@@ -106,11 +110,13 @@ struct Reader {
     path: PathBuf,
     file: Option<File>,
     found: bool,
+    /// The end of what was printed so far.
+    latest: Vec<u8>,
 }
 
 impl Reader {
     fn new(path: PathBuf) -> Self {
-        Self { path, file: None, found: false }
+        Self { path, file: None, found: false, latest: Vec::new() }
     }
 
     /// Copies what is new. `false` once nobody reads it any more.
@@ -125,9 +131,8 @@ impl Reader {
             self.found = true;
         }
         let Some(file) = &mut self.file else { return Ok(true) };
-        // A log that was cut to its limit is shorter than what was read of it.
         if file.metadata()?.size() < file.stream_position()? {
-            file.seek(SeekFrom::End(0))?;
+            go_behind(file, &self.latest)?;
         }
         let mut bytes = vec![0; 1 << 16];
         loop {
@@ -137,11 +142,52 @@ impl Reader {
             }
             // The middle of a long log is a hole until the attempt ends, and reads as zeros.
             let printed: Vec<u8> = bytes[..read].iter().copied().filter(|byte| *byte != 0).collect();
+            remember(&mut self.latest, &printed);
             let written = io::stdout().lock().write_all(&printed).and_then(|()| io::stdout().flush());
             match written {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
                 written => written?,
             }
         }
+    }
+}
+
+fn remember(latest: &mut Vec<u8>, printed: &[u8]) {
+    latest.extend_from_slice(printed);
+    latest.drain(..latest.len().saturating_sub(REMEMBERED));
+}
+
+/// A log that was cut to its limit is shorter than what was read of it: goes on behind what was printed last. If that is in
+/// the middle that was dropped, all that follows the middle is new.
+fn go_behind(file: &mut File, latest: &[u8]) -> io::Result<()> {
+    let mut whole = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut whole)?;
+    let find = |wanted: &[u8]| {
+        let at = whole.windows(wanted.len().max(1)).rposition(|window| window == wanted)?;
+        Some(at + wanted.len())
+    };
+    let middle = || find(MIDDLE.as_bytes()).map(|behind| behind - MIDDLE.len());
+    let at = if latest.is_empty() { Some(0) } else { find(latest).or_else(middle) };
+    file.seek(SeekFrom::Start(at.unwrap_or(0) as u64)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_cut_goes_on_behind_what_was_printed_or_behind_the_middle() {
+        let mut file = tempfile::tempfile().unwrap();
+        write!(file, "head\n{MIDDLE}: a log is kept …\nlast but one\nlast\n").unwrap();
+        let mut rest = |latest: &str| {
+            go_behind(&mut file, latest.as_bytes()).unwrap();
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            text
+        };
+        assert_eq!(rest("last but one\n"), "last\n");
+        assert!(rest("dropped\n").starts_with(MIDDLE));
+        assert!(rest("").starts_with("head\n"));
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn task() -> TaskId {
 /// These tasks, and nothing else that is known of their sprint.
 pub(crate) fn known_sprint(tasks: &BTreeMap<TaskId, TaskRecord>) -> KnownSprint<'_> {
     static NOTHING: BTreeMap<String, String> = BTreeMap::new();
-    KnownSprint { tasks, agents: &[], wishes: &NOTHING, added: &[] }
+    KnownSprint { begins: true, tasks, agents: &[], wishes: &NOTHING, added: &[] }
 }
 
 /// A run of the task.

@@ -28,14 +28,19 @@ fn gated() -> String {
 #[test]
 fn agents_that_joined_do_all_the_work_and_leave_with_the_sprint() {
     let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan(&["a", "b", "c"])));
-    let script = "echo $LIFECYCLE_TASK_ID >> ended";
+    let script = gated();
     // Roles start in any order.
-    let mut early = join(&fleet, &stage, "shop.early", script);
+    let mut early = join(&fleet, &stage, "shop.early", &script);
     early.wait_for_line(|line| line.contains("waiting to join: there is no epic shop yet"), SOON).unwrap();
     let mut coordinator = stage.coordinator(&fleet);
     let args = ["run", "--epic", "shop", "--sprint", "shop.api", "--pool", "hands", "--", "sh", "-c"];
     let command = fleet.role("agent").args(args).arg(script);
     let mut unnamed = command.in_folder(stage.folder.path()).spawn().unwrap();
+    coordinator.wait_for_line(|line| line.contains("shop.early has joined"), SOON).unwrap();
+    coordinator
+        .wait_for_line(|line| line.contains("shop.hands-") && line.contains(" has joined"), SOON)
+        .unwrap();
+    stage.open("gate");
     let (code, summary) = finish(&mut coordinator);
     assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &3.into()), "{}", coordinator.stderr());
     let mut ended = stage.lines("ended");
@@ -43,8 +48,6 @@ fn agents_that_joined_do_all_the_work_and_leave_with_the_sprint() {
     assert_eq!(ended, ["a", "b", "c"]);
     assert_eq!(early.wait(SOON).unwrap().code(), Some(0), "{}", early.stderr());
     nothing_is_left(&mut fleet, &early);
-    // It may have come too late to join, and waits for another run of the epic then.
-    unnamed.signal(Signal::TERM).unwrap();
     assert_eq!(unnamed.wait(SOON).unwrap().code(), Some(0), "{}", unnamed.stderr());
     nothing_is_left(&mut fleet, &unnamed);
 }
@@ -194,4 +197,23 @@ fn an_agent_that_joined_is_not_taken_for_dead_because_its_lease_ran_out_for_a_mo
     assert_eq!(stage.lines("begun").len(), 1);
     assert_eq!(hand.wait(SOON).unwrap().code(), Some(0), "{}", hand.stderr());
     nothing_is_left(&mut fleet, &hand);
+}
+
+#[test]
+fn an_agent_that_waits_to_join_leaves_when_its_epic_is_cancelled() {
+    let mut fleet =
+        Fleet::with_lease(Duration::from_secs(2)).set("LIFECYCLE_COORDINATOR__ADOPT_TIMEOUT", "300ms");
+    let stage = Stage::new(&plan(&["a"]));
+    let _sweeper = fleet.sweeper();
+    let mut coordinator = stage.coordinator(&fleet);
+    let mut hand = join(&fleet, &stage, "shop.hand", &gated());
+    stage.wait_for_lines("begun", 1);
+    coordinator.kill().unwrap();
+    hand.wait_for_line(|line| line.contains("waiting to join: epic shop waits for a coordinator"), SOON)
+        .unwrap();
+    let mut cancel = fleet.role("lifecyclectl").args(["epic", "cancel", "shop"]).spawn().unwrap();
+    assert_eq!(cancel.wait(SOON).unwrap().code(), Some(0));
+    assert_eq!(hand.wait(SOON).unwrap().code(), Some(0), "{}", hand.stderr());
+    assert!(!hand.stderr().contains("a beat failed"), "{}", hand.stderr());
+    nothing_is_left(&mut fleet, &coordinator);
 }

@@ -293,3 +293,100 @@ fn a_hundred_thousand_tasks_are_added_at_once_and_go_with_their_epic() {
     assert_eq!((code, &summary["tasksLeft"]), (Some(1), &TASKS.into()));
     nothing_is_left(&mut fleet, &coordinator);
 }
+
+#[test]
+fn a_task_that_is_cancelled_and_done_again_at_once_does_not_meet_itself() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&open_plan(&[])));
+    let mut coordinator = started(&fleet, &stage);
+    // It ignores TERM, so that its end takes a while.
+    let input = "trap '' TERM; mkdir lock || echo x >> met; echo x >> begun; \
+                 until [ -e gate ]; do sleep 0.02; done; rmdir lock; echo x >> ended";
+    add(&fleet, "slow", &["--input", input]);
+    stage.wait_for_lines("begun", 1);
+    assert_eq!(ctl(&fleet, &["task", "cancel", "shop/api/slow"]).code, Some(0));
+    // What was killed could not remove its lock.
+    let retry = fleet.role("lifecyclectl").args(["task", "retry", "shop/api/slow"]).spawn();
+    eventually(SOON, "the first run to end", || {
+        let left = processes_with_env("LIFECYCLE_TASK_ID", "slow");
+        Ok(left.is_empty().then_some(()))
+    })
+    .unwrap();
+    fs::remove_dir(stage.path("lock")).unwrap();
+    assert_eq!(retry.unwrap().wait(SOON).unwrap().code(), Some(0));
+    stage.wait_for_lines("begun", 2);
+    stage.open("gate");
+    wait_for_state(&fleet, "slow", "completed");
+    assert_eq!(stage.lines("met").len(), 0);
+    close(&fleet);
+    assert_eq!(finish(&mut coordinator).0, Some(0));
+    nothing_is_left(&mut fleet, &coordinator);
+}
+
+#[test]
+fn nothing_is_acknowledged_for_a_sprint_that_will_not_run() {
+    let plan = sprint("api", &[], 1, RUN_INPUT, &[("bad", "attempts = 1\ninput = \"exit 1\"")])
+        + &sprint("next", &["api"], 1, RUN_INPUT, &[("never", "input = \"true\"")])
+        + &sprint("long", &[], 1, RUN_INPUT, &[("hold", &format!("input = \"{}\"", until("gate")))]);
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan));
+    let mut coordinator = stage.coordinator(&fleet);
+    coordinator.wait_for_line(|line| line.contains("next: not run: sprint shop.api failed"), SOON).unwrap();
+    ctl(&fleet, &["task", "add", "shop/next", "--id", "late"])
+        .refused(1, "sprint next of epic shop has ended");
+    ctl(&fleet, &["sprint", "pause", "shop/next"]).refused(1, "sprint next of epic shop has ended");
+    ctl(&fleet, &["task", "cancel", "shop/next/never"]).refused(1, "sprint next of epic shop has ended");
+    stage.open("gate");
+    let (code, summary) = finish(&mut coordinator);
+    assert_eq!((code, &summary["tasksFailed"]), (Some(1), &2.into()), "{}", coordinator.stderr());
+    nothing_is_left(&mut fleet, &coordinator);
+}
+
+#[test]
+fn an_epic_that_was_cancelled_while_its_coordinator_was_dead_is_ended_by_the_next() {
+    let (mut fleet, stage) =
+        (Fleet::new(), Stage::new(&open_plan(&[("one", "input = \"echo x >> begun; sleep 600\"")])));
+    let mut first = started(&fleet, &stage);
+    stage.wait_for_lines("begun", 1);
+    first.kill().unwrap();
+    // Its lease runs for long: the epic does not wait yet.
+    assert_eq!(ctl(&fleet, &["epic", "cancel", "shop"]).code, Some(0));
+    let mut second = stage.coordinator(&fleet);
+    assert_eq!(second.wait(SOON).unwrap().code(), Some(1));
+    assert!(second.stderr().contains("an operator has cancelled epic shop"), "{}", second.stderr());
+    let history = fleet.client.entries("epics:history").unwrap();
+    assert_eq!(
+        (history[0]["outcome"].as_str(), history[0]["reason"].as_str()),
+        ("cancelled", "cancelled by an operator")
+    );
+    nothing_is_left(&mut fleet, &first);
+}
+
+#[test]
+fn what_was_asked_of_a_sprint_that_waits_survives_a_store_that_loses_its_memory() {
+    let plan = sprint("first", &[], 1, RUN_INPUT, &[("hold", &format!("input = \"{}\"", until("gate")))])
+        + &sprint(
+            "api",
+            &["first"],
+            1,
+            RUN_INPUT,
+            &[
+                ("planned", "input = \"echo planned >> ended\""),
+                ("unwanted", "input = \"echo unwanted >> ended\""),
+            ],
+        );
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan));
+    let mut coordinator = stage.coordinator(&fleet);
+    coordinator.wait_for_line(|line| line.contains("first: started"), SOON).unwrap();
+    assert_eq!(add(&fleet, "extra", &["--input", "echo extra >> ended"]).code, Some(0));
+    assert_eq!(ctl(&fleet, &["task", "cancel", "shop/api/unwanted"]).code, Some(0));
+    coordinator.wait_for_line(|line| line.contains("unwanted cancelled by an operator"), SOON).unwrap();
+    fleet.redis(&["FLUSHALL"]);
+    fleet.wait_until("the added task to be back", |client| {
+        client.exists("sprint:added:shop.api").unwrap() && client.exists("sprint:tasks:shop.api").unwrap()
+    });
+    stage.open("gate");
+    let (code, summary) = finish(&mut coordinator);
+    let counts = (&summary["tasksCompleted"], &summary["tasksCancelled"]);
+    assert_eq!((code, counts), (Some(0), (&3.into(), &1.into())), "{}", coordinator.stderr());
+    assert_eq!(stage.lines("ended"), ["planned", "extra"]);
+    nothing_is_left(&mut fleet, &coordinator);
+}

@@ -233,7 +233,7 @@ impl World {
                 self.reap(agent);
             }
             Action::GiveUp { agent } => self.agents[agent].given_up = true,
-            Action::Fail { task, record } => {
+            Action::Fail { task, record, .. } => {
                 assert_eq!(self.records[&task].state, TaskState::Pending);
                 self.records.insert(task, record);
             }

@@ -130,7 +130,8 @@ fn assign(id: &str, agent: usize, incarnation: u64) -> Action {
 
 fn fail(id: &str, why: &str) -> Action {
     let record = TaskRecord { detail: Some(why.into()), ..record(TaskState::Failed, 0) };
-    Action::Fail { task: task(id), record }
+    let lost = why.strip_prefix("needs ").and_then(|rest| rest.split(',').next()).map(task);
+    Action::Fail { task: task(id), record, lost }
 }
 
 #[test]
@@ -307,7 +308,7 @@ fn what_needs_a_cancelled_task_fails_and_says_so_and_the_rest_goes_on() {
     let tasks: &[(&str, &[&str], u32)] = &[("a", &[], 3), ("b", &["a"], 3), ("c", &[], 3)];
     let world = World::new(vec![ready(1)], tasks).with("a", record(TaskState::Cancelled, 0));
     let actions = world.decide(at(0));
-    let [Action::Fail { task: failed, record }, Action::Assign { task: given, .. }] = &actions[..] else {
+    let [Action::Fail { task: failed, record, .. }, Action::Assign { task: given, .. }] = &actions[..] else {
         panic!("{actions:?}");
     };
     assert_eq!((failed.as_str(), given.as_str()), ("b", "c"));

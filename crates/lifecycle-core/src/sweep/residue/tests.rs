@@ -109,6 +109,7 @@ fn epic(status: EpicStatus) -> EpicRecord {
         started_at: NOW,
         waiting_since: None,
         kept_until: Some(NOW + MS),
+        cancelled_at: None,
     }
 }
 

@@ -205,7 +205,14 @@ async fn results_for(agent: &Agent, task: &Assignment) -> Result<BTreeMap<TaskId
             Err(AgentError::Store(error)) if error.is_transient() => {
                 tracing::debug!(task = %task.task, %error, "no results yet");
             }
-            results => return results,
+            Err(error) => return Err(error),
+            Ok(mut results) => {
+                // One that left nothing has an empty result.
+                for need in &task.needs {
+                    results.entry(need.clone()).or_default();
+                }
+                return Ok(results);
+            }
         }
         sleep(RETRY).await;
     }

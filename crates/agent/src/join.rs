@@ -19,18 +19,17 @@ use lifecycle_core::wire::epic_record::{EpicRecord, EpicStatus};
 use lifecycle_core::wire::ids::{AgentId, AgentName, EpicId, SprintId, SprintName};
 use lifecycle_redis::{Store, StoreError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::RunArguments;
 use crate::run::{Life, Lived, live};
 
 /// Pause between two looks whether the sprint is at work.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a sprint that is about to end is given for it.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest one, for an epic that is not there for long.
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
-
-/// How many of the latest epics that ended are searched for one.
-const HISTORY_DEPTH: u64 = 1_000;
 
 /// What is joined.
 struct Place {
@@ -81,14 +80,20 @@ pub(crate) async fn run(
             pool: Some(&place.pool),
         };
         let (code, again) = match live(arguments, settings, life).await {
-            Ok(Lived::Ended { code, stop }) => (Ok(code), stop.is_some_and(|stop| is_to_come_back(&stop))),
+            Ok(Lived::Ended { code, stop }) => {
+                if stop.is_some_and(|stop| stop.cause == StopCause::SprintCompleted) {
+                    await_end(&store, &place).await;
+                }
+                (Ok(code), stop.is_some_and(|stop| is_to_come_back(&stop)))
+            }
             Ok(Lived::Nothing(why)) => {
                 tracing::debug!(why, "not joined yet");
                 (Ok(exit::OK), true)
             }
             Err(error) => {
-                let is_fenced = exit::code(&error) == exit::FENCED;
-                (Err(error), is_fenced)
+                // Its life is over, or the store was away for long: both pass.
+                let passes = [exit::FENCED, exit::UNAVAILABLE].contains(&exit::code(&error));
+                (Err(error), passes)
             }
         };
         if !again {
@@ -102,9 +107,28 @@ pub(crate) async fn run(
     }
 }
 
+/// The sprint is about to end, once all its agents have left: gives it time to, or this one would come back too soon. If a task
+/// was added in the last moment, it goes on after all.
+async fn await_end(store: &Store, place: &Place) {
+    let begun = Instant::now();
+    while begun.elapsed() < END_PATIENCE {
+        match store.sprint_record(&place.sprint).await {
+            Ok(record) if record.is_there && record.outcome.is_none() => {}
+            _ => return,
+        }
+        sleep(LOOK).await;
+    }
+}
+
 /// Whether the end of a life was no end of the work.
 fn is_to_come_back(stop: &Stop) -> bool {
-    matches!(stop.cause, StopCause::CoordinatorLost | StopCause::CoordinatorStopping | StopCause::Fenced)
+    matches!(
+        stop.cause,
+        StopCause::CoordinatorLost
+            | StopCause::CoordinatorStopping
+            | StopCause::Fenced
+            | StopCause::SprintCompleted
+    )
 }
 
 fn place(arguments: &RunArguments, epic: &EpicId, pool: &AgentName) -> Result<Place, Failure> {
@@ -207,8 +231,7 @@ async fn look(store: &Store, place: &Place, seen: &mut bool) -> Result<Work, Loo
 
 /// Whether the store remembers the end of this epic. One that lost its memory will be told of an epic that goes on.
 async fn has_ended(store: &Store, epic: &EpicId) -> Result<bool, StoreError> {
-    let history = store.operator().epics_history(HISTORY_DEPTH).await?;
-    Ok(history.iter().any(|entry| entry.fields.get("epic").is_some_and(|ended| ended == epic.as_str())))
+    Ok(store.operator().latest_end(epic).await?.is_some())
 }
 
 /// Refuses a sprint or a pool that the plan does not have.

@@ -25,12 +25,11 @@ use lifecycle_redis::{CoordinatorStore, EpicClaim, EpicTaken, Fenced, Store, Sto
 use tokio::time::sleep;
 
 use crate::context::{Context, Trouble, written};
+use crate::register::LatestEnd;
 use crate::taken::{EarlierSprint, Epic};
 use crate::ui::progress::line;
 use crate::ui::summary::Summary;
 
-/// How many of the latest epics that ended are searched for one.
-const HISTORY_DEPTH: u64 = 1_000;
 /// Most differences that are shown.
 const SHOWN: usize = 20;
 
@@ -64,26 +63,20 @@ pub(crate) async fn take_after(
     plan: &Plan,
     text: &str,
     how: OnDifference,
-    has_waited: bool,
+    waited_since: Option<LatestEnd>,
 ) -> anyhow::Result<Taken> {
     let store = agent.store();
-    if has_waited && store.epic(&plan.epic).await.map_err(of_store)?.is_none() {
-        let outcome = latest_outcome(&store, &plan.epic).await?;
-        let code =
-            if outcome.as_deref() == Some(EpicOutcome::Completed.as_str()) { exit::OK } else { exit::FAILED };
-        let outcome = outcome.unwrap_or_else(|| "nobody knows how".into());
+    if let Some(before) = waited_since
+        && store.epic(&plan.epic).await.map_err(of_store)?.is_none()
+        && let Some(entry) = store.operator().latest_end(&plan.epic).await.map_err(of_store)?
+        && Some(&entry.id) != before.as_ref()
+    {
+        let outcome = entry.fields.get("outcome").map_or("", String::as_str);
+        let code = if outcome == EpicOutcome::Completed.as_str() { exit::OK } else { exit::FAILED };
         let text = format!("epic {} has ended meanwhile ({outcome}): nothing is left to do", plan.epic);
         return Err(Failure::new(code, text).into());
     }
     take(agent, plan, text, how).await
-}
-
-/// How the latest run of an epic ended, as far as the store remembers.
-async fn latest_outcome(store: &Store, epic: &EpicId) -> anyhow::Result<Option<String>> {
-    let history = store.operator().epics_history(HISTORY_DEPTH).await.map_err(of_store)?;
-    let ended =
-        history.iter().find(|entry| entry.fields.get("epic").is_some_and(|ended| ended == epic.as_str()));
-    Ok(ended.and_then(|entry| entry.fields.get("outcome")).cloned())
 }
 
 /// Takes the epic of this plan: begins it, or goes on with it.
@@ -207,7 +200,7 @@ async fn begin_anew(store: &CoordinatorStore, epic: &EpicId, why: &str) -> anyho
 
 /// Has the living agents of these sprints end: what they still do belongs to the run that is forgotten. Those that do not
 /// leave in time keep their ids, and are named when these are wanted.
-async fn end_agents(store: &CoordinatorStore, sprints: &[SprintId]) -> anyhow::Result<()> {
+pub(crate) async fn end_agents(store: &CoordinatorStore, sprints: &[SprintId]) -> anyhow::Result<()> {
     let shutdown = store.settings().shutdown.clone();
     let patience = shutdown.kill_timeout * 2 + Duration::from_secs(2);
     let begun = Instant::now();
@@ -295,7 +288,8 @@ pub async fn stored(settings: &Settings, epic: &EpicId) -> anyhow::Result<EpicRe
     if let Some(record) = record {
         return Ok(record);
     }
-    let text = match latest_outcome(&store, epic).await? {
+    let ended = store.operator().latest_end(epic).await.map_err(of_store)?;
+    let text = match ended.and_then(|entry| entry.fields.get("outcome").cloned()) {
         Some(outcome) => format!(
             "epic {epic} has ended ({outcome}), so there is nothing to go on with: lifecyclectl history {epic}"
         ),

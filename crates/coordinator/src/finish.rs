@@ -34,6 +34,7 @@ impl Sprint {
         if outcome == SprintOutcome::Interrupted && level == StopLevel::Finished {
             // A task was added, or is to be done again: there is work after all.
             self.stage = Stage::Running;
+            (self.guests_since, self.guests_told) = (None, None);
             return Ok(true);
         }
         if outcome == SprintOutcome::Interrupted {

@@ -18,6 +18,7 @@ use lifecycle_core::wire::sprint_record::SprintRecord;
 use lifecycle_core::wire::time::ServerTime;
 use lifecycle_redis::Incoming;
 
+use crate::children::Child;
 use crate::context::{Context, Trouble, written};
 use crate::sprint::{Slot, Sprint, Stage};
 
@@ -99,7 +100,7 @@ impl Sprint {
             self.tell_lost(context);
             let changed = self.records.iter().filter(|(_, known)| known.state != TaskState::Pending);
             let changed = changed.map(|(task, known)| (task.clone(), known.clone())).collect();
-            self.put(context, &changed, &self.added).await?;
+            self.restore(context, &changed).await?;
         } else {
             self.record = record;
             self.take_in_added(added);
@@ -161,7 +162,7 @@ impl Sprint {
         if new.is_empty() || self.stage == Stage::Starting {
             return Ok(());
         }
-        self.put(context, new, &[]).await?;
+        self.put_tasks(context, new).await?;
         self.say(context, &format!("{} added", count(new.len() as u64, "task")));
         Ok(())
     }
@@ -374,9 +375,10 @@ impl Slot {
     /// The life of an agent that this coordinator (`own`) has adopted, in a store that lost that: the agent would think
     /// itself alone.
     fn forgotten_adoption(&self, own: Incarnation) -> Option<Incarnation> {
-        let (child, record) = (self.child.as_ref()?, self.record.as_ref()?);
-        let is_forgotten = child.is_adopted() && record.adopted_by != Some(own);
-        (is_forgotten && child.incarnation == Some(record.incarnation)).then_some(record.incarnation)
+        let record = self.record.as_ref()?;
+        let is_adopted = self.elsewhere.is_some() || self.child.as_ref().is_some_and(Child::is_adopted);
+        let is_forgotten = is_adopted && record.adopted_by != Some(own);
+        (is_forgotten && self.life() == Some(record.incarnation)).then_some(record.incarnation)
     }
 
     /// Looks at the registration. `true` if the running process should be told that its life is over.

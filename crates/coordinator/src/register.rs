@@ -7,7 +7,8 @@ use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::ids::{EpicId, InvalidName};
 use lifecycle_core::wire::record::Role;
-use tokio::signal::unix::{SignalKind, signal};
+use lifecycle_redis::{Store, StoreError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use crate::ui::progress::line;
@@ -31,9 +32,12 @@ pub enum OnHeld {
 #[derive(Debug)]
 pub(crate) struct Registered {
     pub(crate) agent: Agent,
-    /// Whether it waited for another one to go.
-    pub(crate) has_waited: bool,
+    /// If it waited for another one to go: the latest end of this epic by then.
+    pub(crate) waited_since: Option<LatestEnd>,
 }
+
+/// The latest end of an epic that the store remembers, by the entry in its history.
+pub(crate) type LatestEnd = Option<String>;
 
 /// Registers the coordinator of an epic.
 ///
@@ -52,41 +56,60 @@ pub(crate) async fn register(
     let wanted =
         wanted.settings(settings.clone()).role(Role::Coordinator).kind("coordinator").epic(epic.clone());
     let wanted = wanted.takeover(on_held == OnHeld::TakeOver);
-    let mut has_waited = false;
+    let mut waited_since: Option<LatestEnd> = None;
+    let mut signals = None;
     loop {
         let lease_left = match Agent::register(wanted.clone()).await {
-            Ok(agent) => return Ok(Registered { agent, has_waited }),
+            Ok(agent) => return Ok(Registered { agent, waited_since }),
             Err(AgentError::Held { host, pid, lease_left_ms, .. }) if on_held == OnHeld::Wait => {
-                if !std::mem::replace(&mut has_waited, true) {
+                if waited_since.is_none() {
+                    waited_since = Some(latest_end(epic, settings).await?);
                     line(&format!(
                         "epic {epic} is coordinated by pid {pid} on {host}; waiting until it is free"
                     ));
                 }
                 Duration::from_millis(lease_left_ms)
             }
+            // A stand-by is there for the time when the store comes back.
+            Err(AgentError::Store(error)) if waited_since.is_some() && error.is_transient() => LONGEST_PAUSE,
             Err(error) => return Err(refused(epic, &error)),
         };
+        let signals = signals.get_or_insert_with(Signals::catch);
         tokio::select! {
             () = sleep(lease_left.clamp(Duration::from_millis(100), LONGEST_PAUSE)) => {}
-            code = signalled() => {
+            code = signals.next() => {
                 return Err(Failure::new(code, format!("stopped while waiting for epic {epic}: nothing was started")));
             }
         }
     }
 }
 
-/// Resolves with the exit code for the signal that came.
-async fn signalled() -> u8 {
-    let kinds = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) =
-        (signal(kinds.0), signal(kinds.1), signal(kinds.2))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => 143,
-        _ = interrupt.recv() => 130,
-        _ = hangup.recv() => 129,
+async fn latest_end(epic: &EpicId, settings: &Settings) -> Result<LatestEnd, Failure> {
+    let failed = |error: StoreError| Failure::new(exit::of_store(&error), error.to_string());
+    let store = Store::connect(settings).await.map_err(failed)?;
+    let latest = store.operator().latest_end(epic).await.map_err(failed)?;
+    store.close().await;
+    Ok(latest.map(|entry| entry.id))
+}
+
+/// Signals that came since the waiting began, each with its exit code.
+struct Signals(Vec<(Signal, u8)>);
+
+impl Signals {
+    fn catch() -> Self {
+        let kinds =
+            [(SignalKind::terminate(), 143), (SignalKind::interrupt(), 130), (SignalKind::hangup(), 129)];
+        Self(kinds.into_iter().filter_map(|(kind, code)| Some((signal(kind).ok()?, code))).collect())
+    }
+
+    async fn next(&mut self) -> u8 {
+        let coming = self.0.iter_mut().map(|(signal, code)| {
+            Box::pin(async move {
+                signal.recv().await;
+                *code
+            })
+        });
+        futures_util::future::select_all(coming).await.0
     }
 }
 

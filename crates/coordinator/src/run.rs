@@ -75,8 +75,8 @@ pub async fn run(request: RunRequest) -> anyhow::Result<(Summary, u8)> {
     let folder = settings.coordinator.runs_dir.join(plan.epic.as_str());
     let ender = Ender::start(Subreaper::begin()).and_then(|ender| ender.reap_from_now_on().map(|()| ender));
     let ender = ender.context("cannot watch over the agents' processes; nothing was started")?;
-    let Registered { agent, has_waited } = register(&plan.epic, &settings, on_held).await?;
-    let taken = epic::take_after(&agent, &plan, &plan_text, on_difference, has_waited).await;
+    let Registered { agent, waited_since } = register(&plan.epic, &settings, on_held).await?;
+    let taken = epic::take_after(&agent, &plan, &plan_text, on_difference, waited_since).await;
     let taken = match taken {
         Ok(taken) => taken,
         Err(error) => {
@@ -393,6 +393,13 @@ impl Run {
         }
         let is_cancelled = self.obeyed.as_ref().is_some_and(|stop| stop.cause == StopCause::EpicCancelled);
         let is_paused = summary.outcome == SprintOutcome::Interrupted && !is_cancelled;
+        if is_cancelled {
+            // Those elsewhere are told only now. What they still do must not count for an epic of this name that begins anew.
+            let sprints: Vec<_> = self.sprints.iter().map(|sprint| sprint.plan.id.clone()).collect();
+            if let Err(error) = epic::end_agents(&self.context.store(), &sprints).await {
+                self.context.progress.warn(&format!("agents elsewhere could not be told to end: {error:#}"));
+            }
+        }
         if !is_paused {
             self.end_epic(&summary).await?;
         }

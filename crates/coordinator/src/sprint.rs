@@ -232,10 +232,10 @@ impl Sprint {
     pub(crate) async fn start(&mut self, context: &Context) -> Result<(), Trouble> {
         if self.is_on_record {
             // They have just been read; what has changed since is told.
-            self.put(context, &BTreeMap::new(), &[]).await?;
+            self.put_tasks(context, &BTreeMap::new()).await?;
             self.read_at = Some(context.now());
         } else {
-            self.put_records(context).await?;
+            self.put_tasks(context, &self.records).await?;
         }
         let since = context.now();
         self.slots.iter_mut().for_each(|slot| slot.process = Process::NotStarted { since });
@@ -246,18 +246,37 @@ impl Sprint {
 
     /// Writes the records as last known. What the store has already stays.
     pub(crate) async fn put_records(&self, context: &Context) -> Result<(), Trouble> {
-        self.put(context, &self.records, &self.added).await
+        self.restore(context, &self.records).await
     }
 
-    /// Writes these records, and the tasks that were added.
-    pub(crate) async fn put(
+    /// Puts these records into a store that lost them, with what was added to the sprint and asked of it.
+    pub(crate) async fn restore(
+        &self,
+        context: &Context,
+        tasks: &BTreeMap<TaskId, TaskRecord>,
+    ) -> Result<(), Trouble> {
+        self.put(context, tasks, &self.added, self.record.wishes()).await
+    }
+
+    /// Writes these records where there are none. What operators want stands in the store: it is written only where it was
+    /// lost, or a wish that was just taken back would be there again.
+    pub(crate) async fn put_tasks(
+        &self,
+        context: &Context,
+        tasks: &BTreeMap<TaskId, TaskRecord>,
+    ) -> Result<(), Trouble> {
+        self.put(context, tasks, &[], BTreeMap::new()).await
+    }
+
+    async fn put(
         &self,
         context: &Context,
         tasks: &BTreeMap<TaskId, TaskRecord>,
         added: &[AddedTask],
+        wishes: BTreeMap<String, String>,
     ) -> Result<(), Trouble> {
         let agents: Vec<_> = self.plan.agents.iter().map(|agent| agent.id.clone()).collect();
-        let (store, wishes) = (context.store(), self.record.wishes());
+        let store = context.store();
         let begins = self.stage != Stage::Waiting;
         let known = KnownSprint { begins, tasks, agents: &agents, wishes: &wishes, added };
         let started = store.start_sprint(&context.epic.id, &self.plan.id, known);
@@ -418,8 +437,10 @@ impl Sprint {
             forced: child.was_forced(),
             is_adopted: child.is_adopted(),
         };
+        // One that was cancelled in its hands may be wanted again at once.
         let mine = |record: &TaskRecord| {
-            record.state == TaskState::Assigned && record.agent_id.as_deref() == Some(id.as_str())
+            matches!(record.state, TaskState::Assigned | TaskState::Cancelled)
+                && record.agent_id.as_deref() == Some(id.as_str())
         };
         let occupied =
             self.records.iter().filter(|(_, record)| mine(record)).map(|(task, _)| task.clone()).collect();

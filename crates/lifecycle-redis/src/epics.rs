@@ -70,6 +70,16 @@ impl OperatorStore {
         self.store.entries(&self.store.keys().epics_history(), count).await
     }
 
+    /// The latest end of this epic, as far as the history goes back.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer or refuses.
+    pub async fn latest_end(&self, epic: &EpicId) -> Result<Option<LogEntry>, StoreError> {
+        let history = self.epics_history(HISTORY_LENGTH.into()).await?;
+        let is_of = |entry: &LogEntry| entry.fields.get("epic").is_some_and(|ended| ended == epic.as_str());
+        Ok(history.into_iter().find(is_of))
+    }
+
     /// Every epic that has a record: those that wait, and those of the living coordinators.
     ///
     /// # Errors
@@ -99,8 +109,8 @@ impl OperatorStore {
         self.store.cancel_waiting(epic, by).await
     }
 
-    /// Has the epic's coordinator end it for good; if that one is gone, the next one, or a sweeper. `false` if there is no
-    /// such epic.
+    /// Has the epic's coordinator end it for good; if that one is gone, the next one, or a sweeper. `false` if no coordinator has
+    /// it: it waits, or has ended.
     ///
     /// # Errors
     /// [`StoreError`] when the store does not answer or refuses. Calling it again is harmless.

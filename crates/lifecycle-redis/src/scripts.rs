@@ -105,7 +105,8 @@ scripts! {
         EpicEnd = epic_end: allow_oom [EPIC] (epic_state, waiting, history, epic_sprints),
         SprintStart = sprint_start: [TASK]
             (epic_state, sprint_state, sprint_tasks, sprint_agents, requeue, epic_sprints, children, active, inbox, added),
-        SprintComplete = sprint_complete: allow_oom [] (epic_state, sprint_state, sprint_agents, requeue, inbox),
+        SprintComplete = sprint_complete: allow_oom []
+            (epic_state, sprint_state, sprint_agents, requeue, inbox, epic_sprints),
         AgentAdopt = agent_adopt: allow_oom [] (agent_state, command, children),
         TaskAssign = task_assign: [TASK] (agent_state, task, agent_owned, sprint_tasks),
         TaskStart = task_start: [TASK] (task, sprint_tasks),

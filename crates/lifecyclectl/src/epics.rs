@@ -130,10 +130,15 @@ pub(crate) async fn act(
     report.keys_deleted = store.cancel_waiting(epic, BY).await?;
     if report.keys_deleted.is_none() {
         let life = record.incarnation.unwrap_or(Incarnation(0));
-        if !store.cancel_running(epic, &record.coordinator, life).await? {
-            bail!("epic {epic} has just ended: nothing was done; lifecyclectl history {epic} tells how");
+        if store.cancel_running(epic, &record.coordinator, life).await? {
+            report.coordinator = Some(record.coordinator);
+        } else {
+            // Its coordinator has just left.
+            report.keys_deleted = store.cancel_waiting(epic, BY).await?;
+            if report.keys_deleted.is_none() {
+                bail!("epic {epic} has just ended: nothing was done; lifecyclectl history {epic} tells how");
+            }
         }
-        report.coordinator = Some(record.coordinator);
     }
     match output {
         Output::Json => output::print_json(&report)?,

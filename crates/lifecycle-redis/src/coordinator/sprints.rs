@@ -135,6 +135,7 @@ impl CoordinatorStore {
             sprint_agents: keys.sprint_agents(sprint),
             requeue: keys.sprint_requeue(sprint),
             inbox: keys.sprint_inbox(sprint),
+            epic_sprints: keys.epic_sprints(epic),
         };
         let args = vec![
             sprint.as_str().into(),

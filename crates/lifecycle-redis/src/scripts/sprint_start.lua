@@ -22,7 +22,11 @@ if wrong then return wrong end
 
 -- Operators may have asked for something before it began.
 local is_there = redis.call('HEXISTS', KEY.sprint_state, 'startedAt') == 1
-if args.begins and not is_there then redis.call('HSET', KEY.sprint_state, 'startedAt', server_ms()) end
+if args.begins and not is_there then
+  -- An earlier coordinator may have had it not run, because what it comes after had failed then.
+  redis.call('HDEL', KEY.sprint_state, 'outcome', 'endedAt')
+  redis.call('HSET', KEY.sprint_state, 'startedAt', server_ms())
+end
 redis.call('HSET', KEY.sprint_state, 'coordinator', args.coordinator, 'epic', args.epic, 'sprint', args.sprint)
 redis.call('SADD', KEY.epic_sprints, args.sprint)
 for field, value in pairs(args.flags) do redis.call('HSETNX', KEY.sprint_state, field, value) end

@@ -217,3 +217,40 @@ fn an_agent_that_waits_to_join_leaves_when_its_epic_is_cancelled() {
     assert!(!hand.stderr().contains("a beat failed"), "{}", hand.stderr());
     nothing_is_left(&mut fleet, &coordinator);
 }
+
+#[test]
+fn an_epic_that_is_cancelled_has_the_agents_that_joined_end_their_work() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan(&["a"])));
+    let mut coordinator = stage.coordinator(&fleet);
+    let mut hand = join(&fleet, &stage, "shop.hand", &gated());
+    stage.wait_for_lines("begun", 1);
+    let mut cancel = fleet.role("lifecyclectl").args(["epic", "cancel", "shop"]).spawn().unwrap();
+    assert_eq!(cancel.wait(SOON).unwrap().code(), Some(0));
+    assert_eq!(finish(&mut coordinator).0, Some(1), "{}", coordinator.stderr());
+    assert_eq!(hand.wait(SOON).unwrap().code(), Some(0), "{}", hand.stderr());
+    assert_eq!(stage.lines("ended").len(), 0);
+    nothing_is_left(&mut fleet, &hand);
+}
+
+#[test]
+fn agents_that_joined_go_on_when_a_task_comes_while_they_are_told_to_leave() {
+    let (mut fleet, stage) = (Fleet::new(), Stage::new(&plan(&["a"])));
+    let mut coordinator = stage.coordinator(&fleet);
+    let mut one = join(&fleet, &stage, "shop.one", &gated());
+    stage.wait_for_lines("begun", 1);
+    let mut two = join(&fleet, &stage, "shop.two", &gated());
+    coordinator.wait_for_line(|line| line.contains("shop.two has joined"), SOON).unwrap();
+    // It does not leave while it is stopped, so the end of the sprint is under way for long.
+    two.signal(Signal::STOP).unwrap();
+    stage.open("gate");
+    coordinator.wait_for_line(|line| line.contains("shop.two is told to leave"), SOON).unwrap();
+    let add = ["task", "add", "shop/api", "--id", "late", "--input", "x"];
+    assert_eq!(fleet.role("lifecyclectl").args(add).spawn().unwrap().wait(SOON).unwrap().code(), Some(0));
+    two.signal(Signal::CONT).unwrap();
+    let (code, summary) = finish(&mut coordinator);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &2.into()), "{}", coordinator.stderr());
+    for hand in [&mut one, &mut two] {
+        assert_eq!(hand.wait(SOON).unwrap().code(), Some(0), "{}", hand.stderr());
+    }
+    nothing_is_left(&mut fleet, &coordinator);
+}

@@ -390,3 +390,33 @@ fn what_was_asked_of_a_sprint_that_waits_survives_a_store_that_loses_its_memory(
     assert_eq!(stage.lines("ended"), ["planned", "extra"]);
     nothing_is_left(&mut fleet, &coordinator);
 }
+
+#[test]
+fn a_sprint_that_did_not_run_goes_with_its_epic_and_runs_once_a_merge_lets_it() {
+    let plan = |bad: &str| {
+        sprint("api", &[], 1, RUN_INPUT, &[("bad", bad)])
+            + &sprint("next", &["api"], 1, RUN_INPUT, &[("later", "input = \"echo later >> ended\"")])
+            + &sprint("long", &[], 1, RUN_INPUT, &[("hold", &format!("input = \"{}\"", until("gate")))])
+    };
+    let mut fleet = Fleet::new().set("LIFECYCLE_SHUTDOWN__DRAIN_TIMEOUT", "300ms");
+    let stage = Stage::new(&plan("attempts = 1\ninput = \"exit 1\""));
+    let paused = |fleet: &Fleet| {
+        let mut coordinator = stage.coordinator(fleet);
+        coordinator.wait_for_line(|line| line.contains("next: not run"), SOON).unwrap();
+        coordinator.signal(Signal::TERM).unwrap();
+        assert_eq!(finish(&mut coordinator).0, Some(143));
+        coordinator
+    };
+    let first = paused(&fleet);
+    assert_eq!(ctl(&fleet, &["epic", "cancel", "shop"]).code, Some(0));
+    nothing_is_left(&mut fleet, &first);
+    paused(&fleet);
+    stage.write_plan("shop", &plan("attempts = 1\ninput = \"true\""));
+    stage.open("gate");
+    let merge = fleet.role("coordinator").args(["run", "plan.toml", "--merge", "--output", "json"]);
+    let mut last = merge.in_folder(stage.folder.path()).spawn().unwrap();
+    let (code, summary) = finish(&mut last);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &3.into()), "{}", last.stderr());
+    assert_eq!(stage.lines("ended"), ["later"]);
+    nothing_is_left(&mut fleet, &last);
+}

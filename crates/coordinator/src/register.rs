@@ -57,7 +57,8 @@ pub(crate) async fn register(
         wanted.settings(settings.clone()).role(Role::Coordinator).kind("coordinator").epic(epic.clone());
     let wanted = wanted.takeover(on_held == OnHeld::TakeOver);
     let mut waited_since: Option<LatestEnd> = None;
-    let mut signals = None;
+    // From the start: a signal between two tries must not be lost.
+    let mut signals = (on_held == OnHeld::Wait).then(Signals::catch);
     loop {
         let lease_left = match Agent::register(wanted.clone()).await {
             Ok(agent) => return Ok(Registered { agent, waited_since }),
@@ -74,10 +75,9 @@ pub(crate) async fn register(
             Err(AgentError::Store(error)) if waited_since.is_some() && error.is_transient() => LONGEST_PAUSE,
             Err(error) => return Err(refused(epic, &error)),
         };
-        let signals = signals.get_or_insert_with(Signals::catch);
         tokio::select! {
             () = sleep(lease_left.clamp(Duration::from_millis(100), LONGEST_PAUSE)) => {}
-            code = signals.next() => {
+            code = signalled(&mut signals) => {
                 return Err(Failure::new(code, format!("stopped while waiting for epic {epic}: nothing was started")));
             }
         }
@@ -90,6 +90,13 @@ async fn latest_end(epic: &EpicId, settings: &Settings) -> Result<LatestEnd, Fai
     let latest = store.operator().latest_end(epic).await.map_err(failed)?;
     store.close().await;
     Ok(latest.map(|entry| entry.id))
+}
+
+async fn signalled(signals: &mut Option<Signals>) -> u8 {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Signals that came since the waiting began, each with its exit code.

@@ -81,7 +81,9 @@ local parent = args.hasParent and fields_of(KEY.parent_state, 'incarnation', 'en
 local parent_there = parent[1] and not parent[2]
 -- A sprint that is over keeps its record until its epic ends.
 local sprint = args.hasSprint and fields_of(KEY.sprint_state, 'startedAt', 'outcome') or {}
-local sprint_there = sprint[1] and not sprint[2]
+local sprint_type = args.hasSprint and redis.call('TYPE', KEY.sprint_state)['ok']
+-- Another type under its name must not keep its agents from registering.
+local sprint_there = (sprint[1] and not sprint[2]) or (sprint_type and sprint_type ~= 'none' and sprint_type ~= 'hash')
 if not args.again then
   if args.hasParent and not parent_there then return {'no_parent'} end
   if args.hasSprint and not sprint_there then return {'no_sprint'} end

@@ -316,6 +316,7 @@ impl Sprint {
         if !written(context.store().adopt_agent(&id, life).await?)? {
             return Ok(());
         }
+        self.take_over_work(context, &id, life).await?;
         let Some(process) = process else {
             let host =
                 self.slots[agent].record.as_ref().map(|record| record.host.clone()).unwrap_or_default();
@@ -334,6 +335,43 @@ impl Sprint {
                 self.say(context, &format!("{id} adopted"));
             }
             Err(error) => self.warn(context, &format!("{id} could not be adopted: {error}")),
+        }
+        Ok(())
+    }
+
+    /// Takes over what an adopted agent has in hand. That is on record already, unless the store lost its memory while the epic
+    /// had no coordinator: then only the agent knows of it.
+    async fn take_over_work(
+        &mut self,
+        context: &Context,
+        id: &AgentId,
+        life: Incarnation,
+    ) -> Result<(), Trouble> {
+        let in_hand = context.store().assignments(id).await?;
+        for run in in_hand.into_iter().filter(|run| run.sprint == self.plan.id) {
+            let Some(seen) = self.records.get(&run.task) else { continue };
+            let known = TaskRecord {
+                state: TaskState::Assigned,
+                attempt: run.attempt,
+                run: run.run,
+                agent_id: Some(id.to_string()),
+                incarnation: Some(life),
+                detail: None,
+                not_before: None,
+                assigned_at: run.assigned_at,
+                ..seen.clone()
+            };
+            let forwarded = if seen.state == TaskState::Pending && seen.is_behind(&known) {
+                let reply = context.store().forward_task(&self.plan.id, &run.task, (seen, &known)).await?;
+                written(reply)?
+            } else {
+                false
+            };
+            if forwarded {
+                let lost = "the store lost what it knew of this epic; only what living agents have in hand is not begun again";
+                self.warn(context, &format!("{} is in hand with {id}: {lost}", run.task));
+                self.records.insert(run.task, known);
+            }
         }
         Ok(())
     }

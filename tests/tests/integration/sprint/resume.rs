@@ -401,3 +401,29 @@ fn a_stand_by_does_not_begin_anew_what_has_ended_meanwhile_and_a_signal_ends_it(
     assert_eq!(stage.lines("ended").len(), 6, "each task once");
     nothing_is_left(&mut fleet, &second);
 }
+
+#[test]
+fn what_living_agents_have_in_hand_is_not_begun_again_in_a_store_that_lost_a_waiting_epic() {
+    let mut fleet = Fleet::with_lease(Duration::from_secs(5));
+    let script =
+        format!("echo $LIFECYCLE_TASK_ID >> begun; {}; echo $LIFECYCLE_TASK_ID >> ended", until("gate"));
+    let tasks = [("a", ""), ("b", ""), ("c", "")];
+    let stage = Stage::new(&sprint("api", &[], 2, &script, &tasks));
+    let mut first = stage.coordinator(&fleet);
+    stage.wait_for_lines("begun", 2);
+    first.kill().unwrap();
+    fleet.redis(&["FLUSHALL"]);
+    for agent in ["shop.api-coder-1", "shop.api-coder-2"] {
+        let key = format!("agent:keys:{agent}");
+        fleet.wait_until("it to put back what it holds", |client| client.exists(&key).unwrap());
+    }
+    let mut second = stage.coordinator(&fleet);
+    second.wait_for_line(|line| line.contains("the store lost what it knew of this epic"), SOON).unwrap();
+    stage.open("gate");
+    let (code, summary) = finish(&mut second);
+    assert_eq!((code, &summary["tasksCompleted"]), (Some(0), &3.into()), "{}", second.stderr());
+    let mut begun = stage.lines("begun");
+    begun.sort_unstable();
+    assert_eq!(begun, ["a", "b", "c"], "{}", second.stderr());
+    nothing_is_left(&mut fleet, &second);
+}

@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use lifecycle_cli::log_file::MIDDLE_DROPPED;
+
 /// Which parts of a long log are kept, in bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct LogLimit {
@@ -23,9 +25,7 @@ pub(crate) struct LogLimit {
 impl LogLimit {
     /// Keeps `limit` bytes in all; it is 4 KiB or more.
     pub(crate) fn new(limit: bytesize::ByteSize) -> Self {
-        let mark = format!(
-            "\n--- the middle is missing here: a log is kept to {limit} (coordinator.log_limit) ---\n"
-        );
+        let mark = format!("\n{MIDDLE_DROPPED}: a log is kept to {limit} (coordinator.log_limit) ---\n");
         let kept = limit.as_u64().saturating_sub(mark.len() as u64);
         Self { head: kept / 2, tail: kept - kept / 2, mark }
     }

@@ -14,12 +14,11 @@ use anyhow::Context as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::settings::Settings;
 use lifecycle_core::sprint::difference::{differences, merged};
-use lifecycle_core::sprint::plan::{Plan, SprintPlan};
+use lifecycle_core::sprint::plan::Plan;
 use lifecycle_core::wire::epic_record::{EpicOutcome, EpicRecord, PLACE_FOLDER, PLACE_HOST, PLACE_RUNS};
 use lifecycle_core::wire::ids::{EpicId, SprintId};
 use lifecycle_core::wire::record::Order;
 use lifecycle_core::wire::sprint_record::SprintOutcome;
-use lifecycle_core::wire::task::AddedTask;
 use lifecycle_redis::{CoordinatorStore, EpicClaim, EpicTaken, Fenced, Store, StoreError};
 
 use tokio::time::sleep;
@@ -156,8 +155,9 @@ async fn merge(store: &CoordinatorStore, record: &EpicRecord, plan: &Plan) -> an
         let records = store.task_records(&was.id).await.map_err(of_store)?.readable;
         // Tasks that were added are in neither plan, and stay.
         let added = store.added_tasks(&was.id).await.map_err(of_store)?;
-        let was = &with_added(was, &added);
-        let is = plan.sprints.iter().find(|is| is.id == was.id).map(|is| with_added(is, &added));
+        let was = &was.clone().with_added(added.iter().cloned());
+        let is = plan.sprints.iter().find(|is| is.id == was.id);
+        let is = is.map(|is| is.clone().with_added(added));
         let is = is.as_ref();
         let is_open_again =
             is.is_some_and(|is| is.tasks.iter().any(|task| !records.contains_key(task.id.as_str())));
@@ -167,14 +167,6 @@ async fn merge(store: &CoordinatorStore, record: &EpicRecord, plan: &Plan) -> an
         }
     }
     Ok(())
-}
-
-/// The sprint, with the tasks that were added to it and that it does not plan itself.
-fn with_added(sprint: &SprintPlan, added: &[AddedTask]) -> SprintPlan {
-    let mut sprint = sprint.clone();
-    let known: BTreeSet<_> = sprint.tasks.iter().map(|task| task.id.clone()).collect();
-    sprint.tasks.extend(added.iter().filter(|task| !known.contains(&task.id)).cloned().map(Into::into));
-    sprint
 }
 
 /// Where this coordinator runs, as fields of the epic's record.

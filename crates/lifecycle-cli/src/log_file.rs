@@ -13,6 +13,10 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fcntl_setfl, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
 
+/// How the line begins that stands in a task's log for its middle, once that was dropped to keep within
+/// `coordinator.log_limit`. Who writes the log cuts it; who follows it goes on behind the cut.
+pub const MIDDLE_DROPPED: &str = "--- the middle is missing here";
+
 /// An open log.
 #[derive(Debug)]
 pub struct LogFile {

@@ -150,11 +150,9 @@ pub(crate) fn plan_of(record: &EpicRecord) -> anyhow::Result<Plan> {
 }
 
 /// The sprint, with the tasks that were added to it.
-pub(crate) async fn with_added(store: &OperatorStore, mut sprint: SprintPlan) -> anyhow::Result<SprintPlan> {
-    let known: std::collections::HashSet<TaskId> = sprint.tasks.iter().map(|task| task.id.clone()).collect();
+pub(crate) async fn with_added(store: &OperatorStore, sprint: SprintPlan) -> anyhow::Result<SprintPlan> {
     let added = store.added_tasks(&sprint.id).await?;
-    sprint.tasks.extend(added.into_iter().filter(|task| !known.contains(&task.id)).map(TaskPlan::from));
-    Ok(sprint)
+    Ok(sprint.with_added(added))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::error::StoreError;
 use crate::reply::Reply;
 use crate::roles::OperatorStore;
 use crate::scripts::{InboxPut, SprintFlag as FlagScript, TaskAdd, TaskCancel, TaskRetry};
+use crate::store::arguments;
 
 /// Tasks that one call adds at most, so that no call keeps the store from others for long.
 const ADDED_AT_ONCE: usize = 500;
@@ -116,10 +117,9 @@ impl OperatorStore {
             if looks_only { "1" } else { "0" }.into(),
         ];
         for task in tasks {
-            args.extend([crate::store::arguments(task)?, self.changed(&task.id)?]);
+            args.extend([arguments(task)?, self.changed(&task.id)?]);
         }
-        let mut reply = Reply::read(self.store.run(names, args).await?)?;
-        if reply.word() == "ok" { Ok(Ok(reply.number()?)) } else { Ok(Err(refused(reply)?)) }
+        counted(Reply::read(self.store.run(names, args).await?)?)
     }
 
     /// Cancels a task that is not over. `before_start` is the record that it has before its sprint begins. Returns the
@@ -184,8 +184,7 @@ impl OperatorStore {
         for task in tasks {
             args.extend([task.as_str().into(), self.changed(task)?]);
         }
-        let mut reply = Reply::read(self.store.run(names, args).await?)?;
-        if reply.word() == "ok" { Ok(Ok(reply.number()?)) } else { Ok(Err(refused(reply)?)) }
+        counted(Reply::read(self.store.run(names, args).await?)?)
     }
 
     /// Pauses, resumes or closes a sprint; `word` says which.
@@ -225,6 +224,11 @@ impl OperatorStore {
     fn encoded(&self, message: &SprintMessage) -> Result<Value, StoreError> {
         Ok(Value::Bytes(self.store.wire.encode(message)?.into()))
     }
+}
+
+/// How many were done, or why none was.
+fn counted(mut reply: Reply) -> Result<Result<u64, NotDone>, StoreError> {
+    if reply.word() == "ok" { Ok(Ok(reply.number()?)) } else { Ok(Err(refused(reply)?)) }
 }
 
 fn refused(mut reply: Reply) -> Result<NotDone, StoreError> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use lifecycle_cli::exit;
+use lifecycle_cli::log_file::MIDDLE_DROPPED;
 use lifecycle_core::wire::epic_record::EpicRecord;
 use lifecycle_redis::{OperatorStore, StoreError};
 use tokio::time::sleep;
@@ -21,8 +22,6 @@ const LOOK: Duration = Duration::from_millis(200);
 const LOOKS_PER_ASK: u32 = 5;
 /// How much of what was printed is remembered, in bytes.
 const REMEMBERED: usize = 1 << 10;
-/// The beginning of the line that stands for the middle of a log that was cut to `coordinator.log_limit`.
-const MIDDLE: &str = "--- the middle is missing here";
 /// Not to wait for the writer of a FIFO that somebody put there.
 const NONBLOCK: i32 = 0o4000;
 
@@ -167,7 +166,7 @@ fn go_behind(file: &mut File, latest: &[u8]) -> io::Result<()> {
         let at = whole.windows(wanted.len().max(1)).rposition(|window| window == wanted)?;
         Some(at + wanted.len())
     };
-    let middle = || find(MIDDLE.as_bytes()).map(|behind| behind - MIDDLE.len());
+    let middle = || find(MIDDLE_DROPPED.as_bytes()).map(|behind| behind - MIDDLE_DROPPED.len());
     let at = if latest.is_empty() { Some(0) } else { find(latest).or_else(middle) };
     file.seek(SeekFrom::Start(at.unwrap_or(0) as u64)).map(drop)
 }
@@ -179,7 +178,7 @@ mod tests {
     #[test]
     fn a_log_that_was_cut_goes_on_behind_what_was_printed_or_behind_the_middle() {
         let mut file = tempfile::tempfile().unwrap();
-        write!(file, "head\n{MIDDLE}: a log is kept …\nlast but one\nlast\n").unwrap();
+        write!(file, "head\n{MIDDLE_DROPPED}: a log is kept …\nlast but one\nlast\n").unwrap();
         let mut rest = |latest: &str| {
             go_behind(&mut file, latest.as_bytes()).unwrap();
             let mut text = String::new();
@@ -187,7 +186,7 @@ mod tests {
             text
         };
         assert_eq!(rest("last but one\n"), "last\n");
-        assert!(rest("dropped\n").starts_with(MIDDLE));
+        assert!(rest("dropped\n").starts_with(MIDDLE_DROPPED));
         assert!(rest("").starts_with("head\n"));
     }
 }

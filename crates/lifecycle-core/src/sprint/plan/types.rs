@@ -1,6 +1,6 @@
 //! A plan that can be run as it is, and the limits on its parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -164,6 +164,15 @@ impl Plan {
 }
 
 impl SprintPlan {
+    /// The sprint, with the tasks that were added to it while its epic runs and that it does not plan itself.
+    #[must_use]
+    pub fn with_added(mut self, added: impl IntoIterator<Item = AddedTask>) -> Self {
+        let known: HashSet<TaskId> = self.tasks.iter().map(|task| task.id.clone()).collect();
+        let added = added.into_iter().filter(|task| !known.contains(&task.id));
+        self.tasks.extend(added.map(TaskPlan::from));
+        self
+    }
+
     /// The tasks, each behind all it needs.
     #[must_use]
     pub fn order(&self) -> Vec<&TaskPlan> {

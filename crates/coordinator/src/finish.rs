@@ -62,13 +62,12 @@ impl Sprint {
 
     /// Removes registrations of agents that died and that no sweeper has removed: of ours, and of those of an earlier
     /// coordinator that died on this host.
-    async fn reap_the_dead(&mut self, context: &Context) -> Result<(), Trouble> {
+    pub(crate) async fn reap_the_dead(&self, context: &Context) -> Result<(), Trouble> {
         let ids: Vec<_> = self.plan.agents.iter().map(|agent| &agent.id).collect();
         let records = context.store().records(&ids).await?;
-        self.slots.iter_mut().zip(records).for_each(|(slot, record)| slot.record = record);
         let (own_id, store) = (context.agent.id().as_str(), context.store());
-        for (slot, agent) in self.slots.iter().zip(&self.plan.agents) {
-            let Some(record) = &slot.record else { continue };
+        for ((slot, agent), record) in self.slots.iter().zip(&self.plan.agents).zip(&records) {
+            let Some(record) = record else { continue };
             let is_earlier =
                 record.parent.as_deref() == Some(own_id) && record.ended.is_none() && is_proven_gone(record);
             if is_earlier {

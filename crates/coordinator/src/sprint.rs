@@ -299,6 +299,8 @@ impl Sprint {
         self.put_records(context).await?;
         let seen = context.store().task_records(&self.plan.id).await?.readable;
         self.put_forward(context, &seen).await?;
+        // Such a store has the registrations of that time, too, and nobody else looks at the agents of a sprint that is over.
+        self.reap_the_dead(context).await?;
         self.complete(context, outcome, (true, true)).await.map(drop)
     }
 

@@ -1,6 +1,7 @@
 //! Tells processes apart: by pid and start time, by the place where pids mean something, and by the token of a life.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::record::AgentRecord;
@@ -47,6 +48,15 @@ impl ProcessId {
 /// Where a pid means something: this boot of this machine, and this PID namespace. `None` where that cannot be told.
 #[must_use]
 pub fn place() -> Option<String> {
+    // It never changes, and is asked for often. What could not be told may be told later.
+    static PLACE: OnceLock<String> = OnceLock::new();
+    if PLACE.get().is_none() {
+        let _ = PLACE.set(read_place()?);
+    }
+    PLACE.get().cloned()
+}
+
+fn read_place() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(format!("{}/{}", boot.trim(), namespace.display()))

@@ -28,6 +28,10 @@
 //! limit stays until nobody of the mass is left: a fleet that shrinks as it is reaped would make the rest of the mass
 //! look small, and let it go at once. An operator can release a hold; then there is no limit.
 //!
+//! When most of a mass beat again, it was an outage of theirs (their network, a frozen host). The last of them are not
+//! dead for being the last: those who are still silent are held as *stragglers* until the others have been back for
+//! half a lease, and at least for as long as an agent may take to reconnect.
+//!
 //! Agents whose process was *seen* to end are none of this module's business: that is proof, not silence.
 
 use std::fmt;
@@ -116,6 +120,11 @@ pub enum HoldReason {
         /// How many agents' silence falls into it.
         silent: u64,
     },
+    /// Most of a mass that fell silent beat again, and these have not had the time to.
+    Stragglers {
+        /// How many are still silent.
+        silent: u64,
+    },
 }
 
 impl fmt::Display for HoldReason {
@@ -132,6 +141,9 @@ impl fmt::Display for HoldReason {
                 "the store was not watched for {:.1} s, so the silence of {silent} of the agents proves nothing yet",
                 Self::seconds(to.ms_since(*from))
             ),
+            Self::Stragglers { silent } => {
+                write!(f, "most agents of those that fell silent beat again; {silent} may still be on the way back")
+            }
         }
     }
 }
@@ -148,6 +160,7 @@ impl HoldReason {
         match self {
             Self::MassSilence { .. } => HoldKind::MassSilence,
             Self::Unwatched { .. } => HoldKind::Unwatched,
+            Self::Stragglers { .. } => HoldKind::Stragglers,
         }
     }
 }
@@ -202,23 +215,29 @@ pub fn judge(
     if seen.hold.as_ref().is_some_and(|hold| hold.is_released(seen.now)) {
         return all_believed();
     }
-    let (believable, doubted): (Vec<usize>, Vec<usize>) = silent
-        .iter()
-        .copied()
-        .partition(|&index| is_believable(seen.now, &suspects[index], contact, witnesses, brake));
     let limited_hold = seen.hold.as_ref().filter(|hold| is_limited(hold, seen.now, brake));
     let fleet = seen.leases.max(seen.active);
     let together = fell_silent_together(seen, suspects, silent);
     let is_rest_of_a_mass =
         !silent.is_empty() && limited_hold.is_some_and(|hold| hold.kind == Some(HoldKind::MassSilence));
+    let is_on_its_way = |index: usize| may_be_on_its_way(seen, &suspects[index], brake);
+    let is_doubtful = |index: usize| !is_believable(seen.now, &suspects[index], contact, witnesses, brake);
     let (reason, believed, mut held) = if is_rest_of_a_mass || is_mass(together, fleet, brake) {
         let silent_now = together.max(silent.len() as u64);
         (HoldReason::MassSilence { silent: silent_now, fleet }, Vec::new(), silent.to_vec())
-    } else if !doubted.is_empty() {
-        let (from, to) = (contact.before.unwrap_or_default(), contact.since);
-        (HoldReason::Unwatched { from, to, silent: doubted.len() as u64 }, believable, doubted)
     } else {
-        return all_believed();
+        let (held, believed): (Vec<usize>, Vec<usize>) =
+            silent.iter().partition(|&&index| is_on_its_way(index) || is_doubtful(index));
+        let silent = held.len() as u64;
+        let reason = match held.iter().any(|&index| is_on_its_way(index)) {
+            _ if held.is_empty() => return all_believed(),
+            true => HoldReason::Stragglers { silent },
+            false => {
+                let (from, to) = (contact.before.unwrap_or_default(), contact.since);
+                HoldReason::Unwatched { from, to, silent }
+            }
+        };
+        (reason, believed, held)
     };
     held.sort_by_key(|&index| suspects[index].lease_end);
     let fleet = seen.hold.as_ref().and_then(|hold| hold.fleet).unwrap_or(fleet);
@@ -229,6 +248,20 @@ pub fn judge(
 /// Whether a hold has lasted as long as it may, so that the limited rate applies.
 fn is_limited(hold: &Hold, now: ServerTime, brake: &Brake) -> bool {
     !hold.is_released(now) && now.ms_since(hold.since) >= brake.timeout_ms
+}
+
+/// Whether the suspect may be one of a mass that fell silent and is coming back.
+fn may_be_on_its_way(seen: &Observation, suspect: &Suspect, brake: &Brake) -> bool {
+    let Some(hold) = &seen.hold else { return false };
+    let half = Duration::from_millis(suspect.lease_ms(brake.default_lease_ms) / 2);
+    match hold.kind {
+        // This is the first look at which it is no mass any more.
+        Some(HoldKind::MassSilence) => true,
+        Some(HoldKind::Stragglers) => {
+            hold.kind_since.is_none_or(|since| seen.now.since(since) < half.max(SETTLE))
+        }
+        Some(HoldKind::Unwatched) | None => false,
+    }
 }
 
 /// Whether the suspect would have been heard if it were alive.
@@ -460,15 +493,34 @@ mod tests {
         seen.hold = Some(held_since(NOW - ms(400_000), HoldKind::MassSilence, 2_000));
         let rest = judge_all(&seen, &[silent_for(9)], watched, &[]);
         assert_eq!((rest.held.as_slice(), rest.holding.unwrap().a_minute), ([0].as_slice(), Some(200)));
-        seen.hold = Some(held_since(NOW - ms(1_000), HoldKind::MassSilence, 2_000));
-        let most_came_back = judge_all(&seen, &[silent_for(9)], watched, &[]);
-        assert_eq!(most_came_back.believed, [0], "nothing was reaped yet, so the others are back");
         seen.hold = Some(held_since(NOW - ms(400_000), HoldKind::Unwatched, 2_000));
         assert_eq!(
             judge_all(&seen, &[silent_for(9)], watched, &[]).believed,
             [0],
             "the store was watched since"
         );
+    }
+
+    #[test]
+    fn the_last_of_a_mass_to_come_back_are_spared_until_the_others_are_back_for_half_a_lease() {
+        let watched = Contact { since: EPOCH, before: Some(EPOCH) };
+        let mut seen = seen(7, Some(NOW - ms(100_000)));
+        seen.hold = Some(held_since(NOW - ms(1_000), HoldKind::MassSilence, 7));
+        let most_came_back = judge_all(&seen, &[silent_for(9)], watched, &[]);
+        assert_eq!((most_came_back.held.as_slice(), most_came_back.believed.len()), ([0].as_slice(), 0));
+        let reason = most_came_back.holding.unwrap().reason;
+        assert_eq!((reason, reason.kind()), (HoldReason::Stragglers { silent: 1 }, HoldKind::Stragglers));
+        let mut after = |back_for: Duration, lease_ms| {
+            let kind_since = Some(NOW - back_for);
+            seen.hold =
+                Some(Hold { kind_since, ..held_since(NOW - ms(100_000), HoldKind::Stragglers, 7) });
+            let brake = Brake { default_lease_ms: lease_ms, ..BRAKE };
+            judge(&seen, &[silent_for(9)], &[0], watched, &[], &brake).believed.len()
+        };
+        assert_eq!([after(LEASE / 2 - ms(1), 120_000), after(LEASE / 2, 120_000)], [0, 1]);
+        assert_eq!([after(SETTLE - ms(1), 100), after(SETTLE, 100)], [0, 1], "as long as a reconnect may take");
+        let nothing_held = judge_all(&seen, &[], watched, &[]);
+        assert_eq!(nothing_held.holding, None, "all are back: the hold is over");
     }
 
     #[test]

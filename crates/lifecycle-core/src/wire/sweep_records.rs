@@ -50,6 +50,8 @@ pub struct Hold {
     pub since: ServerTime,
     /// What kind of hold it is; `None` if its writer did not say.
     pub kind: Option<HoldKind>,
+    /// Since when it has been of this kind.
+    pub kind_since: Option<ServerTime>,
     /// Why reaping is held, in words for people.
     pub reason: String,
     /// How many agents the fleet had when it began.
@@ -64,6 +66,7 @@ impl Hold {
     #[must_use]
     pub fn as_of(mut self, now: ServerTime, released_for: Option<Duration>) -> Self {
         self.since = self.since.min(now);
+        self.kind_since = self.kind_since.map(|since| since.min(now));
         if let (Some(until), Some(period)) = (self.released_until, released_for) {
             self.released_until = Some(until.min(now + period));
         }
@@ -84,6 +87,8 @@ word_enum! {
         MassSilence = "mass_silence",
         /// Nothing proves that the store was up while the agents were silent.
         Unwatched = "unwatched",
+        /// Most of those that fell silent together beat again, and the last ones may be on their way.
+        Stragglers = "stragglers",
     }
 }
 

@@ -32,12 +32,14 @@ else
     publish(ARGV[5], EVENT.sweep_held, {reason = ARGV[2], count = tonumber(ARGV[3]), state = ARGV[4]})
     change = 'held'
   end
+  if fields_of(KEY.hold, 'kind')[1] ~= ARGV[4] then unless_mistyped('HSET', KEY.hold, 'kindSince', now) end
   unless_mistyped('HSET', KEY.hold, 'reason', ARGV[2], 'agents', ARGV[3], 'kind', ARGV[4])
 end
 
 -- A time in the future was written before the server's clock was set back. It counts as now, and is corrected here.
-local times = fields_of(KEY.hold, 'since', 'releasedUntil', 'releasedFor')
+local times = fields_of(KEY.hold, 'since', 'releasedUntil', 'releasedFor', 'kindSince')
 if times[1] and tonumber(times[1]) > now then redis.call('HSET', KEY.hold, 'since', now) end
+if times[4] and tonumber(times[4]) > now then redis.call('HSET', KEY.hold, 'kindSince', now) end
 if times[2] and times[3] and tonumber(times[2]) > now + times[3] then
   redis.call('HSET', KEY.hold, 'releasedUntil', now + times[3])
   redis.call('PEXPIREAT', KEY.hold, now + times[3])

@@ -108,6 +108,7 @@ fn read_hold(fields: &HashMap<String, String>, now: ServerTime) -> Option<Hold> 
     let hold = Hold {
         since: time("since")?,
         kind: fields.get("kind").and_then(|kind| kind.parse().ok()),
+        kind_since: time("kindSince"),
         reason: fields.get("reason").cloned().unwrap_or_default(),
         fleet: number("fleet"),
         released_until: time("releasedUntil"),

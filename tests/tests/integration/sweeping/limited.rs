@@ -1,19 +1,23 @@
 //! What happens once a hold has lasted long enough: a limited rate that all sweepers share.
 
+use lifecycle_redis::Life;
+
 use super::{LONG_AGO_MS, Site, count, result};
 
 impl Site {
     /// So many agents fell silent since the last good pass, and a pass holds them.
-    pub(super) fn hold_a_mass(&mut self, agents: usize) {
+    pub(super) fn hold_a_mass(&mut self, agents: usize) -> Vec<Life> {
         self.sweep();
+        let lives: Vec<Life> = (0..agents).map(|n| self.register(&format!("silent-{n}"))).collect();
+        self.hold_these(&lives);
+        lives
+    }
+
+    fn hold_these(&mut self, lives: &[Life]) {
         let before = self.ago(2 * LONG_AGO_MS);
         self.redis(&["HSET", "sweep:watermark", "good", &before]);
-        for n in 0..agents {
-            let id = format!("silent-{n}");
-            self.register(&id);
-            self.expire(&id);
-        }
-        assert_eq!(count(&self.sweep(), "held"), agents as u64);
+        lives.iter().for_each(|life| self.expire(life.id.as_str()));
+        assert_eq!(count(&self.sweep(), "held"), lives.len() as u64);
     }
 
     /// As if the hold had begun so long ago that it is over.
@@ -100,4 +104,32 @@ fn a_grant_of_the_future_counts_as_one_of_now() {
     assert_eq!(site.cleaned_by(1), 0);
     site.a_minute_later();
     assert_eq!(site.cleaned_by(1), 2);
+}
+
+#[test]
+fn the_last_of_a_mass_to_come_back_is_not_reaped_for_being_the_last() {
+    let mut site = Site::start();
+    let lives = site.hold_a_mass(7);
+    let (late, others) = lives.split_last().unwrap();
+    assert!(others.iter().all(|life| site.beats(life)));
+    for _ in 0..2 {
+        let told = site.sweep();
+        assert_eq!((count(&told, "held"), count(&told, "orphansCleaned")), (1, 0), "{told}");
+    }
+    let reason = site.client.text(&["HGET", "sweep:hold", "reason"]).unwrap().unwrap();
+    assert!(reason.contains("1 may still be on the way back"), "{reason}");
+    assert!(site.beats(late));
+    assert_eq!(count(&site.sweep(), "held"), 0);
+    assert!(!site.client.exists("sweep:hold").unwrap());
+
+    // One that does not come back goes once the others were back for long enough.
+    site.hold_these(&lives);
+    assert!(others.iter().all(|life| site.beats(life)));
+    assert_eq!(count(&site.sweep(), "held"), 1);
+    let long_ago = site.ago(LONG_AGO_MS);
+    site.redis(&["HSET", "sweep:hold", "kindSince", &long_ago]);
+    let now = site.ago(0);
+    site.redis(&["HSET", "sweep:watermark", "good", &now]);
+    let told = site.sweep();
+    assert_eq!(count(&told, "orphansCleaned"), 1, "{told}");
 }

@@ -65,7 +65,7 @@ fn counters_begin_at_zero_for_every_value_of_their_label() {
     add(metric::BUS_EVENTS, "event", &["unknown"]);
     add(metric::PROCESS_PROOFS, "outcome", &["dead", "killed", "left", "unknown"]);
     add(metric::SWEEP_PASSES, "outcome", &["held", "failed"]);
-    add(metric::SWEEP_HOLDS, "reason", &["mass_silence", "unwatched"]);
+    add(metric::SWEEP_HOLDS, "reason", &["mass_silence", "unwatched", "stragglers"]);
     add(metric::REAP_OUTCOMES, "outcome", &["cleaned", "refuted", "elsewhere", "failed"]);
     add(metric::RECONCILED, "finding", &["unleased", "unindexed"]);
     add(metric::BUS_RESYNCS, "reason", &["reconnected", "overrun", "lagged"]);

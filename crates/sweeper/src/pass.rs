@@ -224,8 +224,9 @@ impl Sweeper {
     /// How many living agents have missed a beat, if silence has to be judged: they may be part of a mass that only
     /// begins to show.
     async fn overdue(&self, triage: &Triage) -> Result<u64, StoreError> {
-        let (default, now) = (millis(self.settings().sweep.orphan_threshold), triage.now());
-        match triage.longest_silent_lease(default) {
+        let usual = millis(self.settings().sweep.orphan_threshold);
+        let (longest, now) = (self.longest_lease.load(Ordering::Relaxed).max(usual), triage.now());
+        match triage.longest_silent_lease(longest) {
             Some(longest) => self.store.overdue(now, longest, OVERDUE).await,
             None => Ok(0),
         }

@@ -29,8 +29,9 @@
 //! look small, and let it go at once. An operator can release a hold; then there is no limit.
 //!
 //! When most of a mass beat again, it was an outage of theirs (their network, a frozen host). The last of them are not
-//! dead for being the last: those who are still silent are held as *stragglers* until the others have been back for
-//! half a lease, and at least for as long as an agent may take to reconnect.
+//! dead for being the last: those who are still silent, or whose lease has yet to end and who have missed a beat, are
+//! *stragglers*, and the hold goes on for them until the others have been back for half a lease, and at least for as
+//! long as an agent may take to reconnect.
 //!
 //! Agents whose process was *seen* to end are none of this module's business: that is proof, not silence.
 
@@ -142,7 +143,10 @@ impl fmt::Display for HoldReason {
                 Self::seconds(to.ms_since(*from))
             ),
             Self::Stragglers { silent } => {
-                write!(f, "most agents of those that fell silent beat again; {silent} may still be on the way back")
+                write!(
+                    f,
+                    "most agents of those that fell silent beat again; {silent} may still be on the way back"
+                )
             }
         }
     }
@@ -220,22 +224,24 @@ pub fn judge(
     let together = fell_silent_together(seen, suspects, silent);
     let is_rest_of_a_mass =
         !silent.is_empty() && limited_hold.is_some_and(|hold| hold.kind == Some(HoldKind::MassSilence));
-    let is_on_its_way = |index: usize| may_be_on_its_way(seen, &suspects[index], brake);
-    let is_doubtful = |index: usize| !is_believable(seen.now, &suspects[index], contact, witnesses, brake);
+    let is_on_its_way =
+        |&index: &usize| may_be_on_its_way(seen, suspects[index].lease_ms(brake.default_lease_ms));
+    let is_doubtful = |&index: &usize| !is_believable(seen.now, &suspects[index], contact, witnesses, brake);
     let (reason, believed, mut held) = if is_rest_of_a_mass || is_mass(together, fleet, brake) {
         let silent_now = together.max(silent.len() as u64);
         (HoldReason::MassSilence { silent: silent_now, fleet }, Vec::new(), silent.to_vec())
     } else {
+        let stragglers = silent.iter().filter(|index| is_on_its_way(index)).count() as u64;
+        let yet_to_end = if may_be_on_its_way(seen, brake.default_lease_ms) { seen.overdue } else { 0 };
         let (held, believed): (Vec<usize>, Vec<usize>) =
-            silent.iter().partition(|&&index| is_on_its_way(index) || is_doubtful(index));
-        let silent = held.len() as u64;
-        let reason = match held.iter().any(|&index| is_on_its_way(index)) {
-            _ if held.is_empty() => return all_believed(),
-            true => HoldReason::Stragglers { silent },
-            false => {
-                let (from, to) = (contact.before.unwrap_or_default(), contact.since);
-                HoldReason::Unwatched { from, to, silent }
-            }
+            silent.iter().partition(|index| is_on_its_way(index) || is_doubtful(index));
+        let reason = if stragglers + yet_to_end > 0 {
+            HoldReason::Stragglers { silent: held.len() as u64 + yet_to_end }
+        } else if held.is_empty() {
+            return all_believed();
+        } else {
+            let (from, to) = (contact.before.unwrap_or_default(), contact.since);
+            HoldReason::Unwatched { from, to, silent: held.len() as u64 }
         };
         (reason, believed, held)
     };
@@ -250,15 +256,15 @@ fn is_limited(hold: &Hold, now: ServerTime, brake: &Brake) -> bool {
     !hold.is_released(now) && now.ms_since(hold.since) >= brake.timeout_ms
 }
 
-/// Whether the suspect may be one of a mass that fell silent and is coming back.
-fn may_be_on_its_way(seen: &Observation, suspect: &Suspect, brake: &Brake) -> bool {
+/// Whether an agent with a lease of this length may be one of a mass that fell silent and is coming back.
+fn may_be_on_its_way(seen: &Observation, lease_ms: u64) -> bool {
     let Some(hold) = &seen.hold else { return false };
-    let half = Duration::from_millis(suspect.lease_ms(brake.default_lease_ms) / 2);
     match hold.kind {
         // This is the first look at which it is no mass any more.
         Some(HoldKind::MassSilence) => true,
         Some(HoldKind::Stragglers) => {
-            hold.kind_since.is_none_or(|since| seen.now.since(since) < half.max(SETTLE))
+            let patience = Duration::from_millis(lease_ms / 2).max(SETTLE);
+            hold.kind_since.is_none_or(|since| seen.now.since(since) < patience)
         }
         Some(HoldKind::Unwatched) | None => false,
     }
@@ -512,15 +518,21 @@ mod tests {
         assert_eq!((reason, reason.kind()), (HoldReason::Stragglers { silent: 1 }, HoldKind::Stragglers));
         let mut after = |back_for: Duration, lease_ms| {
             let kind_since = Some(NOW - back_for);
-            seen.hold =
-                Some(Hold { kind_since, ..held_since(NOW - ms(100_000), HoldKind::Stragglers, 7) });
+            seen.hold = Some(Hold { kind_since, ..held_since(NOW - ms(100_000), HoldKind::Stragglers, 7) });
             let brake = Brake { default_lease_ms: lease_ms, ..BRAKE };
             judge(&seen, &[silent_for(9)], &[0], watched, &[], &brake).believed.len()
         };
         assert_eq!([after(LEASE / 2 - ms(1), 120_000), after(LEASE / 2, 120_000)], [0, 1]);
-        assert_eq!([after(SETTLE - ms(1), 100), after(SETTLE, 100)], [0, 1], "as long as a reconnect may take");
-        let nothing_held = judge_all(&seen, &[], watched, &[]);
-        assert_eq!(nothing_held.holding, None, "all are back: the hold is over");
+        assert_eq!(
+            [after(SETTLE - ms(1), 100), after(SETTLE, 100)],
+            [0, 1],
+            "as long as a reconnect may take"
+        );
+        seen.hold = Some(held_since(NOW - ms(1_000), HoldKind::MassSilence, 7));
+        assert_eq!(judge_all(&seen, &[], watched, &[]).holding, None, "all are back: the hold is over");
+        seen.overdue = 1;
+        let one_has_yet_to_end = judge_all(&seen, &[], watched, &[]).holding.unwrap();
+        assert_eq!(one_has_yet_to_end.reason, HoldReason::Stragglers { silent: 1 });
     }
 
     #[test]

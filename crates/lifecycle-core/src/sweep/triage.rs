@@ -11,6 +11,7 @@
 //! ```
 
 use crate::sweep::observation::{IndexReading, Observation, Suspect};
+use crate::wire::sweep_records::Hold;
 use crate::wire::time::ServerTime;
 
 /// All that a pass has read.
@@ -77,11 +78,13 @@ impl Triage {
         self.index.now
     }
 
-    /// The longest lease, in ms, of those among the dead whose end no process has seen; `None` without any.
+    /// The longest lease, in ms, of those among the dead whose end no process has seen; `None` without any, unless a mass
+    /// that fell silent is held: its last ones may have leases that run.
     #[must_use]
     pub fn longest_silent_lease(&self, default: u64) -> Option<u64> {
         let silent = self.dead.iter().filter(|suspect| !suspect.is_proven());
-        silent.map(|suspect| suspect.lease_ms(default)).max()
+        let longest = silent.map(|suspect| suspect.lease_ms(default)).max();
+        longest.or_else(|| self.index.hold.as_ref().is_some_and(Hold::is_of_a_mass).then_some(default))
     }
 
     /// The brake's input. It counts agents that fell silent, so not the plain agents whose heartbeats tell that they

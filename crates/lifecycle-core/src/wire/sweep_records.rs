@@ -73,6 +73,12 @@ impl Hold {
         self
     }
 
+    /// Whether it began because a large part of the fleet fell silent together.
+    #[must_use]
+    pub fn is_of_a_mass(&self) -> bool {
+        matches!(self.kind, Some(HoldKind::MassSilence | HoldKind::Stragglers))
+    }
+
     /// Whether an operator said to go on, at `now`.
     #[must_use]
     pub fn is_released(&self, now: ServerTime) -> bool {

@@ -122,6 +122,19 @@ fn the_last_of_a_mass_to_come_back_is_not_reaped_for_being_the_last() {
     assert_eq!(count(&site.sweep(), "held"), 0);
     assert!(!site.client.exists("sweep:hold").unwrap());
 
+    // Nor one whose lease ends a moment after the others are back.
+    site.hold_these(&lives);
+    assert!(others.iter().all(|life| site.beats(life)));
+    let soon = site.ahead(20_000);
+    site.redis(&["ZADD", "agents:leases", "XX", &soon, late.id.as_str()]);
+    assert_eq!(count(&site.sweep(), "held"), 0);
+    assert!(site.client.exists("sweep:hold").unwrap(), "it has missed a beat");
+    site.expire(late.id.as_str());
+    let told = site.sweep();
+    assert_eq!((count(&told, "held"), count(&told, "orphansCleaned")), (1, 0), "{told}");
+    assert!(site.beats(late));
+    assert_eq!(count(&site.sweep(), "held"), 0);
+
     // One that does not come back goes once the others were back for long enough.
     site.hold_these(&lives);
     assert!(others.iter().all(|life| site.beats(life)));

@@ -128,7 +128,8 @@ async fn tell_tasks(shared: &Shared) {
 
 async fn restore_tasks(shared: &Shared) -> Result<(), StoreError> {
     let store = shared.agent_store();
-    for task in shared.tasks.all() {
+    let (_telling, tasks) = shared.tasks.to_tell().await;
+    for task in tasks {
         store.restore_task(&task).await?;
     }
     Ok(())

@@ -99,6 +99,8 @@ impl Agent {
         W: AsyncFnOnce(&Assignment) -> Work,
     {
         if self.patiently(async |store| store.start_task(&task).await).await? != TaskReply::Ok {
+            // Should it be handed out again and again, that must not cost a processor.
+            sleep(RETRY).await;
             return Ok(Attempt::TakenBack);
         }
         self.shared.tasks.begin(&task);
@@ -151,7 +153,16 @@ impl Agent {
         outcome: Outcome,
         said: (&str, Option<&str>),
     ) -> Result<Attempt, AgentError> {
-        let finish = async |store: AgentStore| store.finish_task(task, outcome, said).await;
+        let tasks = &self.shared.tasks;
+        let finish = async |store: AgentStore| {
+            tasks.begin_to_end(task).await;
+            let reply = store.finish_task(task, outcome, said).await;
+            if !matches!(reply, Ok(Fenced::Ok(TaskReply::Ok | TaskReply::TakenBack))) {
+                // It is in hand until that is recorded.
+                tasks.is_not_over(task);
+            }
+            reply
+        };
         Ok(match self.patiently(finish).await? {
             TaskReply::Ok => Attempt::Recorded(outcome),
             TaskReply::TakenBack | TaskReply::NoSprint => Attempt::TakenBack,

@@ -1,13 +1,13 @@
 //! The tasks that this life has begun and not ended, and the latest it has ended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lifecycle_core::wire::ids::TaskId;
 use lifecycle_core::wire::task::Assignment;
 use lifecycle_core::wire::time::ServerTime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{MutexGuard, Notify, watch};
 
 use crate::lock::lock;
 
@@ -19,6 +19,10 @@ pub(crate) struct TasksInHand {
     begun: Mutex<BTreeMap<TaskId, Assignment>>,
     /// The latest runs that this life has ended. A store that went back in time hands them out again.
     ended: Mutex<VecDeque<EndedRun>>,
+    /// Tasks in hand whose end is being recorded: the store needs not be told of them any more, and must not.
+    ending: Mutex<BTreeSet<TaskId>>,
+    /// Held while the store is told of the tasks in hand.
+    telling: tokio::sync::Mutex<()>,
     /// Whether the store may not know of the tasks in hand.
     untold: AtomicBool,
     look: Notify,
@@ -66,6 +70,26 @@ impl TasksInHand {
             }
         }
         lock(&self.begun).remove(&task.task);
+        lock(&self.ending).remove(&task.task);
+    }
+
+    /// From now on the store is not told that this task is in hand. What it was just told has arrived: after the end it would
+    /// bring back a run that is over.
+    pub(crate) async fn begin_to_end(&self, task: &Assignment) {
+        lock(&self.ending).insert(task.task.clone());
+        drop(self.telling.lock().await);
+    }
+
+    /// Its end could not be recorded.
+    pub(crate) fn is_not_over(&self, task: &Assignment) {
+        lock(&self.ending).remove(&task.task);
+    }
+
+    /// The tasks of which the store is to be told, and a lock to be held while it is.
+    pub(crate) async fn to_tell(&self) -> (MutexGuard<'_, ()>, Vec<Assignment>) {
+        let telling = self.telling.lock().await;
+        let ending = lock(&self.ending).clone();
+        (telling, self.all().into_iter().filter(|task| !ending.contains(&task.task)).collect())
     }
 
     /// Whether this run is neither in hand nor ended.

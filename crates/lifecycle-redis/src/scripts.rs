@@ -109,7 +109,7 @@ scripts! {
             (epic_state, sprint_state, sprint_agents, requeue, inbox, epic_sprints),
         AgentAdopt = agent_adopt: allow_oom [] (agent_state, command, children),
         TaskAssign = task_assign: [TASK] (agent_state, task, agent_owned, sprint_tasks),
-        TaskStart = task_start: [TASK] (task, sprint_tasks),
+        TaskStart = task_start: [TASK] (task, owned, sprint_tasks),
         TaskRestore = task_restore: [TASK] (task, owned, sprint_tasks),
         TaskFinish = task_finish: allow_oom [TASK] (task, owned, sprint_tasks, requeue, sprint_state, inbox, results),
         TaskTake = task_take: allow_oom [TASK] (sprint_tasks, requeue, inbox, sprint_state),

@@ -46,6 +46,7 @@ impl AgentStore {
         let (keys, args) = (self.store.keys(), vec![argument(task.run.into()), task.task.as_str().into()]);
         let names = TaskStart {
             task: keys.task(&self.life.id, &task.task),
+            owned: keys.keys(self.life.id.as_str()),
             sprint_tasks: keys.sprint_tasks(&task.sprint),
         };
         task_reply(&self.store.run_fenced(&self.life, names, args).await?)

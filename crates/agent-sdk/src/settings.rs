@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lifecycle_core::agent::containment::Layers;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::ids::{AgentId, AgentName, EpicId, InvalidName, SprintId};
 use lifecycle_core::wire::record::{Registration, Role};
@@ -20,6 +21,7 @@ pub struct AgentSettings {
     pub(crate) epic: Option<EpicId>,
     pub(crate) lease: Option<Duration>,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) containment: Option<Layers>,
     pub(crate) takeover: bool,
     pub(crate) handle_signals: bool,
     pub(crate) settings: Settings,
@@ -41,6 +43,7 @@ impl AgentSettings {
             epic: None,
             lease: None,
             memory_limit: None,
+            containment: None,
             takeover: false,
             handle_signals: true,
             settings: Settings::default(),
@@ -118,6 +121,13 @@ impl AgentSettings {
         self
     }
 
+    /// What holds the processes that it starts, for its record. Default: nothing is said.
+    #[must_use]
+    pub fn containment(mut self, layers: Layers) -> Self {
+        self.containment = Some(layers);
+        self
+    }
+
     /// Whether a living agent of the same id is fenced, instead of this one being refused. Default: no.
     #[must_use]
     pub fn takeover(mut self, takeover: bool) -> Self {
@@ -145,6 +155,7 @@ impl AgentSettings {
             pid: std::process::id(),
             pid_start: ProcessId::own().map(|process| process.start),
             place: place(),
+            containment: self.containment,
             lease: self
                 .lease
                 .unwrap_or(self.settings.sweep.orphan_threshold)

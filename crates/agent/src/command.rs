@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Stdio;
 
 use agent_sdk::process::{TOKEN_VARIABLE, token};
@@ -10,8 +12,11 @@ use agent_sdk::{Agent, Assignment};
 use lifecycle_cli::settings::VARIABLE_PREFIX;
 use lifecycle_core::sprint::plan::{Substitutes, substitute};
 use lifecycle_core::wire::ids::TaskId;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::child::Child;
+use crate::containment;
+use crate::guard::Start;
 use crate::results::ResultFiles;
 use crate::task_log::TaskLog;
 
@@ -87,13 +92,32 @@ impl CommandLine {
         }
     }
 
-    pub(crate) fn start(&self, log: Option<&TaskLog>) -> Result<Child, StartError> {
+    /// Starts it, by the guard if there is one.
+    pub(crate) async fn start(&self, log: Option<&TaskLog>) -> Result<Child, StartError> {
         let program = self.words.first().cloned().unwrap_or_default();
-        let failed = |error| StartError { program: program.clone(), error };
-        let mut command = Command::new(&program);
-        // The command gets its identity, and none of our settings: they are not meant for it, and some are secret.
-        let ours = |name: &OsString| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes());
-        for name in std::env::vars_os().map(|(name, _)| name).filter(ours) {
+        containment::start(self, log).await.map_err(|error| StartError { program, error })
+    }
+
+    /// As a guard starts it.
+    pub(crate) fn held(&self, log: Option<&TaskLog>) -> io::Result<Start> {
+        let input = if self.inherits_input { io::stdin().as_fd().try_clone_to_owned()? } else { null()? };
+        let (output, errors) = match log {
+            Some(log) => log.outputs()?,
+            None => (io::stdout().as_fd().try_clone_to_owned()?, io::stderr().as_fd().try_clone_to_owned()?),
+        };
+        let own = self.environment.iter().map(|(name, value)| ((*name).into(), value.into()));
+        Ok(Start {
+            words: self.words.iter().map(OsString::from).collect(),
+            environment: std::env::vars_os().filter(|(name, _)| !is_ours(name)).chain(own).collect(),
+            own_group: self.own_group,
+            files: vec![input, output, errors],
+        })
+    }
+
+    /// As this process starts it.
+    pub(crate) fn direct(&self, log: Option<&TaskLog>) -> io::Result<tokio::process::Child> {
+        let mut command = Command::new(self.words.first().map_or("", String::as_str));
+        for name in std::env::vars_os().map(|(name, _)| name).filter(is_ours) {
             command.env_remove(name);
         }
         command
@@ -101,19 +125,28 @@ impl CommandLine {
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(if self.inherits_input { Stdio::inherit() } else { Stdio::null() });
         if let Some(log) = log {
-            let (out, err) = log.outputs().map_err(failed)?;
+            let (out, err) = log.outputs()?;
             command.stdout(out).stderr(err);
         }
         if self.own_group {
             command.process_group(0);
         }
-        command.kill_on_drop(true).spawn().map_err(failed)
+        command.kill_on_drop(true).spawn()
     }
 
     /// Whether a terminal's Ctrl-C reaches the command directly.
     pub(crate) fn shares_group(&self) -> bool {
         !self.own_group
     }
+}
+
+/// The command gets its identity, and none of our settings: they are not meant for it, and some are secret.
+fn is_ours(name: &OsString) -> bool {
+    name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes())
+}
+
+fn null() -> io::Result<OwnedFd> {
+    Ok(OpenOptions::new().read(true).open("/dev/null")?.into())
 }
 
 fn identity(agent: &Agent) -> Vec<(&'static str, String)> {

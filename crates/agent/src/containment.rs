@@ -1,53 +1,180 @@
-//! The command's process tree: how it is found, ended and waited for.
+//! What holds the command's process tree, and how it is found, ended and waited for.
 //!
-//! The tree is all that descends from this process, except children that were there before (a shell that started them
-//! became this program). Processes that a double fork gives away come back to us, because we are their subreaper. Where
-//! the kernel does not allow that, the tree also includes every process with this life's token in its environment;
-//! finding those costs a look at all processes of the machine.
+//! ```text
+//!   supervisor ── guard ── command      ([`crate::guard`], [`crate::hold`])
+//!                   └── init            of the PID namespace, where the host allows one
+//!   cgroup                              of the command, where the host lets us have one
+//! ```
 //!
-//! One case is not covered here: the death of this process by SIGKILL. Then the processes it leaves behind come to its
-//! coordinator, which is a subreaper too.
+//! The tree is all that descends from the guard. Where there is none (`containment.mode = none`), it is all that descends
+//! from this process, except children that were there before (a shell that started them became this program). Processes
+//! that a double fork gives away come back to the guard, or to us, because both are subreapers. Where the kernel does
+//! not allow that, the tree also includes every process with this life's token in its environment; finding those costs
+//! a look at all processes of the machine.
+//!
+//! When this process is killed, its guard ends the tree. When both are, the kernel ends the namespace; without one, what
+//! they leave comes to the coordinator, which is a subreaper too.
 
+use std::fmt;
 use std::io;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agent_sdk::Agent;
-use agent_sdk::process::{Descent, Ender, ProcessId, Subreaper, Tree, token};
+use agent_sdk::process::{Descent, Ender, LifeCgroup, Subreaper, Tree, token};
+use lifecycle_core::agent::containment::{ContainmentMode, Layers};
 use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
-use tokio::process::Child;
+
+use crate::child::Child;
+use crate::command::CommandLine;
+use crate::guard::Guard;
+use crate::task_log::TaskLog;
 
 /// The ender of the tree; one per process, because children are too.
 static ENDER: OnceLock<Ender> = OnceLock::new();
+/// What holds the tree.
+static HELD: Mutex<Option<Arc<Held>>> = Mutex::new(None);
 /// What was found at the end of all commands so far.
 static FOUND: Mutex<Option<Findings>> = Mutex::new(None);
 
-/// Makes orphaned descendants come to this process instead of init, and notes the children that are there already.
+/// The layers around the commands of this process.
+#[derive(Debug)]
+struct Held {
+    guard: Guard,
+    cgroup: Option<LifeCgroup>,
+}
+
+/// Why the tree cannot be held as was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ContainmentError {
+    /// The system gives no thread or no descriptor.
+    #[error("cannot watch over the command's processes: {0}; nothing was started")]
+    Watch(#[from] io::Error),
+    /// The host does not have the layer.
+    #[error("containment.mode is {mode}, and this host does not allow it: {problem}; nothing was started; use auto for what it allows")]
+    NotHere {
+        mode: ContainmentMode,
+        problem: Problem,
+    },
+}
+
+/// What the host refused.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    layer: &'static str,
+    error: io::Error,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.layer, self.error)
+    }
+}
+
+/// Makes orphaned descendants come to this process instead of init, notes the children that are there already, and
+/// starts what holds the commands.
 ///
 /// # Errors
-/// When the system gives no thread.
-pub(crate) fn begin() -> io::Result<()> {
+/// When the system gives no thread, or does not have a layer that was asked for by name.
+pub(crate) async fn begin(mode: ContainmentMode) -> Result<(), ContainmentError> {
     let ender = Ender::start(Subreaper::begin())?;
     ender.reap_from_now_on()?;
+    let held = hold(ender.subreaper(), mode).await;
     // It is set already only if this was called twice.
     let _ = ENDER.set(ender);
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) =
+        held.map_err(|problem| ContainmentError::NotHere { mode, problem })?.map(Arc::new);
     Ok(())
 }
 
-/// Starts the command, in a way that tells it apart from children that are not ours.
-pub(crate) fn start<E>(spawn: impl FnOnce() -> Result<Child, E>) -> Result<(Child, Option<ProcessId>), E> {
-    match ENDER.get() {
-        Some(ender) => ender.subreaper().start(spawn, Child::id),
-        None => spawn().map(|child| (child, None)),
+async fn hold(subreaper: &Subreaper, mode: ContainmentMode) -> Result<Option<Held>, Problem> {
+    if mode == ContainmentMode::None {
+        return Ok(None);
     }
+    let refused = |layer| move |error| Problem { layer, error };
+    let cgroup = match mode.wants_cgroup().then(|| LifeCgroup::create(0)) {
+        Some(Err(error)) if mode == ContainmentMode::Cgroup => return Err(refused("cgroup v2")(error)),
+        Some(Err(error)) => {
+            tracing::debug!(%error, "no cgroup of its own for the command");
+            None
+        }
+        made => made.and_then(Result::ok),
+    };
+    let guard = match mode.wants_namespace() {
+        true => match Guard::start(subreaper, true).await {
+            Err(error) if mode == ContainmentMode::Namespace => return Err(refused("PID namespace")(error)),
+            Err(error) => {
+                tracing::debug!(%error, "no PID namespace for the command");
+                Guard::start(subreaper, false).await
+            }
+            started => started,
+        },
+        false => Guard::start(subreaper, false).await,
+    };
+    let guard = match guard {
+        Err(error) if mode != ContainmentMode::Auto => return Err(refused("guard")(error)),
+        Err(error) => {
+            tracing::warn!(%error, "no guard could be started: if this process is killed, only its coordinator ends the command");
+            return Ok(None);
+        }
+        Ok(guard) => guard,
+    };
+    if let Some(cgroup) = &cgroup {
+        guard.tell_cgroup(cgroup.path().into()).await;
+    }
+    Ok(Some(Held { guard, cgroup }))
+}
+
+/// What holds the commands of this process.
+pub(crate) fn layers() -> Layers {
+    held().map_or(Layers::default(), |held| Layers {
+        namespace: held.guard.init().is_some(),
+        cgroup: held.cgroup.is_some(),
+        guard: true,
+    })
+}
+
+/// Lets go of what held the commands, of which none is left.
+pub(crate) async fn finish() {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Held { guard, cgroup }) = held.and_then(Arc::into_inner) {
+        guard.dismiss().await;
+        drop(cgroup);
+    }
+}
+
+fn held() -> Option<Arc<Held>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Starts the command, in a way that tells it apart from children that are not ours.
+///
+/// # Errors
+/// Those of the system; nothing runs then.
+pub(crate) async fn start(line: &CommandLine, log: Option<&TaskLog>) -> io::Result<Child> {
+    if let Some(held) = held() {
+        let mut start = line.held(log)?;
+        if let Some(cgroup) = &held.cgroup {
+            start.files.push(OwnedFd::from(cgroup.members()?));
+        }
+        return held.guard.spawn(start).await.map(Child::Held);
+    }
+    let Some(ender) = ENDER.get() else { return Err(io::Error::other("nothing watches over it")) };
+    let (child, process) = ender.subreaper().start(|| line.direct(log), tokio::process::Child::id)?;
+    Ok(Child::Direct { child, process })
 }
 
 /// Ends the command and everything it started.
 pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) {
     let life = agent.life();
     let tree = Tree { descent: Descent::Own, token: Some(token(life.id.as_str(), life.incarnation)) };
+    let is_alone = match held() {
+        Some(held) => held.guard.is_alone().await,
+        None => ENDER.get().is_some_and(Ender::is_alone),
+    };
     let found = match ENDER.get() {
-        Some(ender) if ender.is_alone() => Findings::NOTHING_LEFT,
+        _ if is_alone => Findings::NOTHING_LEFT,
         Some(ender) => ender.end(tree, kill_after).await,
         None => Findings::default(),
     };
@@ -81,14 +208,15 @@ pub(crate) async fn account(agent: &Agent) {
 }
 
 /// Ends the processes that the command left running after it ended and was waited for.
-pub(crate) async fn end_all(agent: &Agent, command: Option<ProcessId>, kill_after: Duration) {
+pub(crate) async fn end_all(agent: &Agent, command: &Child, kill_after: Duration) {
     end_tree_of(agent, kill_after).await;
-    if let (Some(ender), Some(command)) = (ENDER.get(), command) {
-        ender.subreaper().forget(command);
+    if let (Some(ender), Child::Direct { process: Some(process), .. }) = (ENDER.get(), command) {
+        ender.subreaper().forget(*process);
     }
 }
 
-/// The processes of the command's tree. This process is not among them: its few MB do not count in the budget.
+/// The processes of the command's tree. This process and its guard are not among them: their few MB do not count in the
+/// budget.
 pub(crate) fn command_tree() -> Vec<u32> {
     ENDER.get().map(|ender| ender.subreaper().tree()).unwrap_or_default()
 }

@@ -6,15 +6,21 @@
 //!   supervise    one command: until it ends, is stopped, or exceeds its budget
 //!   command      how it is started: arguments, environment, output
 //!   memory_limits its budget: drained beyond the soft limit, ended beyond the hard one
-//!   containment  its process tree: found, ended, waited for
+//!   containment  what holds its process tree; the tree is found, ended, waited for
+//!   guard        the small process above the command, as its supervisor sees it
+//!   hold         the same, as it lives
+//!   child        the running command
 //!   lifeline     the coordinator's pipe: how to reach the store, and then nothing until its end, which is its death
 //!   task_log     where a task's output goes
 //!   results      the file for a task's result, and the results of others
 //!   log_limit    how much of it is kept
 //! ```
 
+mod child;
 mod command;
 mod containment;
+mod guard;
+mod hold;
 mod join;
 mod lifeline;
 mod log_limit;
@@ -60,8 +66,18 @@ enum Command {
     /// Registers an agent, runs the command under it, and removes every trace at the end
     #[command(after_help = EXAMPLES)]
     Run(Box<RunArguments>),
+    /// Holds the command of one `agent run`, which starts it
+    #[command(hide = true)]
+    Hold(HoldArguments),
     /// Prints a completion script for a shell
     Completions(Completions),
+}
+
+#[derive(Debug, clap::Args)]
+struct HoldArguments {
+    /// Put the command into a PID namespace of its own
+    #[arg(long)]
+    namespace: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,6 +151,7 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             code
         }
+        Command::Hold(arguments) => Ok(hold::run(arguments.namespace)),
         Command::Completions(completions) => completions.print::<Cli>(),
     })
 }

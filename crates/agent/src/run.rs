@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Stop, StopCause, Urgency, Work};
-use anyhow::Context as _;
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_cli::program;
 use lifecycle_core::settings::Settings;
@@ -45,7 +44,14 @@ pub(crate) async fn run(arguments: &RunArguments, settings: Settings) -> anyhow:
         return Err(Failure::new(exit::USAGE, format!("--memory-soft-limit {wrong}")).into());
     }
     program_is_there(arguments)?;
-    containment::begin().context("cannot watch over the command's processes; nothing was started")?;
+    let begun = containment::begin(settings.containment.mode).await;
+    begun.map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
+    let ran = work(arguments, settings).await;
+    containment::finish().await;
+    ran
+}
+
+async fn work(arguments: &RunArguments, settings: Settings) -> anyhow::Result<u8> {
     if let (Some(epic), Some(pool)) = (&arguments.epic, &arguments.pool) {
         return join::run(arguments, &settings, (epic, pool)).await;
     }
@@ -100,7 +106,7 @@ fn wanted(arguments: &RunArguments, settings: &Settings, life: Life<'_>) -> anyh
     if let Some(pool) = life.pool {
         wanted = wanted.pool(pool.clone());
     }
-    Ok(wanted.memory_limit(arguments.memory().last()))
+    Ok(wanted.containment(containment::layers()).memory_limit(arguments.memory().last()))
 }
 
 /// Refuses a missing command before registering. A command that depends on the task is known only with a task.
@@ -164,7 +170,8 @@ async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::
             Err(error) => return Err(failure(&error).into()),
         }
     }
-    let is_spent = agent.stop_requested().is_some_and(|stop| stop.cause == StopCause::SoftMemoryLimit);
+    let needs_a_fresh_one = [StopCause::SoftMemoryLimit, StopCause::GuardLost];
+    let is_spent = agent.stop_requested().is_some_and(|stop| needs_a_fresh_one.contains(&stop.cause));
     Ok(if is_spent { exit::SPENT } else { exit::OK })
 }
 
@@ -246,6 +253,11 @@ fn outcome(agent: &Agent, ended: Result<Ended, StartError>) -> Work {
             Work::Abandoned
         }
         Ok(Ended::Stopped) => Work::Abandoned,
+        Ok(Ended::Unheld) => {
+            tracing::error!(agent = %agent.id(), "the guard of the command was ended, and the command with it; leaving");
+            agent.request_stop(Urgency::Drain, StopCause::GuardLost);
+            Work::Abandoned
+        }
         Ok(ended) => Work::Failed(ended.to_string()),
         Err(error) => Work::Failed(error.to_string()),
     }

@@ -5,14 +5,13 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use agent_sdk::process::{ProcessId, signal_group};
 use agent_sdk::{Agent, Assignment, Stop, StopCause, Urgency};
 use lifecycle_cli::output;
 use lifecycle_core::agent::memory_budget::{Excess, MemoryBudget};
 use rustix::process::Signal;
-use tokio::process::Child;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::child::Child;
 use crate::command::{CommandLine, StartError};
 use crate::task_log::TaskLog;
 use crate::{containment, memory_limits};
@@ -34,6 +33,8 @@ pub(crate) enum Ended {
     OverMemory(Excess),
     Stopped,
     TakenBack,
+    /// Somebody has ended the guard that held it.
+    Unheld,
 }
 
 impl Ended {
@@ -50,7 +51,7 @@ impl Ended {
                 (None, None) => 1,
             },
             Self::TimedOut(_) => 124,
-            Self::OverMemory(_) => 137,
+            Self::OverMemory(_) | Self::Unheld => 137,
             Self::Stopped | Self::TakenBack => 143,
         }
     }
@@ -68,6 +69,7 @@ impl fmt::Display for Ended {
                 write!(f, "memory limit exceeded: {} of {}", output::size(*used), output::size(*allowed))
             }
             Self::Stopped => f.write_str("was stopped"),
+            Self::Unheld => f.write_str("was ended, because its guard (`agent hold`) was"),
             Self::TakenBack => f.write_str("was ended, its task is not this agent's any more"),
         }
     }
@@ -80,7 +82,7 @@ pub(crate) async fn supervise(
     (task, log): (Option<&Assignment>, Option<&TaskLog>),
     budget: Budget,
 ) -> Result<Ended, StartError> {
-    let (mut child, command) = containment::start(|| line.start(log))?;
+    let mut child = line.start(log).await?;
     let (timeout, memory, ending) =
         (timed_out(budget.timeout), memory_limits::exceeded(agent, budget.memory), must_end(agent));
     let taken_back = taken_back(agent, task);
@@ -88,39 +90,40 @@ pub(crate) async fn supervise(
     let mut passed_on = false;
     let ended = loop {
         tokio::select! {
-            status = child.wait() => break Ended::Exited(status.unwrap_or_else(|_| ExitStatus::from_raw(1 << 8))),
+            status = child.wait() => match status {
+                Ok(status) => break Ended::Exited(status),
+                Err(_) => break Ended::Unheld,
+            },
             limit = &mut timeout => break Ended::TimedOut(limit),
             excess = &mut memory => break Ended::OverMemory(excess),
             () = &mut ending => break Ended::Stopped,
             () = &mut taken_back => break Ended::TakenBack,
-            // The child has not been waited for here, so its pid is still its own, even if it has ended.
             stop = agent.shutdown_requested(), if !passed_on => {
                 passed_on = true;
-                pass_signal_on(&stop, child.id(), line.shares_group());
+                pass_signal_on(&stop, &child, line.shares_group()).await;
             }
         }
     };
     if let Ended::OverMemory(excess) = ended {
-        let (_, _) =
-            tokio::join!(end(agent, &mut child, command, &ended), memory_limits::tell(agent, excess));
+        let (_, _) = tokio::join!(end(agent, &mut child, &ended), memory_limits::tell(agent, excess));
     } else {
-        end(agent, &mut child, command, &ended).await;
+        end(agent, &mut child, &ended).await;
     }
     Ok(ended)
 }
 
 /// Ends what is left of the tree. The command itself is our child and has to be waited for, or it would stay a zombie.
-async fn end(agent: &Agent, child: &mut Child, command: Option<ProcessId>, ended: &Ended) {
+async fn end(agent: &Agent, child: &mut Child, ended: &Ended) {
     let store = agent.store();
     let settings = &store.settings().shutdown;
     let urgency = agent.stop_requested().map_or(Urgency::Terminate, |stop| stop.urgency);
     let kill_after = urgency.kill_after(settings.kill_timeout);
     if ended.is_exit() {
-        containment::end_all(agent, command, kill_after).await;
+        containment::end_all(agent, child, kill_after).await;
         return;
     }
     let (_, ()) = tokio::join!(child.wait(), containment::end_tree_of(agent, kill_after));
-    containment::end_all(agent, command, Duration::ZERO).await;
+    containment::end_all(agent, child, Duration::ZERO).await;
 }
 
 /// Resolves when the work in hand must end: at once, or after the drain time.
@@ -135,7 +138,7 @@ async fn must_end(agent: &Agent) {
 }
 
 /// Passes a signal that asks us to stop on to the command, which may want to end cleanly.
-fn pass_signal_on(stop: &Stop, leader: Option<u32>, shares_group: bool) {
+async fn pass_signal_on(stop: &Stop, child: &Child, shares_group: bool) {
     let signal = match stop.cause {
         StopCause::Terminate => Signal::TERM,
         StopCause::Hangup => Signal::HUP,
@@ -143,9 +146,9 @@ fn pass_signal_on(stop: &Stop, leader: Option<u32>, shares_group: bool) {
         StopCause::Interrupt if !shares_group => Signal::INT,
         _ => return,
     };
-    if let (Urgency::Drain, Some(leader)) = (stop.urgency, leader) {
+    if stop.urgency == Urgency::Drain {
         tracing::info!(signal = %stop.cause, "passing the signal on to the command");
-        signal_group(leader, signal);
+        child.signal(signal).await;
     }
 }
 

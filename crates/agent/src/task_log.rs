@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl TaskLog {
     }
 
     /// The command's standard output and error.
-    pub(crate) fn outputs(&self) -> io::Result<(Stdio, Stdio)> {
+    pub(crate) fn outputs(&self) -> io::Result<(OwnedFd, OwnedFd)> {
         Ok((self.file.end.try_clone()?.into(), self.file.end.try_clone()?.into()))
     }
 

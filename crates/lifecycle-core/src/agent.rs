@@ -1,5 +1,6 @@
-//! Rules about one agent: whether it lives, how it stops, how much memory it may use.
+//! Rules about one agent: whether it lives, how it stops, how much memory it may use, what holds its processes.
 
+pub mod containment;
 pub mod lifeline;
 pub mod liveness;
 pub mod memory_budget;

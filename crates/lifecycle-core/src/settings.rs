@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::containment::ContainmentMode;
 use crate::text::units;
 use crate::wire::codec::Wire;
 pub use table::help;
@@ -36,6 +37,8 @@ table::section! {
             pub memory: Memory,
             /// How roles stop.
             pub shutdown: Shutdown,
+            /// What holds the processes of a command.
+            pub containment: Containment,
             /// What is written to Redis.
             pub wire: WireSettings,
             /// The sweeper's HTTP endpoints.
@@ -148,6 +151,15 @@ table::section! {
         /// How long a process tree has between TERM and KILL.
         #[serde(with = "humantime_serde")]
         pub kill_timeout: Duration = Duration::from_secs(5),
+    }
+
+    /// `containment.*`
+    #[derive(Debug)]
+    pub struct Containment in "containment" {
+        /// What holds the processes of a command: `auto` for all that the host allows, or `namespace`, `cgroup`, `guard`, `none`.
+        ///
+        /// A layer that is asked for by name and cannot be had is refused.
+        pub mode: ContainmentMode = ContainmentMode::Auto,
     }
 
     /// `wire.*`

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
 }
 
 /// Columns that a narrow terminal does without, the first to go first. None is left out anywhere else.
-const DROPPED: &[&str] = &["PARENT", "HOST:PID", "KIND", "MEMORY", "BEAT", "SPRINT", "STATE"];
+const DROPPED: &[&str] = &["HELD BY", "PARENT", "HOST:PID", "KIND", "MEMORY", "BEAT", "SPRINT", "STATE"];
 
 /// One agent, as it is listed. Times are ms, of server time for registered agents.
 #[derive(Debug, Serialize)]
@@ -56,6 +56,7 @@ pub(crate) struct Row {
     host: Option<String>,
     pid: Option<u64>,
     incarnation: Option<String>,
+    containment: Option<String>,
     lease_end: Option<ServerTime>,
     ended: Option<String>,
     last_beat: Option<ServerTime>,
@@ -176,6 +177,7 @@ impl Row {
             host: record.and_then(|record| filled(&record.host)),
             pid: record.map_or(beat_pid, |record| record.pid.map(u64::from)),
             incarnation: record.map(|record| record.incarnation.to_string()),
+            containment: record.and_then(|record| record.containment).map(|layers| layers.to_string()),
             lease_end: view.lease_end,
             ended: known.ended.clone(),
             last_beat: view.last_beat(),
@@ -229,6 +231,7 @@ impl Row {
             ("parent", self.parent.clone()),
             ("process", self.place()),
             ("incarnation", self.incarnation.clone()),
+            ("held by", self.containment.clone()),
             ("lease", Some(self.lease.clone())),
             ("last beat", self.last_beat.map(|beat| format!("{} ago", age(now.ms_since(beat))))),
             ("memory", self.rss.map(size)),
@@ -250,7 +253,8 @@ fn cut(text: &str) -> String {
 impl Listing {
     fn text(&self, wide: bool) -> String {
         let mut table = Table::new([
-            "AGENT", "KIND", "STATE", "SPRINT", "PARENT", "HOST:PID", "LEASE", "BEAT", "MEMORY", "PROGRESS",
+            "AGENT", "KIND", "STATE", "SPRINT", "PARENT", "HOST:PID", "HELD BY", "LEASE", "BEAT", "MEMORY",
+            "PROGRESS",
         ]);
         table = if wide { table.wide() } else { table.drop_first(DROPPED) };
         let shown = |text: Option<String>| text.unwrap_or_else(|| "-".into());
@@ -262,6 +266,7 @@ impl Listing {
                 shown(row.sprint.clone()),
                 shown(row.parent.clone()),
                 shown(row.place()),
+                shown(row.containment.clone()),
                 row.lease.clone(),
                 shown(row.last_beat.map(|beat| age(self.now.ms_since(beat)))),
                 shown(row.rss.map(size)),

@@ -308,9 +308,11 @@ impl Worker {
 
     /// Notes the process, and its descendants that have no other owner.
     fn note(&mut self, kinship: &mut Kinship, process: ProcessId, owners: &[Owner]) {
-        self.endings.note(process, owners);
-        for below in kinship.living_below(process.pid) {
-            self.endings.note(below, owners);
+        let below = kinship.living_below(process.pid);
+        for member in std::iter::once(process).chain(below) {
+            if !self.subreaper.spares(member) {
+                self.endings.note(member, owners);
+            }
         }
     }
 

@@ -15,6 +15,13 @@ pub fn signal_group(leader: u32, signal: Signal) {
     }
 }
 
+/// Signals exactly this process, if it is still there and may be signalled.
+pub fn signal_process(process: ProcessId, signal: Signal) {
+    if let Some(handle) = handle(process) {
+        send(&handle, signal);
+    }
+}
+
 /// A handle on this very process. It is opened first and the start time is compared after that, so a pid that was used
 /// again in between is never signalled. `None` when the process has ended.
 pub(super) fn handle(process: ProcessId) -> Option<OwnedFd> {

@@ -37,6 +37,8 @@ struct Inner {
 struct ChildRegistry {
     own: HashSet<ProcessId>,
     bystanders: HashSet<ProcessId>,
+    /// Processes of our own that hold others, and are not ended with them.
+    spared: HashSet<ProcessId>,
     /// Whether only children of our own can have left adopted processes behind.
     is_sure: bool,
 }
@@ -99,12 +101,24 @@ impl Subreaper {
         Ok((started, process))
     }
 
-    /// A child of our own was waited for, and the processes that it left behind were dealt with.
-    pub fn forget(&self, process: ProcessId) {
-        self.known().own.remove(&process);
+    /// This process holds others, below a child of our own, and is not to be ended with them.
+    pub fn spare(&self, process: ProcessId) {
+        self.known().spared.insert(process);
     }
 
-    /// The descendants of this process, without bystanders and their descendants.
+    /// Whether it is not to be ended with the tree that it is in.
+    pub(super) fn spares(&self, process: ProcessId) -> bool {
+        self.known().spared.contains(&process)
+    }
+
+    /// A child of our own was waited for, and the processes that it left behind were dealt with.
+    pub fn forget(&self, process: ProcessId) {
+        let mut known = self.known();
+        known.own.remove(&process);
+        known.spared.remove(&process);
+    }
+
+    /// The descendants of this process, without bystanders and their descendants, and without those that only hold others.
     #[must_use]
     pub fn tree(&self) -> Vec<u32> {
         let mut kinship = Kinship::by_lists();
@@ -115,7 +129,8 @@ impl Subreaper {
             tree.insert(root.pid);
             tree
         });
-        below.collect()
+        let spared: HashSet<u32> = self.known().spared.iter().map(|process| process.pid).collect();
+        below.filter(|pid| !spared.contains(pid)).collect()
     }
 
     /// Waits for adopted children that have ended. Never for our own: the caller that started one reads its exit

@@ -110,6 +110,12 @@ fn all_pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// The living descendants of this process.
+#[must_use]
+pub fn living_below(root: u32) -> Vec<ProcessId> {
+    Kinship::by_lists().living_below(root)
+}
+
 pub(super) fn descendants(root: u32) -> HashSet<u32> {
     Kinship::by_lists().descendants(root)
 }

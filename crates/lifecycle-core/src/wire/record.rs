@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::containment::Layers;
 use crate::wire::ids::{AgentId, AgentName, EpicId, Incarnation, SprintId};
 use crate::wire::memory_records::{MemoryUsage, lenient_memory, lenient_number, lenient_time};
 use crate::wire::time::{HostTime, ServerTime};
@@ -83,6 +84,8 @@ pub struct Registration {
     /// The boot and the PID namespace in which the pid means something. The host's name is not enough: two containers
     /// may share it.
     pub place: Option<String>,
+    /// What holds the processes of its command; absent for an agent that runs none.
+    pub containment: Option<Layers>,
     /// Length of its lease, in whole ms on the wire. Each beat renews it for that long, by the store's clock.
     pub lease: Duration,
 }
@@ -114,6 +117,8 @@ pub struct AgentRecord {
     pub pid_start: Option<u64>,
     /// The boot and the PID namespace in which that pid means something.
     pub place: Option<String>,
+    /// What holds the processes of its command.
+    pub containment: Option<Layers>,
     /// Where it is in its life; `starting` when the record does not say.
     pub state: AgentState,
     /// Length of its lease in ms.
@@ -148,6 +153,7 @@ impl AgentRecord {
             pid: number("pid").and_then(|pid| u32::try_from(pid).ok()),
             pid_start: number("pidStart"),
             place: text("place").cloned(),
+            containment: text("containment").and_then(|layers| layers.parse().ok()),
             state: text("state").and_then(|word| word.parse().ok()).unwrap_or(AgentState::Starting),
             lease_ms: number("leaseMs")?,
             registered_at: number("registeredAt").map(ServerTime::from_store_ms).unwrap_or_default(),

@@ -203,6 +203,7 @@ fn fields(registration: &Registration, state: AgentState) -> BTreeMap<&'static s
     let optional = [
         ("pidStart", registration.pid_start.map(|start| start.to_string())),
         ("place", registration.place.clone()),
+        ("containment", registration.containment.map(|layers| layers.to_string())),
         ("parent", registration.parent.as_ref().map(ToString::to_string)),
         ("sprint", registration.sprint.as_ref().map(ToString::to_string)),
         ("pool", registration.pool.as_ref().map(ToString::to_string)),

@@ -24,6 +24,7 @@ pub(crate) fn registration(id: &str) -> Registration {
         pid: 4242,
         pid_start: None,
         place: None,
+        containment: None,
         lease: LEASE,
     }
 }

@@ -1,0 +1,103 @@
+//! The cgroup v2 of a life, where the host lets us have one: its processes cannot leave it, it is ended as a whole, and
+//! `populated 0` is proof that none is left (the kernel's cgroup-v2.rst, cgroups(7)).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::identity::ProcessId;
+
+/// A group below the one that this process is in. It is removed when this is dropped, if it is empty.
+#[derive(Debug)]
+pub struct LifeCgroup {
+    path: PathBuf,
+}
+
+impl LifeCgroup {
+    /// Makes one. `number` tells those of one process apart.
+    ///
+    /// # Errors
+    /// When the host has no cgroup v2, or this process may not write there.
+    pub fn create(number: u32) -> io::Result<Self> {
+        let own = ProcessId::own().ok_or_else(|| io::Error::other("this process cannot be told apart"))?;
+        let base = own_group()?;
+        let path = base.join(format!("lifecycle-{}-{}-{number}", own.pid, own.start));
+        fs::create_dir(&path)?;
+        let group = Self { path };
+        // A folder that others own may let us make a folder, and not use it.
+        group.members()?;
+        if !group.path.join("cgroup.kill").exists() {
+            return Err(io::Error::other("its kernel has no cgroup.kill (Linux 5.14)"));
+        }
+        Ok(group)
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its list of processes. A process that writes `0` into it joins.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn members(&self) -> io::Result<File> {
+        OpenOptions::new().write(true).open(self.path.join("cgroup.procs"))
+    }
+
+    /// Lets the kernel hold the group to these limits, in bytes: above `soft` its processes are slowed and have to give memory
+    /// back, above `hard` they are ended, all of them. `false` where the group does not account for memory.
+    #[must_use]
+    pub fn limit_memory(&self, soft: Option<u64>, hard: Option<u64>) -> bool {
+        let write = |file: &str, value: String| fs::write(self.path.join(file), value).is_ok();
+        let is_hard = hard.is_none_or(|hard| {
+            write("memory.oom.group", "1".into()) && write("memory.max", hard.to_string())
+        });
+        is_hard && soft.is_none_or(|soft| write("memory.high", soft.to_string()))
+    }
+
+    /// How often the kernel ended processes of it for want of memory; `None` where it does not say.
+    #[must_use]
+    pub fn oom_kills(&self) -> Option<u64> {
+        let events = fs::read_to_string(self.path.join("memory.events")).ok()?;
+        events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    }
+}
+
+impl Drop for LifeCgroup {
+    fn drop(&mut self) {
+        // One that is not empty is in the ledger, and its guard's.
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// The folder of the group that this process is in.
+fn own_group() -> io::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let groups = fs::read_to_string("/proc/self/cgroup")?;
+    let found = mount_point(&mounts).zip(groups.lines().find_map(|line| line.strip_prefix("0::")));
+    let (mount, path) = found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no cgroup v2 here"))?;
+    Ok(Path::new(mount).join(path.trim_start_matches('/')))
+}
+
+/// proc(5), mountinfo: `… root mount-point options … - type source options`.
+fn mount_point(mounts: &str) -> Option<&str> {
+    let line = mounts.lines().find(|line| {
+        line.split_once(" - ").is_some_and(|(_, rest)| rest.split(' ').next() == Some("cgroup2"))
+    })?;
+    line.split(' ').nth(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_of_version_2_is_found_among_those_of_version_1() {
+        let hybrid = "30 24 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                      31 24 0:27 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_point(hybrid), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(mount_point("30 24 0:26 / /sys rw - sysfs cgroup2 rw\n"), None);
+    }
+}

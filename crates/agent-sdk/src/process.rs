@@ -10,12 +10,17 @@
 //!   ender       one thread that ends trees, and says what was proven
 //!   endings     what it knows of the processes it has told (no I/O)
 //!   memory_use  what processes use
+//!   ledger      what a life writes down of its processes, which outlives its record in the store
+//!   scratch     the small files of one process
 //! ```
 
 mod ender;
 mod endings;
 mod identity;
+mod ledger;
+mod lives_folder;
 mod memory_use;
+mod runtime_folder;
 mod scratch;
 mod signal;
 mod subreaper;
@@ -23,6 +28,7 @@ mod tree;
 
 pub use ender::Ender;
 pub use identity::{ProcessId, TOKEN_VARIABLE, is_proven_gone, place, process_here, token};
+pub use ledger::{Ledger, ledgers};
 pub use memory_use::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
 pub use scratch::{Scratch, remove_left_scratch};
 pub use signal::signal_group;

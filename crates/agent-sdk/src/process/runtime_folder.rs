@@ -72,7 +72,8 @@ pub(super) fn candidates() -> Vec<PathBuf> {
     found.extend(entries(Path::new(OF_USERS)).map(|user| user.join(NAME)));
     let is_ours = |path: &PathBuf| {
         let name = path.file_name().and_then(OsStr::to_str);
-        name.and_then(|name| name.strip_prefix(NAME)?.strip_prefix('-')).is_some()
+        let user = name.and_then(|name| name.strip_prefix(NAME)?.strip_prefix('-'));
+        user.is_some_and(|user| user.bytes().all(|byte| byte.is_ascii_digit()))
     };
     found.extend(entries(&std::env::temp_dir()).filter(is_ours));
     found

@@ -1,8 +1,11 @@
-//! Rules about one agent: whether it lives, how it stops, how much memory it may use.
+//! Rules about one agent: whether it lives, how it stops, how much memory it may use, and what may be ended of
+//! what it left behind.
 
+pub mod leftover;
 pub mod lifeline;
 pub mod liveness;
 pub mod memory_budget;
 pub mod plain_lease;
 pub mod shutdown;
 pub mod stop_level;
+pub mod stranger;

@@ -100,7 +100,7 @@ impl Report<'_> {
         if let Some(told) = self.told {
             text += &ended(told);
         }
-        if !self.is_answered {
+        if !self.is_answered && !self.judged.is_empty() {
             text += "no store answered: nothing can be proven over without it, so --end would end nothing\n";
         }
         if !self.strangers.is_empty() {

@@ -18,6 +18,7 @@ mod beat;
 mod coordinator_loss;
 mod error;
 mod heartbeat;
+pub mod leftovers;
 mod listener;
 mod lock;
 mod loss_signal;

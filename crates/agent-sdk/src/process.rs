@@ -11,23 +11,35 @@
 //!   life_cgroup the cgroup v2 of a life
 //!   endings     what it knows of the processes it has told (no I/O)
 //!   memory_use  what processes use
+//!   ledger      what a life writes down of its processes, which outlives its record in the store
+//!   leftovers   what lives that are over left on this host, and how it is ended
+//!   strangers   what other agents' programs left on this host
+//!   scratch     the small files of one process
 //! ```
 
 mod ender;
 mod endings;
 mod identity;
+mod ledger;
+mod leftovers;
 mod life_cgroup;
+mod lives_folder;
 mod memory_use;
+mod runtime_folder;
 mod scratch;
 mod signal;
+mod strangers;
 mod subreaper;
 mod tree;
 
 pub use ender::Ender;
 pub use identity::{ProcessId, TOKEN_VARIABLE, is_proven_gone, place, process_here, token};
+pub use ledger::{Ledger, ledgers};
+pub use leftovers::{Leftover, LifeName, Mark, Remains, Told, end, find, is_empty_for_sure, tidy};
 pub use life_cgroup::LifeCgroup;
 pub use memory_use::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
 pub use scratch::{Scratch, remove_left_scratch};
 pub use signal::{signal_group, signal_process};
+pub use strangers::{Stranger, end_stranger, strangers};
 pub use subreaper::Subreaper;
 pub use tree::{Descent, Tree, living_below};

@@ -18,23 +18,31 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agent_sdk::Agent;
-use agent_sdk::process::{Descent, Ender, LifeCgroup, Subreaper, Tree, token};
+use agent_sdk::process::{Descent, Ender, Ledger, LifeCgroup, ProcessId, Subreaper, Tree, token};
 use lifecycle_core::agent::containment::{ContainmentMode, Layers};
 use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use crate::child::Child;
 use crate::command::CommandLine;
 use crate::guard::Guard;
 use crate::task_log::TaskLog;
 
+/// Pause between two looks at which processes there are, where only a guard holds them.
+const NOTING: Duration = Duration::from_secs(10);
+
 /// The ender of the tree; one per process, because children are too.
 static ENDER: OnceLock<Ender> = OnceLock::new();
 /// What holds the tree.
 static HELD: Mutex<Option<Arc<Held>>> = Mutex::new(None);
+/// What the life under way has written down of its processes.
+static LEDGER: Mutex<Option<Ledger>> = Mutex::new(None);
 /// What was found at the end of all commands so far.
 static FOUND: Mutex<Option<Findings>> = Mutex::new(None);
 
@@ -43,6 +51,12 @@ static FOUND: Mutex<Option<Findings>> = Mutex::new(None);
 struct Held {
     guard: Guard,
     cgroup: Option<LifeCgroup>,
+}
+
+impl Held {
+    fn cgroup_path(&self) -> PathBuf {
+        self.cgroup.as_ref().map_or_else(PathBuf::new, |cgroup| cgroup.path().into())
+    }
 }
 
 /// Why the tree cannot be held as was asked for.
@@ -120,10 +134,9 @@ async fn hold(subreaper: &Subreaper, mode: ContainmentMode) -> Result<Option<Hel
         }
         Ok(guard) => guard,
     };
-    if let Some(cgroup) = &cgroup {
-        guard.tell_cgroup(cgroup.path().into()).await;
-    }
-    Ok(Some(Held { guard, cgroup }))
+    let held = Held { guard, cgroup };
+    held.guard.tell_life(held.cgroup_path(), PathBuf::new()).await;
+    Ok(Some(held))
 }
 
 /// What holds the commands of this process.
@@ -141,6 +154,64 @@ pub(crate) async fn finish() {
     if let Some(Held { guard, cgroup }) = held.and_then(Arc::into_inner) {
         guard.dismiss().await;
         drop(cgroup);
+    }
+}
+
+/// Writes down what holds the processes of the life that begins, so that they are found if all of us are killed.
+pub(crate) async fn begin_life(agent: &Agent) {
+    let held = held();
+    let address = agent.store().settings().redis.address();
+    let begun = Ledger::new(agent.id().clone(), agent.life().incarnation, address).and_then(|mut ledger| {
+        ledger.guard = held.as_ref().map(|held| held.guard.process());
+        ledger.init = held.as_ref().and_then(|held| held.guard.init());
+        ledger.cgroup = held.as_ref().and_then(|held| Some(held.cgroup.as_ref()?.path().into()));
+        ledger.containment = layers().to_string();
+        ledger.write()?;
+        Ok((ledger.path()?, ledger))
+    });
+    match begun {
+        Ok((path, ledger)) => {
+            *LEDGER.lock().unwrap_or_else(PoisonError::into_inner) = Some(ledger);
+            if let Some(held) = held {
+                held.guard.tell_life(held.cgroup_path(), path).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "no ledger of this life: what it leaves behind may not be found"),
+    }
+}
+
+/// The life is over, and nothing is left of it.
+pub(crate) async fn end_life() {
+    if let Some(held) = held() {
+        held.guard.tell_life(held.cgroup_path(), PathBuf::new()).await;
+    }
+    let ledger = LEDGER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let left = FOUND.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |found| found.left.len());
+    // What is left has to be found.
+    if let Some(Err(error)) = ledger.filter(|_| left == 0).map(|ledger| ledger.remove()) {
+        tracing::warn!(%error, "the ledger of this life could not be removed");
+    }
+}
+
+/// Writes down from time to time which processes there are, where only a guard holds them. Never resolves.
+pub(crate) async fn keep_noting() {
+    let layers = layers();
+    if layers.namespace || layers.cgroup {
+        return std::future::pending().await;
+    }
+    for pause in [Duration::from_millis(50), Duration::from_secs(1)].into_iter().chain(std::iter::repeat(NOTING)) {
+        sleep(pause).await;
+        // A look at /proc and a small file.
+        let _ = spawn_blocking(note).await;
+    }
+}
+
+fn note() {
+    if let Some(ledger) = LEDGER.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        let noted = ledger.note(command_tree().into_iter().filter_map(ProcessId::of));
+        if let Err(error) = noted {
+            tracing::debug!(%error, "the ledger was not brought up to date");
+        }
     }
 }
 

@@ -162,17 +162,10 @@ impl Guard {
         self.shared.send(&Request::Alone, &[]).await.is_ok() && answer.await.unwrap_or(false)
     }
 
-    /// Tells it of the life's cgroup, which it ends and removes with the rest; an empty path takes that back.
-    pub(crate) async fn tell_cgroup(&self, path: PathBuf) {
+    /// Tells it of the life's cgroup and ledger, which it removes once nothing is left of the life. Empty paths take that back.
+    pub(crate) async fn tell_life(&self, cgroup: PathBuf, ledger: PathBuf) {
         // A guard that is gone is noticed by the command's end.
-        let _ = self.shared.send(&Request::Cgroup(path), &[]).await;
-    }
-
-    /// Resolves once the guard is gone.
-    pub(crate) async fn lost(&self) {
-        let mut lost = self.shared.lost.subscribe();
-        // An error would mean that it is gone with everything else.
-        let _ = lost.wait_for(|lost| *lost).await;
+        let _ = self.shared.send(&Request::Life { cgroup, ledger }, &[]).await;
     }
 
     /// Has it end what is left, and waits for its own end.

@@ -74,8 +74,10 @@ struct Hold {
     init: Option<Init>,
     /// The commands that run, by pid.
     commands: HashMap<i32, Command>,
-    /// The cgroup of the life, once there is one.
+    /// The cgroup of the life, where it has one.
     cgroup: Option<PathBuf>,
+    /// Its ledger, once there is one.
+    ledger: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +99,7 @@ impl Hold {
         let init = if wants_namespace { Some(Init::start().map_err(refuse)?) } else { None };
         let pid = init.as_ref().map_or(0, |init| init.pid().as_raw_nonzero().get());
         Reply::Ready(pid).write(&socket)?;
-        Ok(Self { socket, exits, init, commands: HashMap::new(), cgroup: None })
+        Ok(Self { socket, exits, init, commands: HashMap::new(), cgroup: None, ledger: None })
     }
 
     /// Does what the supervisor asks, until it is gone.
@@ -135,8 +137,9 @@ impl Hold {
                 self.take_exits()?;
                 Reply::Alone(self.is_alone()).write(&self.socket)
             }
-            Request::Cgroup(path) => {
-                self.cgroup = (!path.as_os_str().is_empty()).then_some(path);
+            Request::Life { cgroup, ledger } => {
+                let some = |path: PathBuf| (!path.as_os_str().is_empty()).then_some(path);
+                (self.cgroup, self.ledger) = (some(cgroup), some(ledger));
                 Ok(())
             }
         }

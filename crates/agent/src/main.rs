@@ -10,6 +10,7 @@
 //!   guard        the small process above the command, as its supervisor sees it
 //!   hold         the same, as it lives
 //!   child        the running command
+//!   host         what lives that are over left on this host is ended
 //!   lifeline     the coordinator's pipe: how to reach the store, and then nothing until its end, which is its death
 //!   task_log     where a task's output goes
 //!   results      the file for a task's result, and the results of others
@@ -21,6 +22,7 @@ mod command;
 mod containment;
 mod guard;
 mod hold;
+mod host;
 mod join;
 mod lifeline;
 mod log_limit;

@@ -1,6 +1,7 @@
 //! The course of `agent run`: register, work, release.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::time::Duration;
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Stop, StopCause, Urgency, Work};
@@ -16,7 +17,7 @@ use crate::command::{CommandLine, StartError};
 use crate::results::{Left, ResultFolder};
 use crate::supervise::{Budget, Ended, supervise};
 use crate::task_log::TaskLog;
-use crate::{RunArguments, containment, join, lifeline};
+use crate::{RunArguments, containment, host, join, lifeline};
 
 /// Pause between two tries to read from a store that is away.
 const RETRY: Duration = Duration::from_millis(200);
@@ -79,6 +80,9 @@ pub(crate) async fn live(
     if let (true, Some(parent)) = (arguments.lifeline, &arguments.parent) {
         lifeline::watch(&agent, parent.clone());
     }
+    containment::begin_life(&agent).await;
+    tell_what_holds(&agent);
+    tokio::spawn(host::clear(agent.store(), life.id.clone()));
     let mut cause = StopCause::Done;
     let worked = match life.sprint {
         Some(_) => work_through_tasks(&agent, arguments).await,
@@ -87,8 +91,24 @@ pub(crate) async fn live(
     containment::account(&agent).await;
     let stop = agent.stop_requested();
     let released = agent.shutdown(cause).await;
+    containment::end_life().await;
     agent.store().close().await;
     Ok(Lived::Ended { code: finish(worked, released.map(drop))?, stop })
+}
+
+/// One line, so that whoever starts an agent knows what it can rely on.
+fn tell_what_holds(agent: &Agent) {
+    let layers = containment::layers();
+    let text = match (layers.namespace || layers.cgroup, layers.guard) {
+        (true, _) => format!("held by {layers}"),
+        (false, true) => format!(
+            "held by {layers} alone: a process that outlives guard, supervisor and coordinator killed in one instant is ended by \
+             the next start on this host, or `lifecyclectl processes --end`"
+        ),
+        (false, false) => "held by nothing beside this supervisor (containment.mode none)".into(),
+    };
+    // Without a stderr nobody wants to know.
+    let _ = writeln!(std::io::stderr(), "{}: {text}", agent.id());
 }
 
 fn wanted(arguments: &RunArguments, settings: &Settings, life: Life<'_>) -> anyhow::Result<AgentSettings> {

@@ -86,7 +86,8 @@ pub(crate) async fn supervise(
     let (timeout, memory, ending) =
         (timed_out(budget.timeout), memory_limits::exceeded(agent, budget.memory), must_end(agent));
     let taken_back = taken_back(agent, task);
-    tokio::pin!(timeout, memory, ending, taken_back);
+    let noting = containment::keep_noting();
+    tokio::pin!(timeout, memory, ending, taken_back, noting);
     let mut passed_on = false;
     let ended = loop {
         tokio::select! {
@@ -98,6 +99,7 @@ pub(crate) async fn supervise(
             excess = &mut memory => break Ended::OverMemory(excess),
             () = &mut ending => break Ended::Stopped,
             () = &mut taken_back => break Ended::TakenBack,
+            () = &mut noting => {}
             stop = agent.shutdown_requested(), if !passed_on => {
                 passed_on = true;
                 pass_signal_on(&stop, &child, line.shares_group()).await;

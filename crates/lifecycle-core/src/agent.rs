@@ -1,9 +1,12 @@
-//! Rules about one agent: whether it lives, how it stops, how much memory it may use, what holds its processes.
+//! Rules about one agent: whether it lives, how it stops, how much memory it may use, what holds its processes, and what
+//! may be ended of what it left behind.
 
 pub mod containment;
+pub mod leftover;
 pub mod lifeline;
 pub mod liveness;
 pub mod memory_budget;
 pub mod plain_lease;
 pub mod shutdown;
 pub mod stop_level;
+pub mod stranger;

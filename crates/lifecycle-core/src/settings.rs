@@ -230,6 +230,12 @@ impl Redis {
     pub fn url_without_password(&self) -> String {
         shown::url(&self.url)
     }
+
+    /// The server and the database alone, by which two stores are told apart: `redis://db:6379/0`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        shown::address(&self.url)
+    }
 }
 
 /// How a log line is written.

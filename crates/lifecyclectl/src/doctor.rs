@@ -49,6 +49,7 @@ pub(crate) async fn run(_: &Arguments, store: &OperatorStore, output: Output) ->
         hold(&seen),
         epics(store, &seen).await?,
         residue(store).await?,
+        processes(store).await?,
     ];
     let report = DoctorReport { ok: checks.iter().all(|check| check.ok), checks };
     match output {
@@ -171,6 +172,14 @@ async fn residue(store: &OperatorStore) -> Result<Check, StoreError> {
     let ok = findings.residue.is_empty();
     let hint = if ok { "" } else { "; `lifecyclectl verify` names them" };
     Ok(Check { name: "residue", ok, detail: format!("{}{hint}", findings.summary()) })
+}
+
+/// Of this host alone: each has to be asked by itself.
+async fn processes(store: &OperatorStore) -> Result<Check, StoreError> {
+    let left = crate::processes::left(store).await?;
+    let ok = left.is_none();
+    let detail = left.unwrap_or_else(|| "none of a life that is over is left on this host".into());
+    Ok(Check { name: "processes", ok, detail })
 }
 
 impl DoctorReport {

@@ -1,11 +1,12 @@
 //! `lifecyclectl`: what an operator asks of a fleet, and does to it.
 //!
-//! Each command has its own file. All but `memory judge` work on the store alone: no role has to be running, and none
-//! is called.
+//! Each command has its own file. All but `memory judge` and `processes` work on the store alone: no role has to be
+//! running, and none is called.
 //!
 //! ```text
 //!   ask     ps · inspect · epics · history · task list, show, logs · events · memory · verify · doctor
 //!   act     drain · stop · restart · reap · hold · epic cancel · task add, retry, cancel · sprint pause, resume, close
+//!   host    processes, which asks this host, and the store where one answers
 //!   replay  memory judge, which asks no store
 //! ```
 
@@ -18,6 +19,7 @@ mod inspect;
 mod memory;
 mod order;
 mod place;
+mod processes;
 mod ps;
 mod reap;
 mod restart;
@@ -84,7 +86,9 @@ enum Command {
     Reap(reap::Arguments),
     /// Shows or releases the hold on reaping
     Hold(hold::Arguments),
-    /// Looks for keys that have no living owner; exits 1 if there are any
+    /// Lists the processes that lives left on this host, and ends those of lives that are over
+    Processes(processes::Arguments),
+    /// Looks for keys and processes that have no living owner; exits 1 if there are any
     Verify(verify::Arguments),
     /// Checks the store and the sweepers; exits 1 if something is wrong
     Doctor(doctor::Arguments),
@@ -112,6 +116,9 @@ fn main() -> ExitCode {
 }
 
 async fn perform(command: Command, settings: &Settings, output: Output) -> anyhow::Result<u8> {
+    if let Command::Processes(arguments) = &command {
+        return processes::run(arguments, settings, output).await;
+    }
     let store = Store::connect(settings).await?.operator();
     // A replica or a cluster's node would show a part of the fleet as if it were all.
     store.check_deployment().await?;
@@ -129,6 +136,7 @@ async fn perform(command: Command, settings: &Settings, output: Output) -> anyho
         Command::Restart(arguments) => restart::run(&arguments, &store, output).await,
         Command::Reap(arguments) => reap::run(&arguments, &store, output).await,
         Command::Hold(arguments) => hold::run(&arguments, &store, output).await,
+        Command::Processes(arguments) => processes::run(&arguments, settings, output).await,
         Command::Verify(arguments) => verify::run(&arguments, &store, output).await,
         Command::Doctor(arguments) => doctor::run(&arguments, &store, output).await,
         Command::Memory(arguments) => arguments.show(&store, output).await,

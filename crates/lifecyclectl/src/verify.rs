@@ -1,4 +1,4 @@
-//! `verify`: looks for keys that are left behind.
+//! `verify`: looks for keys that are left behind, and for processes on this host.
 //!
 //! A store is read while it is used, so every finding is checked a second time. A key of an agent that was just
 //! registering or leaving is in order at the second look.
@@ -10,7 +10,7 @@ use lifecycle_core::sweep::residue::{self, Inventory, Residue};
 use lifecycle_redis::{OperatorStore, StoreError};
 use serde::Serialize;
 
-use crate::epics;
+use crate::{epics, processes};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -18,7 +18,8 @@ Examples:
   lifecyclectl verify
   lifecyclectl verify --output json | jq -r '.residue[].key'
 
-Exits 0 when every key of the product has a living owner, 1 when any has none. An `orphan` is dead and waits for \
+Exits 0 when every key of the product, and every process of its agents on this host, has a living owner; 1 when any has \
+none. An `orphan` is dead and waits for \
 cleanup: the next pass of a sweeper takes it away. Keys of other programs are counted, not judged.")]
 pub(crate) struct Arguments {}
 
@@ -36,15 +37,20 @@ pub(crate) struct Findings {
     pub(crate) waiting: Vec<String>,
     /// Keys and entries without a living owner.
     pub(crate) residue: Vec<Residue>,
+    /// What is left on this host of lives that are over, in one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<String>,
 }
 
 pub(crate) async fn run(_: &Arguments, store: &OperatorStore, output: Output) -> anyhow::Result<u8> {
-    let findings = search(store).await?;
+    let mut findings = search(store).await?;
+    findings.processes = processes::left(store).await?;
     match output {
         Output::Json => output::print_json(&findings)?,
         Output::Table => output::print_stdout(&findings.text())?,
     };
-    Ok(if findings.residue.is_empty() { exit::OK } else { exit::FAILED })
+    let is_clean = findings.residue.is_empty() && findings.processes.is_none();
+    Ok(if is_clean { exit::OK } else { exit::FAILED })
 }
 
 /// Reads the whole keyspace, and a second time the keys that seemed left behind.
@@ -59,7 +65,7 @@ pub(crate) async fn search(store: &OperatorStore) -> Result<Findings, StoreError
     }
     let waiting = epics::waiting(store, first.now).await?;
     let (keys, living_agents) = (first.keys.len() as u64, living(&first));
-    Ok(Findings { keys, living_agents, foreign_keys, waiting, residue })
+    Ok(Findings { keys, living_agents, foreign_keys, waiting, residue, processes: None })
 }
 
 async fn confirmed(
@@ -109,6 +115,7 @@ impl Findings {
         }
         let listed = if self.residue.is_empty() { String::new() } else { table.to_string() };
         let waiting: String = self.waiting.iter().map(|line| format!("{line}\n")).collect();
-        format!("{listed}{waiting}{}\n", self.summary())
+        let processes = self.processes.iter().map(|line| format!("{line}\n")).collect::<String>();
+        format!("{listed}{waiting}{}\n{processes}", self.summary())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::record::AgentRecord;
+use serde::{Deserialize, Serialize};
 
 /// Environment variable with the [`token`] of a life, which every process of an agent's command inherits. It finds
 /// processes that left their parent, their session and their process group.
@@ -17,7 +18,7 @@ pub fn token(id: &str, incarnation: Incarnation) -> String {
 }
 
 /// One process. Unlike a pid alone, this is never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessId {
     /// Its pid.
     pub pid: u32,

@@ -1,12 +1,12 @@
 //! A folder for the small files of one process. Whatever ends the process, the folder does not stay: the next process of
 //! the product on this host removes what processes left that are proven to have ended.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::identity::{ProcessId, place};
+use super::runtime_folder::{make, runtime_folder};
 
 /// A folder that only this user can read. It is removed when this is dropped.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl Scratch {
     /// # Errors
     /// When it cannot be made, or when somebody else has made the folder that it is to be in.
     pub fn create() -> io::Result<Self> {
-        let base = base()?;
+        let base = runtime_folder()?;
         remove_left_behind(&base);
         let own = ProcessId::own().ok_or_else(|| io::Error::other("this process cannot be told apart"))?;
         let scratch = Self(base.join(name(&here(), own)));
@@ -31,11 +31,8 @@ impl Scratch {
     /// # Errors
     /// When it cannot be made.
     pub fn make(&self) -> io::Result<()> {
-        base()?;
-        match DirBuilder::new().mode(0o700).create(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
+        runtime_folder()?;
+        make(&self.0)
     }
 
     /// Where it is.
@@ -54,28 +51,9 @@ impl Drop for Scratch {
 
 /// Removes the folders that processes of this host left which are proven to have ended.
 pub fn remove_left_scratch() {
-    if let Ok(base) = base() {
+    if let Ok(base) = runtime_folder() {
         remove_left_behind(&base);
     }
-}
-
-/// The folder of all these folders, of this user alone.
-fn base() -> io::Result<PathBuf> {
-    let user = rustix::process::getuid().as_raw();
-    let base = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir()) {
-        Some(runtime) => runtime.join("lifecycle"),
-        None => std::env::temp_dir().join(format!("lifecycle-{user}")),
-    };
-    match DirBuilder::new().mode(0o700).create(&base) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    // A folder for everybody may hold a link, or a folder of another user, under this name.
-    let found = fs::symlink_metadata(&base)?;
-    if !found.is_dir() || found.uid() != user {
-        return Err(io::Error::other(format!("{} is not a folder of this user", base.display())));
-    }
-    Ok(base)
 }
 
 fn name(here: &str, process: ProcessId) -> String {

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use super::identity::ProcessId;
@@ -34,4 +35,9 @@ pub(super) fn handle(process: ProcessId) -> Option<OwnedFd> {
 pub(super) fn send(handle: &OwnedFd, signal: Signal) {
     // It may have ended since the look. A process that may not be signalled is reported as `left`.
     let _ = pidfd_send_signal(handle, signal);
+}
+
+/// Signals the process of the handle, and tells whether it may be: not so for another user's. One that has ended may.
+pub(super) fn may_send(handle: &OwnedFd, signal: Signal) -> bool {
+    pidfd_send_signal(handle, signal) != Err(Errno::PERM)
 }

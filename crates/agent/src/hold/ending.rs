@@ -37,6 +37,10 @@ impl Hold {
         if let Some(cgroup) = &self.cgroup {
             remove(cgroup);
         }
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| self.is_over_for_good()) {
+            // Nothing is left of what it tells of. Its supervisor may have removed it.
+            let _ = fs::remove_file(ledger);
+        }
     }
 
     fn terminate(&self) {

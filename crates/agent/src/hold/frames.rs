@@ -29,8 +29,13 @@ pub(crate) enum Request {
     Signal { run: u32, signal: i32 },
     /// Tell whether nothing is left of all that was started.
     Alone,
-    /// The folder of the life's cgroup, to be ended and removed with it; empty if there is none any more.
-    Cgroup(PathBuf),
+    /// What else there is of the life that has begun, to be removed once nothing is left of it. Empty paths are of nothing.
+    Life {
+        /// The folder of its cgroup.
+        cgroup: PathBuf,
+        /// Its ledger.
+        ledger: PathBuf,
+    },
 }
 
 /// A command to be started.
@@ -81,9 +86,10 @@ impl Request {
                 body
             }
             Self::Alone => vec![2],
-            Self::Cgroup(path) => {
+            Self::Life { cgroup, ledger } => {
                 let mut body = vec![3];
-                put(&mut body, path.as_os_str());
+                put(&mut body, cgroup.as_os_str());
+                put(&mut body, ledger.as_os_str());
                 body
             }
         }
@@ -103,7 +109,7 @@ impl Request {
             }
             1 => Some(Self::Signal { run: rest.number()?, signal: rest.number()? as i32 }),
             2 => Some(Self::Alone),
-            3 => Some(Self::Cgroup(rest.text()?.into())),
+            3 => Some(Self::Life { cgroup: rest.text()?.into(), ledger: rest.text()?.into() }),
             _ => None,
         }
     }
@@ -223,7 +229,7 @@ mod tests {
             Request::Spawn(own_group),
             Request::Signal { run: u32::MAX, signal: 15 },
             Request::Alone,
-            Request::Cgroup("/sys/fs/cgroup/x".into()),
+            Request::Life { cgroup: "/sys/fs/cgroup/x".into(), ledger: "/run/x".into() },
         ] {
             let body = request.encode();
             assert_eq!(Request::decode(&body), Some(request.clone()));

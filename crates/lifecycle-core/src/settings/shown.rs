@@ -18,6 +18,23 @@ pub(super) fn url(url: &str) -> String {
     }
 }
 
+/// The server and the database that the URL names, and nothing else: no user, no password, no query. Two URLs of one
+/// database by the same name of its server give the same address.
+pub(super) fn address(url: &str) -> String {
+    let shown = self::url(url);
+    let (scheme, rest) = shown.split_once("://").unwrap_or(("", &shown));
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let place = place.split('?').next().unwrap_or_default();
+    if scheme.ends_with("+unix") {
+        return format!("{scheme}://{place}");
+    }
+    let (server, database) = place.split_once('/').unwrap_or((place, ""));
+    let port =
+        if server.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']')) { "" } else { ":6379" };
+    let database = if database.is_empty() { "0" } else { database };
+    format!("{scheme}://{server}{port}/{database}")
+}
+
 fn user(credentials: &str) -> String {
     match credentials.split_once(':') {
         Some((user, _)) if is_word(user) => format!("{user}:{HIDDEN}"),
@@ -98,6 +115,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_address_is_the_same_however_the_database_is_named_and_whoever_asks() {
+        for same in
+            ["redis://db", "redis://db:6379", "redis://me:s3cret@db/0", "redis://db:6379/?password=s3cret"]
+        {
+            assert_eq!(address(same), "redis://db:6379/0", "{same}");
+        }
+        assert_eq!(address("redis://db:6380/2"), "redis://db:6380/2");
+        assert_eq!(address("redis://[::1]"), "redis://[::1]:6379/0");
+        assert_eq!(address("redis+unix://me:s3cret@/run/redis.sock?x"), "redis+unix:///run/redis.sock");
+        assert!(!address("s3cret:x@y/:s3cret").contains("s3cret"));
+    }
+
     proptest! {
         #[test]
         fn no_form_of_a_url_shows_the_password_in_it(
@@ -107,6 +137,8 @@ mod tests {
         ) {
             let shown = url(&format!("{before}:{password}{after}"));
             prop_assert!(!shown.contains("S3CRET"), "{shown}");
+            let address = address(&format!("{before}:{password}{after}"));
+            prop_assert!(!address.contains("S3CRET"), "{address}");
         }
     }
 }

@@ -27,7 +27,7 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 const CLEANUP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A role to be started.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RoleCommand {
     name: String,
     program: PathBuf,

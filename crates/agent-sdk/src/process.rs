@@ -11,6 +11,7 @@
 //!   life_cgroup the cgroup v2 of a life
 //!   endings     what it knows of the processes it has told (no I/O)
 //!   memory_use  what processes use
+//!   host_memory what the host has
 //!   ledger      what a life writes down of its processes, which outlives its record in the store
 //!   leftovers   what lives that are over left on this host, and how it is ended
 //!   strangers   what other agents' programs left on this host
@@ -19,6 +20,7 @@
 
 mod ender;
 mod endings;
+mod host_memory;
 mod identity;
 mod ledger;
 mod leftovers;
@@ -33,10 +35,11 @@ mod subreaper;
 mod tree;
 
 pub use ender::Ender;
+pub use host_memory::host_memory;
 pub use identity::{ProcessId, TOKEN_VARIABLE, is_proven_gone, place, process_here, token};
 pub use ledger::{Ledger, ledgers};
-pub use leftovers::{Leftover, LifeName, Mark, Remains, Told, end, find, is_empty_for_sure, tidy};
-pub use life_cgroup::LifeCgroup;
+pub use leftovers::{Leftover, LifeName, Mark, Remains, Told, end, find, find_noting, is_empty_for_sure, tidy};
+pub use life_cgroup::{LifeCgroup, OutOfMemory};
 pub use memory_use::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
 pub use scratch::{Scratch, remove_left_scratch};
 pub use signal::{signal_group, signal_process};

@@ -23,8 +23,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agent_sdk::Agent;
-use agent_sdk::process::{Descent, Ender, Ledger, LifeCgroup, ProcessId, Subreaper, Tree, token};
+use agent_sdk::process::{Descent, Ender, Ledger, LifeCgroup, OutOfMemory, ProcessId, Subreaper, Tree, token};
 use lifecycle_core::agent::containment::{ContainmentMode, Layers};
+use lifecycle_core::agent::memory_budget::MemoryBudget;
 use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -91,15 +92,27 @@ impl fmt::Display for Problem {
 ///
 /// # Errors
 /// When the system gives no thread, or does not have a layer that was asked for by name.
-pub(crate) async fn begin(mode: ContainmentMode) -> Result<(), ContainmentError> {
+pub(crate) async fn begin(mode: ContainmentMode, budget: MemoryBudget) -> Result<(), ContainmentError> {
     let ender = Ender::start(Subreaper::begin())?;
     ender.reap_from_now_on()?;
     let held = hold(ender.subreaper(), mode).await;
     // It is set already only if this was called twice.
     let _ = ENDER.set(ender);
-    *HELD.lock().unwrap_or_else(PoisonError::into_inner) =
-        held.map_err(|problem| ContainmentError::NotHere { mode, problem })?.map(Arc::new);
+    let held = held.map_err(|problem| ContainmentError::NotHere { mode, problem })?;
+    if let Some(cgroup) = held.as_ref().and_then(|held| held.cgroup.as_ref()) {
+        limit(cgroup, budget);
+    }
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = held.map(Arc::new);
     Ok(())
+}
+
+/// Where the cgroup accounts for memory, the kernel holds the hard limit, which a burst cannot pass between two looks.
+fn limit(cgroup: &LifeCgroup, budget: MemoryBudget) {
+    if let Some(hard) = budget.hard
+        && !cgroup.limit_memory(hard)
+    {
+        tracing::debug!("its cgroup does not account for memory: the limit is held by looking");
+    }
 }
 
 async fn hold(subreaper: &Subreaper, mode: ContainmentMode) -> Result<Option<Held>, Problem> {
@@ -146,6 +159,11 @@ pub(crate) fn layers() -> Layers {
         cgroup: held.cgroup.is_some(),
         guard: true,
     })
+}
+
+/// What came of the command's want of memory so far, where a cgroup keeps account of it.
+pub(crate) fn out_of_memory() -> OutOfMemory {
+    held().and_then(|held| Some(held.cgroup.as_ref()?.out_of_memory())).unwrap_or_default()
 }
 
 /// Lets go of what held the commands, of which none is left.

@@ -33,8 +33,8 @@ use lifecycle_cli::exit;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group,
-    set_child_subreaper, waitid, wait,
+    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group,
+    set_child_subreaper, set_dumpable_behavior, waitid, wait,
 };
 
 use frames::{Reply, Request, Spawn};
@@ -97,6 +97,8 @@ impl Hold {
         };
         set_child_subreaper(Some(getpid())).map_err(io::Error::from).map_err(refuse)?;
         let init = if wants_namespace { Some(Init::start().map_err(refuse)?) } else { None };
+        // A command of the same user cannot trace it. Only now: a process that may not be traced cannot write its own id maps.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
         let pid = init.as_ref().map_or(0, |init| init.pid().as_raw_nonzero().get());
         Reply::Ready(pid).write(&socket)?;
         Ok(Self { socket, exits, init, commands: HashMap::new(), cgroup: None, ledger: None })

@@ -10,7 +10,8 @@
 //!   guard        the small process above the command, as its supervisor sees it
 //!   hold         the same, as it lives
 //!   child        the running command
-//!   host         what lives that are over left on this host is ended
+//!   host         the daemon of a host, and what every start does: what lives that are over left here is ended
+//!   host_watch   which lives there are on this host, and which of them have lost their supervisor
 //!   lifeline     the coordinator's pipe: how to reach the store, and then nothing until its end, which is its death
 //!   task_log     where a task's output goes
 //!   results      the file for a task's result, and the results of others
@@ -23,6 +24,7 @@ mod containment;
 mod guard;
 mod hold;
 mod host;
+mod host_watch;
 mod join;
 mod lifeline;
 mod log_limit;
@@ -68,6 +70,12 @@ enum Command {
     /// Registers an agent, runs the command under it, and removes every trace at the end
     #[command(after_help = EXAMPLES)]
     Run(Box<RunArguments>),
+    /// Looks after a host: ends what lives that are over left on it, within a second
+    ///
+    /// Optional: each `agent run` holds its own processes, and every start on a host ends what others left. This one does
+    /// it without a start, and bears witness of every supervisor that dies, so that its agent is reaped at once.
+    #[command(after_help = "Example:\n  agent host --log-level info")]
+    Host,
     /// Holds the command of one `agent run`, which starts it
     #[command(hide = true)]
     Hold(HoldArguments),
@@ -152,6 +160,11 @@ fn main() -> ExitCode {
             // A thread that reads the lifeline never ends by itself.
             runtime.shutdown_background();
             code
+        }
+        Command::Host => {
+            let settings = cli.global.start()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(host::run(settings))
         }
         Command::Hold(arguments) => Ok(hold::run(arguments.namespace)),
         Command::Completions(completions) => completions.print::<Cli>(),

@@ -1,7 +1,6 @@
 //! The course of `agent run`: register, work, release.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::time::Duration;
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Stop, StopCause, Urgency, Work};
@@ -45,7 +44,7 @@ pub(crate) async fn run(arguments: &RunArguments, settings: Settings) -> anyhow:
         return Err(Failure::new(exit::USAGE, format!("--memory-soft-limit {wrong}")).into());
     }
     program_is_there(arguments)?;
-    let begun = containment::begin(settings.containment.mode).await;
+    let begun = containment::begin(settings.containment.mode, arguments.memory()).await;
     begun.map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let ran = work(arguments, settings).await;
     containment::finish().await;
@@ -107,8 +106,8 @@ fn tell_what_holds(agent: &Agent) {
         ),
         (false, false) => "held by nothing beside this supervisor (containment.mode none)".into(),
     };
-    // Without a stderr nobody wants to know.
-    let _ = writeln!(std::io::stderr(), "{}: {text}", agent.id());
+    // Its stderr is the command's, so it is said to those who want the log.
+    tracing::info!(agent = %agent.id(), "{text}");
 }
 
 fn wanted(arguments: &RunArguments, settings: &Settings, life: Life<'_>) -> anyhow::Result<AgentSettings> {
@@ -190,7 +189,7 @@ async fn work_through_tasks(agent: &Agent, arguments: &RunArguments) -> anyhow::
             Err(error) => return Err(failure(&error).into()),
         }
     }
-    let needs_a_fresh_one = [StopCause::SoftMemoryLimit, StopCause::GuardLost];
+    let needs_a_fresh_one = [StopCause::SoftMemoryLimit, StopCause::GuardLost, StopCause::OutOfMemory];
     let is_spent = agent.stop_requested().is_some_and(|stop| needs_a_fresh_one.contains(&stop.cause));
     Ok(if is_spent { exit::SPENT } else { exit::OK })
 }
@@ -273,9 +272,11 @@ fn outcome(agent: &Agent, ended: Result<Ended, StartError>) -> Work {
             Work::Abandoned
         }
         Ok(Ended::Stopped) => Work::Abandoned,
-        Ok(Ended::Unheld) => {
-            tracing::error!(agent = %agent.id(), "the guard of the command was ended, and the command with it; leaving");
-            agent.request_stop(Urgency::Drain, StopCause::GuardLost);
+        Ok(ended @ (Ended::Unheld | Ended::OutOfMemory)) => {
+            let is_held = matches!(ended, Ended::OutOfMemory);
+            tracing::error!(agent = %agent.id(), "the command {ended}; leaving, so that a fresh agent takes over");
+            let cause = if is_held { StopCause::OutOfMemory } else { StopCause::GuardLost };
+            agent.request_stop(Urgency::Drain, cause);
             Work::Abandoned
         }
         Ok(ended) => Work::Failed(ended.to_string()),
@@ -287,7 +288,7 @@ fn start_failure(error: &StartError) -> Failure {
     Failure::new(error.code(), error.to_string())
 }
 
-fn failure(error: &AgentError) -> Failure {
+pub(crate) fn failure(error: &AgentError) -> Failure {
     let code = match error {
         AgentError::Name(_) => exit::USAGE,
         AgentError::Held { .. } => exit::HELD,

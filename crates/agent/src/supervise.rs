@@ -5,9 +5,10 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use agent_sdk::process::OutOfMemory;
 use agent_sdk::{Agent, Assignment, Stop, StopCause, Urgency};
 use lifecycle_cli::output;
-use lifecycle_core::agent::memory_budget::{Excess, MemoryBudget};
+use lifecycle_core::agent::memory_budget::{Excess, Limit, MemoryBudget};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -33,6 +34,8 @@ pub(crate) enum Ended {
     OverMemory(Excess),
     Stopped,
     TakenBack,
+    /// The kernel ended it, because memory was short.
+    OutOfMemory,
     /// Somebody has ended the guard that held it.
     Unheld,
 }
@@ -51,7 +54,7 @@ impl Ended {
                 (None, None) => 1,
             },
             Self::TimedOut(_) => 124,
-            Self::OverMemory(_) | Self::Unheld => 137,
+            Self::OverMemory(_) | Self::OutOfMemory | Self::Unheld => 137,
             Self::Stopped | Self::TakenBack => 143,
         }
     }
@@ -69,6 +72,7 @@ impl fmt::Display for Ended {
                 write!(f, "memory limit exceeded: {} of {}", output::size(*used), output::size(*allowed))
             }
             Self::Stopped => f.write_str("was stopped"),
+            Self::OutOfMemory => f.write_str("was ended by the kernel, because memory was short"),
             Self::Unheld => f.write_str("was ended, because its guard (`agent hold`) was"),
             Self::TakenBack => f.write_str("was ended, its task is not this agent's any more"),
         }
@@ -82,6 +86,7 @@ pub(crate) async fn supervise(
     (task, log): (Option<&Assignment>, Option<&TaskLog>),
     budget: Budget,
 ) -> Result<Ended, StartError> {
+    let before = containment::out_of_memory();
     let mut child = line.start(log).await?;
     let (timeout, memory, ending) =
         (timed_out(budget.timeout), memory_limits::exceeded(agent, budget.memory), must_end(agent));
@@ -92,7 +97,7 @@ pub(crate) async fn supervise(
     let ended = loop {
         tokio::select! {
             status = child.wait() => match status {
-                Ok(status) => break Ended::Exited(status),
+                Ok(status) => break exited(status, budget.memory, before),
                 Err(_) => break Ended::Unheld,
             },
             limit = &mut timeout => break Ended::TimedOut(limit),
@@ -112,6 +117,20 @@ pub(crate) async fn supervise(
         end(agent, &mut child, &ended).await;
     }
     Ok(ended)
+}
+
+/// The command has ended by itself, or the kernel has ended it for want of memory: its own, beyond its limit, or the host's.
+fn exited(status: ExitStatus, budget: MemoryBudget, before: OutOfMemory) -> Ended {
+    let now = containment::out_of_memory();
+    match budget.hard {
+        // It may have lost a child to it, and coped.
+        _ if status.success() => Ended::Exited(status),
+        Some(allowed) if now.at_limit > before.at_limit => {
+            Ended::OverMemory(Excess { limit: Limit::Hard, used: allowed, allowed })
+        }
+        _ if now.killed > before.killed => Ended::OutOfMemory,
+        _ => Ended::Exited(status),
+    }
 }
 
 /// Ends what is left of the tree. The command itself is our child and has to be waited for, or it would stay a zombie.

@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use agent_sdk::process::process_here;
+use agent_sdk::process::{host_memory, process_here};
 use agent_sdk::witness;
 use futures_util::{StreamExt as _, stream};
 use lifecycle_cli::output;
@@ -35,6 +35,8 @@ const AT_ONCE: usize = 32;
 const HELD_AFTER: Duration = Duration::from_secs(1);
 /// Pause between two tries to remove a life of an earlier run, which may live.
 const REAP_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two looks whether a host that was full has room for an agent again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A task that is to be given to an agent.
 struct Handout {
@@ -280,6 +282,10 @@ impl Sprint {
 
     fn launch(&mut self, context: &Context, agent: usize) {
         let now = context.now();
+        if self.is_host_full(context) {
+            self.slots[agent].process = Process::NotStarted { since: now + FULL_PAUSE };
+            return;
+        }
         let again = self.count_restart(context, agent, now);
         let plan = &self.plan.agents[agent];
         let (child_events, sprint) = (context.child_events.clone(), self.number);
@@ -301,6 +307,21 @@ impl Sprint {
                 self.warn(context, &format!("{} could not be started: {error}", plan.id));
             }
         }
+    }
+
+    /// Whether the host has no room for another agent. It is said when that begins and when it ends.
+    fn is_host_full(&mut self, context: &Context) -> bool {
+        let reserve = context.settings().host.memory_reserve.as_u64();
+        let full = host_memory().and_then(|host| host.why_full(reserve));
+        match (&full, self.told_full) {
+            (Some(why), false) => {
+                self.warn(context, &format!("no further agent is started, because this host is short of memory: {why}"));
+            }
+            (None, true) => self.say(context, "this host has memory again: agents are started"),
+            _ => {}
+        }
+        self.told_full = full.is_some();
+        full.is_some()
     }
 
     /// Takes over a living agent of an earlier coordinator. If it has just ended, the next look tells.

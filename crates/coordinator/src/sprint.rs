@@ -58,6 +58,8 @@ pub(crate) struct Sprint {
     pub(crate) is_broken: bool,
     /// Tasks whose records were replaced, so that each is reported once.
     pub(crate) mended: BTreeSet<TaskId>,
+    /// Whether it was reported that the host has no room for another agent.
+    pub(crate) told_full: bool,
     /// What its tasks wait for, as it was last reported.
     pub(crate) told_waiting: Option<String>,
     /// When its records were last found missing from the store.
@@ -168,6 +170,7 @@ impl Sprint {
             guests_told: None,
             is_broken: false,
             mended: BTreeSet::new(),
+            told_full: false,
             told_waiting: None,
             restored_at: None,
         }

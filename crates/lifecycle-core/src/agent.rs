@@ -2,6 +2,7 @@
 //! may be ended of what it left behind.
 
 pub mod containment;
+pub mod host_budget;
 pub mod leftover;
 pub mod lifeline;
 pub mod liveness;

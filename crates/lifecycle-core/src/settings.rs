@@ -39,6 +39,8 @@ table::section! {
             pub shutdown: Shutdown,
             /// What holds the processes of a command.
             pub containment: Containment,
+            /// The host.
+            pub host: Host,
             /// What is written to Redis.
             pub wire: WireSettings,
             /// The sweeper's HTTP endpoints.
@@ -160,6 +162,15 @@ table::section! {
         ///
         /// A layer that is asked for by name and cannot be had is refused.
         pub mode: ContainmentMode = ContainmentMode::Auto,
+    }
+
+    /// `host.*`
+    #[derive(Debug)]
+    pub struct Host in "host" {
+        /// Memory that is to stay available on the host: below it, or while processes wait for memory, a coordinator starts no
+        /// further agent.
+        #[serde(with = "units::size")]
+        pub memory_reserve: ByteSize = ByteSize::mib(256),
     }
 
     /// `wire.*`

@@ -161,7 +161,9 @@ fn words(entries: &[Entry]) -> Vec<&str> {
 
 /// A fleet in which what ignores TERM is killed soon.
 fn fleet() -> Fleet {
-    Fleet::with_lease(Duration::from_secs(2)).set("LIFECYCLE_SHUTDOWN__KILL_TIMEOUT", "300ms")
+    let fleet = Fleet::with_lease(Duration::from_secs(2)).set("LIFECYCLE_SHUTDOWN__KILL_TIMEOUT", "300ms");
+    // What supervisor and coordinator do by themselves. The layers around them have their own tests, and `cargo xtask containment`.
+    fleet.unheld()
 }
 
 /// Kills the supervisor of a tree as `kill` does, and asserts that all of it is ended and that the audit says so.

@@ -47,6 +47,11 @@ impl Fleet {
         self
     }
 
+    /// Nothing holds a command but its supervisor, which is its parent and sees the same pids.
+    pub(crate) fn unheld(self) -> Self {
+        self.set("LIFECYCLE_CONTAINMENT__MODE", "none")
+    }
+
     pub(crate) fn role(&self, name: &str) -> RoleCommand {
         self.with_settings(Role::command(name).unwrap())
     }

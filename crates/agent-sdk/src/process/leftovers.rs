@@ -127,10 +127,17 @@ pub struct Remains {
 /// Looks for what is left on this host. Never finds this process, nor one above it.
 #[must_use]
 pub fn find() -> Remains {
+    find_noting(&[])
+}
+
+/// The same, by ledgers that this process has kept itself: what they note of processes is newer than what stands in the
+/// files, or these may have gone.
+#[must_use]
+pub fn find_noting(kept: &[Ledger]) -> Remains {
     // The order matters: a life writes its ledger before it starts anything, so every process that is seen here has its
     // ledger by the time these are read.
     let mut machine = Machine::look();
-    let ledgers = ledgers();
+    let ledgers = with_kept(ledgers(), kept);
     let here = place();
     let bounds = Bounds::of(&ledgers);
     let (own, others): (Vec<Ledger>, Vec<Ledger>) =
@@ -175,6 +182,16 @@ pub fn tidy(empty: &[Ledger]) -> io::Result<()> {
         ledger.remove()
     });
     removed.fold(Ok(()), io::Result::and)
+}
+
+fn with_kept(mut read: Vec<Ledger>, kept: &[Ledger]) -> Vec<Ledger> {
+    for ours in kept {
+        match read.iter_mut().find(|ledger| ledger.id == ours.id && ledger.incarnation == ours.incarnation) {
+            Some(ledger) => ledger.processes.extend(&ours.processes),
+            None => read.push(ours.clone()),
+        }
+    }
+    read
 }
 
 fn is_of_an_earlier_boot(ledger: &Ledger, here: Option<&str>) -> bool {

@@ -46,22 +46,37 @@ impl LifeCgroup {
         OpenOptions::new().write(true).open(self.path.join("cgroup.procs"))
     }
 
-    /// Lets the kernel hold the group to these limits, in bytes: above `soft` its processes are slowed and have to give memory
-    /// back, above `hard` they are ended, all of them. `false` where the group does not account for memory.
+    /// Lets the kernel end all processes of the group once they use more than this many bytes. `false` where the group does not
+    /// account for memory.
     #[must_use]
-    pub fn limit_memory(&self, soft: Option<u64>, hard: Option<u64>) -> bool {
-        let write = |file: &str, value: String| fs::write(self.path.join(file), value).is_ok();
-        let is_hard = hard.is_none_or(|hard| {
-            write("memory.oom.group", "1".into()) && write("memory.max", hard.to_string())
-        });
-        is_hard && soft.is_none_or(|soft| write("memory.high", soft.to_string()))
+    pub fn limit_memory(&self, most: u64) -> bool {
+        let write = |file: &str, value: &str| fs::write(self.path.join(file), value).is_ok();
+        write("memory.oom.group", "1") && write("memory.max", &most.to_string())
     }
 
-    /// How often the kernel ended processes of it for want of memory; `None` where it does not say.
+    /// What came of its want of memory so far; nothing where it does not account for memory.
     #[must_use]
-    pub fn oom_kills(&self) -> Option<u64> {
-        let events = fs::read_to_string(self.path.join("memory.events")).ok()?;
-        events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    pub fn out_of_memory(&self) -> OutOfMemory {
+        fs::read_to_string(self.path.join("memory.events")).map_or_else(|_| OutOfMemory::default(), |text| OutOfMemory::read(&text))
+    }
+}
+
+/// How often a group was short of memory (the kernel's cgroup-v2.rst, `memory.events`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutOfMemory {
+    /// It was at its own limit, and could not give anything back.
+    pub at_limit: u64,
+    /// The kernel ended a process of it, for its own limit or for the host's want.
+    pub killed: u64,
+}
+
+impl OutOfMemory {
+    fn read(text: &str) -> Self {
+        let count = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        };
+        Self { at_limit: count("oom"), killed: count("oom_kill") }
     }
 }
 
@@ -92,6 +107,13 @@ fn mount_point(mounts: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_of_the_want_of_memory_is_read_as_the_kernel_writes_it() {
+        let events = "low 0\nhigh 3\nmax 120\noom 2\noom_kill 7\noom_group_kill 1\n";
+        assert_eq!(OutOfMemory::read(events), OutOfMemory { at_limit: 2, killed: 7 });
+        assert_eq!(OutOfMemory::read(""), OutOfMemory::default());
+    }
 
     #[test]
     fn the_mount_of_version_2_is_found_among_those_of_version_1() {

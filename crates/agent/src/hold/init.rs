@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{
-    Pid, Signal, WaitOptions, getegid, geteuid, kill_process, set_parent_process_death_signal, wait,
+    DumpableBehavior, Pid, Signal, WaitOptions, getegid, geteuid, kill_process, set_dumpable_behavior, set_parent_process_death_signal, wait,
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -136,6 +136,7 @@ fn get_ready() -> io::Result<Exits> {
     rustix::stdio::dup2_stdin(fs::File::open("/dev/null")?)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", flags, None)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Exits::listen()
 }
 

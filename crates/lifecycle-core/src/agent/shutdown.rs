@@ -87,6 +87,8 @@ word_enum! {
         SoftMemoryLimit = "soft_memory_limit",
         /// Its command used more than its hard memory limit and was ended.
         MemoryLimit = "memory_limit",
+        /// The kernel ended its command because memory was short.
+        OutOfMemory = "out_of_memory",
         /// Somebody has ended the guard that held its command, and the command with it.
         GuardLost = "guard_lost",
         /// The program that embeds the agent panicked.
@@ -110,7 +112,7 @@ impl StopCause {
             // The agent's own program left the task unfinished, or the task needs more memory than allowed. Without a
             // cost it would be retried for ever.
             Self::Done | Self::Requested | Self::SoftMemoryLimit | Self::MemoryLimit => Cost::Attempt,
-            Self::Panic | Self::GuardLost => Cost::Crash,
+            Self::Panic | Self::GuardLost | Self::OutOfMemory => Cost::Crash,
             Self::Hangup
             | Self::Interrupt
             | Self::Terminate

@@ -257,6 +257,15 @@ events! {
         /// How many children it had.
         count: Option<u64>,
     }
+    /// Processes of lives that are over were found on a host, and ended.
+    LeftoversFound = "leftovers_found" {
+        /// How many there were.
+        count: Option<u64>,
+        /// The host.
+        host: Option<String>,
+        /// Those that could not be ended.
+        pids: Vec<u32>,
+    }
     /// Reaping is held.
     SweepHeld = "sweep_held" {
         /// Why, in a sentence for people.
@@ -438,7 +447,7 @@ mod tests {
              cleanup_acknowledged cleanup_aborted cleanup_completed orphans_detected agent_shutdown agent_fenced \
              task_assigned task_completed task_requeued task_added task_cancelled task_retried sprint_changed sprint_started \
              sprint_completed agent_joined agent_adopted epic_waiting epic_resumed \
-             epic_ended coordinator_lost sweep_held sweep_released memory_leak_detected memory_limit_exceeded"
+             epic_ended coordinator_lost leftovers_found sweep_held sweep_released memory_leak_detected memory_limit_exceeded"
         );
     }
 

@@ -42,7 +42,7 @@ fn a_task_begins_again_only_once_what_its_killed_agent_left_running_has_ended() 
         "if [ $LIFECYCLE_TASK_ATTEMPT -gt 1 ]; then ! grep -q '^State:.[RSD]' /proc/$(cat pid)/status; else {stubborn}; fi"
     );
     let stage = Stage::new(&sprint("api", &[], 2, &script, &[("t", "attempts = 1")]));
-    let mut fleet = Fleet::with_lease(Duration::from_secs(5));
+    let mut fleet = Fleet::with_lease(Duration::from_secs(5)).unheld();
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     stage.wait_for_lines("begun", 1);
@@ -81,7 +81,7 @@ fn with_a_sweeper_at_work_the_first_screen_does_not_complain() {
 fn a_task_that_takes_its_agent_down_each_time_is_given_up_and_the_sprint_completes_with_exit_1() {
     let script = "test {task} = good || kill -9 $PPID; true";
     let tasks = [("deadly", "attempts = 1\nmax_crashes = 2"), ("good", "")];
-    let (mut fleet, stage) = (Fleet::new(), Stage::new(&sprint("api", &[], 1, script, &tasks)));
+    let (mut fleet, stage) = (Fleet::new().unheld(), Stage::new(&sprint("api", &[], 1, script, &tasks)));
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     let (code, summary) = finish(&mut coordinator);
@@ -96,7 +96,7 @@ fn a_task_that_takes_its_agent_down_each_time_is_given_up_and_the_sprint_complet
 #[test]
 fn an_agent_that_dies_as_often_as_it_is_started_is_given_up_and_its_sprint_still_ends() {
     let tasks = [("deadly", "max_crashes = 50"), ("other", "needs = [\"deadly\"]")];
-    let (mut fleet, stage) = (Fleet::new(), Stage::new(&sprint("api", &[], 1, "kill -9 $PPID", &tasks)));
+    let (mut fleet, stage) = (Fleet::new().unheld(), Stage::new(&sprint("api", &[], 1, "kill -9 $PPID", &tasks)));
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     let (code, summary) = finish(&mut coordinator);

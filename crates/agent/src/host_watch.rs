@@ -1,0 +1,71 @@
+//! The lives of this host, as their ledgers tell, and which of them have lost their supervisor.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use agent_sdk::process::{Ledger, LifeName, ProcessId, ledgers, living_below, place};
+
+/// How long a guard has to end what it holds, once its supervisor is gone, before others do it.
+const GUARDS_TIME: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// What is known of the lives of this host.
+#[derive(Debug, Default)]
+pub(crate) struct HostWatch {
+    lives: HashMap<LifeName, Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    /// With the processes that were last seen below its supervisor.
+    ledger: Ledger,
+    orphan_since: Option<Instant>,
+}
+
+impl HostWatch {
+    /// Looks at all lives. Returns those that have lost their supervisor and whose guard has had its time, each once.
+    pub(crate) fn look(&mut self, now: Instant) -> Vec<Ledger> {
+        let here = place();
+        for ledger in ledgers() {
+            if Some(&ledger.place) == here.as_ref() {
+                let name = LifeName { id: ledger.id.clone(), incarnation: ledger.incarnation };
+                self.lives.entry(name).or_insert(Watched { ledger, orphan_since: None });
+            }
+        }
+        for life in self.lives.values_mut() {
+            if life.ledger.is_orphan() {
+                life.orphan_since.get_or_insert(now);
+            } else {
+                life.note();
+            }
+        }
+        let is_due = |life: &Watched| life.orphan_since.is_some_and(|since| life.has_had_its_time(since, now));
+        self.lives.extract_if(|_, life| is_due(life)).map(|(_, life)| life.ledger).collect()
+    }
+
+    /// How many lives it knows.
+    pub(crate) fn len(&self) -> usize {
+        self.lives.len()
+    }
+}
+
+impl Watched {
+    /// Notes which processes there are, where no cgroup and no namespace keeps account of them.
+    fn note(&mut self) {
+        if self.ledger.cgroup.is_none() && self.ledger.init.is_none() {
+            let guard = self.ledger.guard;
+            let mut found = living_below(self.ledger.supervisor.pid);
+            found.retain(|process| Some(*process) != guard);
+            // What has left the tree since stays noted as long as it lives.
+            let earlier: Vec<ProcessId> = std::mem::take(&mut self.ledger.processes);
+            found.extend(earlier.into_iter().filter(|process| process.is_alive()));
+            found.sort_unstable();
+            found.dedup();
+            self.ledger.processes = found;
+        }
+    }
+
+    fn has_had_its_time(&self, since: Instant, now: Instant) -> bool {
+        let is_guarded = self.ledger.guard.is_some_and(ProcessId::is_alive);
+        !is_guarded || now.duration_since(since) >= GUARDS_TIME
+    }
+}

@@ -26,6 +26,12 @@ impl Orphan {
     }
 
     fn of(program: &Path, token: Option<&str>) -> Self {
+        let orphan = Self::started(program, token);
+        orphan.wait_until_it_is(program);
+        orphan
+    }
+
+    fn started(program: &Path, token: Option<&str>) -> Self {
         let mut shell = Command::new("setsid");
         let script = "\"$0\" 600 < /dev/null > /dev/null 2>&1 & echo $!";
         shell.args(["--wait", "sh", "-c", script]).arg(program).stderr(Stdio::inherit());
@@ -34,9 +40,7 @@ impl Orphan {
         }
         let said = shell.output().unwrap();
         let pid = String::from_utf8(said.stdout).unwrap().trim().parse().unwrap();
-        let orphan = Self(ProcessId::of(pid).unwrap());
-        orphan.wait_until_it_is(program);
-        orphan
+        Self(ProcessId::of(pid).unwrap())
     }
 
     /// A shell's child is that shell until it has become what it was told to run.
@@ -312,6 +316,31 @@ fn a_life_that_released_itself_and_one_that_was_replaced_are_over() {
     let ended = pids(&site.end_left().json()["ended"]);
     assert_eq!(ended, BTreeSet::from([left.0.pid.into(), earlier.0.pid.into()]));
     assert!(later.lives());
+}
+
+/// The inner agent's supervisor was started by the outer one's command, so it carries that one's token.
+#[test]
+fn what_a_living_agent_holds_is_not_ended_with_the_life_in_which_it_was_started() {
+    let site = Site::start();
+    let (outer, inner) = (id("outer"), id("inner"));
+    let token = format!("{outer}:100");
+    let folder = tempfile::tempdir().unwrap();
+    let holder = folder.path().join("holder");
+    std::fs::write(&holder, "#!/bin/sh\nsleep 600 &\necho $! > $0.new; mv $0.new $0.up\nwait\n").unwrap();
+    std::fs::set_permissions(&holder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let supervisor = Orphan::started(&holder, Some(&token));
+    let held = eventually(SOON, "the inner process", || {
+        let pid = std::fs::read_to_string(folder.path().join("holder.up")).ok();
+        Ok(pid.and_then(|pid| ProcessId::of(pid.trim().parse().ok()?)).map(Orphan))
+    });
+    let held = held.unwrap();
+    let left = Orphan::start(Some(&token));
+    let _inner = Kept::write(&site, (&inner, 100), supervisor.0, &[]);
+    let _outer = Kept::of_the_dead(&site, (&outer, 100), &[]);
+    let listed = site.left();
+    assert!(listed.row(&supervisor).is_none() && listed.row(&held).is_none(), "{}", listed.stdout);
+    assert_eq!(pids(&site.end_left().json()["ended"]), BTreeSet::from([left.0.pid.into()]));
+    assert!(supervisor.lives() && held.lives());
 }
 
 #[test]

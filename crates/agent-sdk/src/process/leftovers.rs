@@ -216,22 +216,27 @@ struct Claim {
 impl Claims {
     /// Claims what this ledger leads to.
     fn of_ledger(&mut self, ledger: &Arc<Ledger>, machine: &mut Machine, bounds: &Bounds) {
-        let claim = |mark| Claim { life: LifeName::of(ledger), mark, ledger: Some(ledger.clone()) };
+        let life = LifeName::of(ledger);
+        let claim = |mark| Claim { life: life.clone(), mark, ledger: Some(ledger.clone()) };
         let members = ledger.cgroup.iter().flat_map(|path| cgroup::members(path)).filter_map(ProcessId::of);
-        let members: Vec<ProcessId> =
-            members.filter(|process| machine.is_held_by(*process, ledger)).collect();
-        let init = ledger.init.filter(|init| machine.is_held_by(*init, ledger));
-        let named = ledger.processes.iter().chain(&ledger.guard).copied();
-        let named: Vec<ProcessId> = named.filter(|process| machine.is_held_by(*process, ledger)).collect();
-        let marked = machine.carriers(&LifeName::of(ledger));
-        let marked: Vec<ProcessId> =
-            marked.into_iter().filter(|process| machine.is_held_by(*process, ledger)).collect();
-        for process in &members {
-            self.claim(*process, claim(Mark::Cgroup), machine, bounds);
+        let marked: Vec<(ProcessId, Mark)> = [
+            members.map(|process| (process, Mark::Cgroup)).collect(),
+            ledger.init.iter().map(|init| (*init, Mark::Namespace)).collect(),
+            ledger.processes.iter().chain(&ledger.guard).map(|process| (*process, Mark::Ledger)).collect(),
+            machine.carriers(&life).into_iter().map(|process| (process, Mark::Token)).collect::<Vec<_>>(),
+        ]
+        .concat();
+        let all = marked.iter().map(|(process, _)| *process).collect();
+        let inner = bounds.inner(&all);
+        for (process, mark) in marked {
+            if !machine.is_held_by(process, ledger) || machine.is_at_or_below(process, &inner) {
+                continue;
+            }
+            // A control group holds what is in it, and what is below a member may have left it.
+            let below = if mark == Mark::Cgroup { Mark::Ledger } else { mark };
+            self.claim(process, claim(mark), machine, bounds);
+            self.with_below([process], &claim(below), machine, bounds);
         }
-        self.with_below(init, &claim(Mark::Namespace), machine, bounds);
-        self.with_below(members.into_iter().chain(named), &claim(Mark::Ledger), machine, bounds);
-        self.with_below(marked, &claim(Mark::Token), machine, bounds);
     }
 
     /// Claims what only a token marks: neither has its life a ledger, nor is it below a supervisor that runs.
@@ -283,7 +288,12 @@ impl Claims {
     /// What is left of them by now, without ourselves and those above us.
     fn described(self, machine: &Machine, bounds: &Bounds) -> Vec<Leftover> {
         let mut users = described::Users::default();
-        let found = self.0.into_iter().filter(|(process, _)| process.is_alive() && !bounds.spares(*process));
+        // By now it may run another life's command.
+        let is_still =
+            |process: ProcessId, life: &LifeName| bounds.is_of(process, life, machine::token_now(process));
+        let found = self.0.into_iter().filter(|(process, claim)| {
+            process.is_alive() && !bounds.spares(*process) && is_still(*process, &claim.life)
+        });
         let describe = |(process, claim): (ProcessId, Claim)| {
             let uid = machine.user(process);
             Leftover {

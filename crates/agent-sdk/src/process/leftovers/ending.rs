@@ -122,9 +122,12 @@ impl Ending {
         for (life, known) in &self.lives {
             let members =
                 known.cgroup.iter().flat_map(|path| cgroup::members(path)).filter_map(ProcessId::of);
-            let marked = machine.carriers(life).into_iter().chain(members);
-            let started = marked.filter(|process| process.start >= known.since);
-            found.extend(started.map(|process| (process, life.clone())));
+            let marked: HashSet<ProcessId> = machine.carriers(life).into_iter().chain(members).collect();
+            let inner = bounds.inner(&marked);
+            let is_started = |process: &ProcessId| {
+                process.start >= known.since && !machine.is_at_or_below(*process, &inner)
+            };
+            found.extend(marked.into_iter().filter(is_started).map(|process| (process, life.clone())));
         }
         let is_one = |process: ProcessId, life: &LifeName| {
             bounds.is_of(process, life, machine.token(process))

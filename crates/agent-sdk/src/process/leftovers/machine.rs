@@ -25,7 +25,7 @@ impl Machine {
 
     /// The life whose token this process carries.
     pub(super) fn token(&self, process: ProcessId) -> Option<LifeName> {
-        self.tokens.get(&process).cloned().or_else(|| LifeName::of_token(&token_of(process.pid)?))
+        self.tokens.get(&process).cloned().or_else(|| token_now(process))
     }
 
     pub(super) fn carriers(&self, life: &LifeName) -> Vec<ProcessId> {
@@ -65,6 +65,12 @@ impl Machine {
         found
     }
 
+    /// Whether the process is one of these, or below one.
+    pub(super) fn is_at_or_below(&self, process: ProcessId, roots: &HashSet<ProcessId>) -> bool {
+        let is_one = |pid: u32| ProcessId::of(pid).is_some_and(|process| roots.contains(&process));
+        !roots.is_empty() && (roots.contains(&process) || self.above(process).any(is_one))
+    }
+
     /// The processes above this one, the nearest first.
     fn above(&self, process: ProcessId) -> impl Iterator<Item = u32> {
         let parent = |pid: &u32| self.kinship.stat(*pid).map(|stat| stat.parent).filter(|parent| *parent > 0);
@@ -79,6 +85,11 @@ impl Machine {
             |pid: u32| ProcessId::of(pid).and_then(|process| self.token(process)).as_ref() == Some(life);
         self.above(process).find(|pid| !carries(*pid)).is_none_or(is_adopter)
     }
+}
+
+/// The life whose token this process carries at this moment.
+pub(super) fn token_now(process: ProcessId) -> Option<LifeName> {
+    LifeName::of_token(&token_of(process.pid)?)
 }
 
 /// Whether orphans come to this process because it adopts everybody's: the first process, or a user's service manager.
@@ -126,6 +137,12 @@ impl Bounds {
         self.supervisors.contains(&ledger.supervisor)
     }
 
+    /// The supervisors that run and are themselves marked as of a life: those of agents that its command started. What
+    /// is below them is theirs, though it may carry the outer life's marks too.
+    pub(super) fn inner(&self, marked: &HashSet<ProcessId>) -> HashSet<ProcessId> {
+        self.supervisors.intersection(marked).copied().collect()
+    }
+
     /// Whether a process can be of this life, `token` being what it carries.
     pub(super) fn is_of(&self, process: ProcessId, life: &LifeName, token: Option<LifeName>) -> bool {
         !self.supervisors.contains(&process) && token.is_none_or(|token| token == *life)
@@ -137,8 +154,7 @@ impl Bounds {
     }
 
     pub(super) fn is_below_a_supervisor(&self, process: ProcessId, machine: &Machine) -> bool {
-        let runs = |pid: u32| ProcessId::of(pid).is_some_and(|process| self.supervisors.contains(&process));
-        machine.above(process).any(runs)
+        machine.is_at_or_below(process, &self.supervisors)
     }
 }
 

@@ -56,16 +56,16 @@ fn what_carries_a_token_is_found_with_what_is_below_it_and_another_lifes_is_not_
         format!("env {TOKEN_VARIABLE}={id}:8 sleep 600 & env -u {TOKEN_VARIABLE} sleep 600 & echo up; wait");
     let mut left = Marked::start(&format!("{id}:7"), &inner).up();
     let mut other = Marked::start(&format!("{id}:70"), "echo up; exec sleep 600").up();
+    let lives = |found: &[Leftover]| {
+        [7, 8, 70].map(|life| found.iter().filter(|left| left.life.incarnation == Incarnation(life)).count())
+    };
     // The shells of the background have to become what they run.
     let found = loop {
         let found = of_id(&id);
-        if found.iter().filter(|leftover| leftover.command == "sleep 600").count() == 3 {
+        if lives(&found) == [2, 1, 1] {
             break found;
         }
     };
-    let lives =
-        |number: u64| found.iter().filter(|left| left.life.incarnation == Incarnation(number)).count();
-    assert_eq!([lives(7), lives(8), lives(70)], [2, 1, 1]);
     assert!(
         found.iter().all(|left| left.recognised_by == Mark::Token && left.ledger.is_none() && left.rss > 0)
     );

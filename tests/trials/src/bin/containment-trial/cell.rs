@@ -1,7 +1,7 @@
 //! One run of a cell: start, wait for the tree, strike, watch, and clear away.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -49,12 +49,15 @@ pub(crate) struct CellResult {
     pub(crate) runs: Vec<Run>,
 }
 
-/// Why a cell is not possible on this host.
+/// Why a cell was not tried.
 #[derive(Debug, Clone)]
-pub(crate) struct Refusal {
-    pub(crate) reason: String,
-    /// Whether `agent run` said so. Otherwise the trial could not start it this way.
-    pub(crate) is_the_products: bool,
+pub(crate) enum Refusal {
+    /// The trial cannot start roles this way on this host.
+    Host(String),
+    /// `agent run` says that it cannot have this mode.
+    Product(String),
+    /// It said nothing, or not in time.
+    Trouble(String),
 }
 
 /// What was seen in one run.
@@ -107,15 +110,15 @@ impl<'a> Runner<'a> {
     fn refusal(&mut self, cell: Cell) -> Option<Refusal> {
         let place = match self.places.get(cell.who) {
             Ok(place) => place,
-            Err(reason) => return Some(Refusal { reason, is_the_products: false }),
+            Err(reason) => return Some(Refusal::Host(reason)),
         };
         let known = self.refusals.iter().find(|(who, mode, _)| (*who, *mode) == (cell.who, cell.mode));
         if let Some((.., refusal)) = known {
             return refusal.clone();
         }
         let refusal = match place.refusal(cell.mode) {
-            Ok(said) => said.map(|reason| Refusal { reason, is_the_products: true }),
-            Err(error) => Some(Refusal { reason: one_line(&format!("{error:#}")), is_the_products: false }),
+            Ok(said) => said.map(Refusal::Product),
+            Err(error) => Some(Refusal::Trouble(one_line(&format!("{error:#}")))),
         };
         self.refusals.push((cell.who, cell.mode, refusal.clone()));
         refusal
@@ -145,7 +148,7 @@ impl<'a> Runner<'a> {
         let command = tree.command(&self.ground.server.program().path);
         let mut role = match &plan {
             Some(plan) => start_coordinator(place, cell.mode, plan, epic, &command)?,
-            None => start_supervisor(place, cell.mode, roles, agent, &command)?,
+            None => start_supervisor(place, cell.mode, &roles, agent, &command)?,
         };
         tree.wait(|| problem(&mut role))?;
         sleep(Duration::from_millis(self.random.random_range(STANDING)));
@@ -165,7 +168,7 @@ impl<'a> Runner<'a> {
 fn start_coordinator(
     place: &Place<'_>,
     mode: Mode,
-    plan: &PathBuf,
+    plan: &Path,
     epic: &str,
     command: &[String],
 ) -> Result<Role> {
@@ -182,12 +185,12 @@ fn start_coordinator(
 fn start_supervisor(
     place: &Place<'_>,
     mode: Mode,
-    folder: PathBuf,
+    folder: &Path,
     agent: &str,
     command: &[String],
 ) -> Result<Role> {
     let run = ["run", "--id", agent, "--"].map(str::to_owned);
-    place.role("agent", mode, &folder, &[&run[..], command].concat())?.spawn()
+    place.role("agent", mode, folder, &[&run[..], command].concat())?.spawn()
 }
 
 /// What a role said that has ended before its time.
@@ -205,6 +208,14 @@ fn idlers(cast: &Cast) -> Vec<i32> {
     if gone.is_ok() { Vec::new() } else { cast.alive().iter().map(|process| process.pid).collect() }
 }
 
+impl Refusal {
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Self::Host(reason) | Self::Product(reason) | Self::Trouble(reason) => reason,
+        }
+    }
+}
+
 impl Run {
     pub(crate) fn is_reaped(&self) -> bool {
         self.audit.iter().any(Entry::removes)
@@ -215,7 +226,7 @@ impl CellResult {
     /// A few words, before the audit is known.
     pub(crate) fn progress(&self) -> String {
         if let Some(refusal) = &self.refusal {
-            return format!("not here: {}", refusal.reason);
+            return format!("not here: {}", refusal.reason());
         }
         let runs: Vec<String> = self.runs.iter().map(Run::progress).collect();
         runs.join(", ")

@@ -16,11 +16,13 @@ use crate::janitor::Janitor;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A lease ends soon, and so does a drain; a supervisor waits for the next coordinator only briefly.
-const SETTINGS: [(&str, &str); 7] = [
+/// A lease ends soon, and so does a drain; a supervisor waits for the next coordinator only briefly. Cells that follow each other
+/// quickly are no mass that falls silent together.
+const SETTINGS: [(&str, &str); 8] = [
     ("LIFECYCLE_HEARTBEAT__INTERVAL", "400ms"),
     ("LIFECYCLE_SWEEP__ORPHAN_THRESHOLD", "2s"),
     ("LIFECYCLE_SWEEP__INTERVAL", "1s"),
+    ("LIFECYCLE_SWEEP__HOLD_MINIMUM", "100000"),
     ("LIFECYCLE_SHUTDOWN__DRAIN_TIMEOUT", "500ms"),
     ("LIFECYCLE_SHUTDOWN__KILL_TIMEOUT", "300ms"),
     ("LIFECYCLE_COORDINATOR__ADOPT_TIMEOUT", "1s"),
@@ -49,6 +51,10 @@ impl Ground {
             bail!("temporary folders were made before the trial's own");
         }
         copy_roles(&root)?;
+        shared_folder(&root.join("tmp"))?;
+        let runtime = root.join("run");
+        fs::create_dir(&runtime)?;
+        fs::set_permissions(&runtime, Permissions::from_mode(0o700))?;
         let server = start_server(&root)?;
         let sweeper = start_sweeper(&root, &server)?;
         Ok(Self { root, server, sweeper, janitor })
@@ -59,7 +65,7 @@ impl Ground {
         self.root.join("bin").join(role)
     }
 
-    /// The settings of every role.
+    /// The settings of every role, and where it has its temporary files.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         settings(&self.root)
     }
@@ -67,9 +73,13 @@ impl Ground {
     /// A new folder that any user may write to.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root.join(name);
-        fs::create_dir_all(&folder)?;
-        fs::set_permissions(&folder, Permissions::from_mode(0o777))?;
+        shared_folder(&folder)?;
         Ok(folder)
+    }
+
+    /// Root's runtime folder, which goes with the trial.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        self.root.join("run")
     }
 
     /// # Errors
@@ -82,7 +92,14 @@ impl Ground {
 
 fn settings(root: &Path) -> Vec<(&'static str, String)> {
     let url = ("LIFECYCLE_REDIS__URL", format!("redis+unix://{}", socket(root).display()));
-    SETTINGS.map(|(name, value)| (name, value.to_owned())).into_iter().chain([url]).collect()
+    // Killed supervisors leave their temporary files behind.
+    let temporary = ("TMPDIR", root.join("tmp").display().to_string());
+    SETTINGS.map(|(name, value)| (name, value.to_owned())).into_iter().chain([url, temporary]).collect()
+}
+
+fn shared_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    Ok(fs::set_permissions(folder, Permissions::from_mode(0o1777))?)
 }
 
 /// The store is reached by a file, because a container has a network of its own.

@@ -73,8 +73,7 @@ impl<'a> Place<'a> {
         let command = match &self.how {
             How::Container(name) => in_container(name, &settings, folder, &program)?,
             How::Root => {
-                // What stands there is removed with the trial's folder.
-                let runtime = self.ground.root.join("run");
+                let runtime = self.ground.runtime();
                 with(program_of("setsid")?, &settings).arg(program).env("XDG_RUNTIME_DIR", runtime)
             }
             How::User => as_user(&settings, &program)?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lifecycle_cli::output::Table;
 use serde_json::{Value, json};
 
-use crate::cell::{BOUND, CellResult, Run};
+use crate::cell::{BOUND, CellResult, Refusal, Run};
 use crate::matrix::Cell;
 use crate::tree::KINDS;
 
@@ -44,7 +44,7 @@ impl Report {
     }
 
     pub(crate) fn not_here(&self) -> Option<&str> {
-        self.cells.iter().find_map(|cell| cell.refusal.as_ref()).map(|refusal| refusal.reason.as_str())
+        self.cells.iter().find_map(|cell| cell.refusal.as_ref()).map(Refusal::reason)
     }
 
     /// The cells that are wrong, and why.
@@ -85,9 +85,7 @@ impl Report {
             self.store,
             self.seed
         );
-        let count = |wanted: fn(&Verdict) -> bool| {
-            self.cells.iter().map(verdict).filter(|verdict| wanted(verdict)).count()
-        };
+        let count = |wanted: fn(&Verdict) -> bool| self.cells.iter().map(verdict).filter(wanted).count();
         let _ = writeln!(
             text,
             "{} cells: {} held, {} wrong, {} excused, {} not here.",
@@ -160,11 +158,7 @@ impl Verdict {
 
 fn verdict(result: &CellResult) -> Verdict {
     if let Some(refusal) = &result.refusal {
-        let reason = &refusal.reason;
-        if refusal.is_the_products && result.cell.mode.is_everywhere() {
-            return Verdict::Wrong(format!("this needs nothing of the host, and was refused: {reason}"));
-        }
-        return Verdict::NotHere(reason.clone());
+        return not_tried(result.cell, refusal);
     }
     if let Some(lie) = result.runs.iter().find_map(lie) {
         return Verdict::Wrong(lie);
@@ -173,6 +167,16 @@ fn verdict(result: &CellResult) -> Verdict {
         (None, _) => Verdict::Held,
         (Some(Fault::Survivors(_)), Some(excuse)) => Verdict::Excused(excuse),
         (Some(Fault::Survivors(why) | Fault::Other(why)), _) => Verdict::Wrong(why),
+    }
+}
+
+fn not_tried(cell: Cell, refusal: &Refusal) -> Verdict {
+    match refusal {
+        Refusal::Trouble(why) => Verdict::Wrong(why.clone()),
+        Refusal::Product(reason) if cell.mode.is_everywhere() => {
+            Verdict::Wrong(format!("this needs nothing of the host, and was refused: {reason}"))
+        }
+        Refusal::Host(reason) | Refusal::Product(reason) => Verdict::NotHere(reason.clone()),
     }
 }
 
@@ -186,15 +190,22 @@ fn fault(run: &Run) -> Option<Fault> {
         return Some(Fault::Other(trouble.clone()));
     }
     if !run.end.is_clean() {
-        let kinds: Vec<&str> = run.end.kinds.iter().copied().collect();
-        let others =
-            if run.end.others > 0 { format!(" and {} others", run.end.others) } else { String::new() };
-        return Some(Fault::Survivors(format!("{}{others} survived", kinds.join(", "))));
+        return Some(Fault::Survivors(format!("{} survived", survivors(run))));
     }
     if !run.idlers.is_empty() {
         return Some(Fault::Other(format!("those who looked after it do not leave: {:?}", run.idlers)));
     }
     (!run.is_reaped()).then(|| Fault::Other("the life was not reaped".to_owned()))
+}
+
+fn survivors(run: &Run) -> String {
+    let kinds: Vec<&str> = run.end.kinds.iter().copied().collect();
+    let kinds = if kinds.len() == KINDS.len() { "all seven".to_owned() } else { kinds.join(", ") };
+    match (run.end.kinds.len(), run.end.others) {
+        (_, 0) => kinds,
+        (0, others) => format!("{others} that they had started"),
+        (_, others) => format!("{kinds} and {others} that they had started"),
+    }
 }
 
 /// An audit that says of living processes that they are not.

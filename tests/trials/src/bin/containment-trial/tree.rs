@@ -96,3 +96,8 @@ pub(crate) fn kind(process: &Process) -> Option<&'static str> {
     };
     KINDS.into_iter().find(|kind| *kind == name)
 }
+
+/// Whether it is the command itself, which starts the seven.
+pub(crate) fn is_command(process: &Process) -> bool {
+    process.words.iter().any(|word| word.ends_with("/tree.sh"))
+}

@@ -8,7 +8,7 @@ use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::processes::{Process, ProcessId};
-use crate::tree::{Tree, kind};
+use crate::tree::{Tree, is_command, kind};
 
 /// Time between two looks for new processes. Ends are noticed at once.
 const LOOKS: Duration = Duration::from_millis(25);
@@ -59,7 +59,7 @@ impl<'a> Watch<'a> {
     pub(crate) fn begin(tree: &'a Tree) -> Self {
         let mut watch =
             Self { tree, alive: Vec::new(), known: HashSet::new(), last_gone: None, last_seen: None };
-        watch.look();
+        watch.add(tree.processes());
         watch
     }
 
@@ -83,10 +83,16 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Adds processes that are new.
+    /// Adds processes that are new. A command that begins now is another life's, which finds the tree begun and ends.
     fn look(&mut self) {
-        for process in self.tree.processes() {
-            // Known ones were watched, and may have ended in this moment.
+        let mut found = self.tree.processes();
+        found.retain(|process| !is_command(process));
+        self.add(found);
+    }
+
+    fn add(&mut self, found: Vec<Process>) {
+        for process in found {
+            // Known ones are watched, or have ended in this moment.
             if self.known.contains(&process.id) {
                 continue;
             }

@@ -61,6 +61,8 @@ impl CostReport {
             Better::Less => baseline / ours,
             Better::More => ours / baseline,
         });
+        // A difference of two times may be nothing, or less.
+        let ratio = ratio.filter(|ratio| ratio.is_finite() && *ratio >= 0.0);
         self.figures.push(Figure {
             name: name.into(),
             unit,

@@ -102,11 +102,11 @@ fn run(options: &Options) -> Result<Outcome> {
 
 fn try_out(options: &Options, seed: u64, ground: &Ground) -> Result<Report> {
     eprintln!("containment: {}; run it again with --seed {seed}", ground.server.program());
-    let whos =
+    let run_by =
         if options.short { vec![Who::Root] } else { options.run_by.map_or(Who::ALL.into(), |who| vec![who]) };
     let modes = Mode::chosen(options.only, options.all);
-    let cells = if options.short { Cell::short(&modes) } else { Cell::all(&whos, &modes) };
-    let places = Places::prepare(ground, &whos);
+    let cells = if options.short { Cell::short(&modes) } else { Cell::all(&run_by, &modes) };
+    let places = Places::prepare(ground, &run_by);
     let mut runner = Runner::new(ground, &places, StdRng::seed_from_u64(seed), options.runs)?;
     let mut results = Vec::new();
     for (number, cell) in (1..).zip(&cells) {

@@ -155,8 +155,8 @@ impl Blow {
 
 impl Cell {
     /// The whole matrix.
-    pub(crate) fn all(whos: &[Who], modes: &[Mode]) -> Vec<Self> {
-        Self::product(whos, modes, &Target::ALL, &Blow::ALL)
+    pub(crate) fn all(run_by: &[Who], modes: &[Mode]) -> Vec<Self> {
+        Self::product(run_by, modes, &Target::ALL, &Blow::ALL)
     }
 
     /// The part that CI looks at with each change.
@@ -164,9 +164,9 @@ impl Cell {
         Self::product(&[Who::Root], modes, &Target::SHORT, &[Blow::Kill])
     }
 
-    fn product(whos: &[Who], modes: &[Mode], targets: &[Target], blows: &[Blow]) -> Vec<Self> {
+    fn product(run_by: &[Who], modes: &[Mode], targets: &[Target], blows: &[Blow]) -> Vec<Self> {
         let mut cells = Vec::new();
-        for who in whos {
+        for who in run_by {
             for mode in modes {
                 for target in targets {
                     cells.extend(blows.iter().map(|blow| Self {

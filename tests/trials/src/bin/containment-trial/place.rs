@@ -37,9 +37,9 @@ pub(crate) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    pub(crate) fn prepare(ground: &'a Ground, whos: &[Who]) -> Self {
+    pub(crate) fn prepare(ground: &'a Ground, run_by: &[Who]) -> Self {
         let prepare = |who| Place::prepare(ground, who).map_err(|error| one_line(&format!("{error:#}")));
-        Self { all: whos.iter().map(|who| (*who, prepare(*who))).collect() }
+        Self { all: run_by.iter().map(|who| (*who, prepare(*who))).collect() }
     }
 
     /// # Errors

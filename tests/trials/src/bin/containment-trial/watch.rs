@@ -121,7 +121,8 @@ impl<'a> Watch<'a> {
             }
             self.alive.retain(|_| !ended.next().unwrap_or(false));
             // Who has not ended by the end of the poll was alive when it began.
-            if let Some(watched) = self.alive.first() {
+            let named = self.alive.iter().find(|watched| kind(&watched.process).is_some());
+            if let Some(watched) = named.or(self.alive.first()) {
                 self.last_seen = Some(Seen { at: now, who: watched.name() });
             }
             if left.is_zero() {

@@ -93,7 +93,7 @@ enum Task {
     Doc,
     /// Build the container image of the roles
     Image,
-    /// All that must pass before a merge: `lint`, leak detector, demo, resuming, monitoring, containers, a build without TLS, tests
+    /// All that must pass before a merge: `lint`, leak detector, demo, resuming, containment, monitoring, containers, a build without TLS, tests
     Ci,
     /// Print which Redis or Valkey tests and demo use, fetching one if there is none
     Server,

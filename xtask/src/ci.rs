@@ -39,6 +39,7 @@ const TRIALS: &[Step] = &[
     Step { name: "leak detector", run: || passes(trials::check_leak_detector()) },
     Step { name: "demo", run: || trials::run("demo", &[]) },
     Step { name: "resuming", run: trials::resume_briefly },
+    Step { name: "containment", run: trials::containment_briefly },
     Step { name: "monitoring", run: || trials::run("monitor-trial", &[]) },
     Step { name: "containers", run: || trials::run("compose-trial", &[]) },
     Step { name: "without TLS", run: || passes(without_tls()) },

@@ -51,6 +51,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         args: Vec<OsString>,
     },
+    /// Print what survives a kill of supervisor, coordinator and guard, for each way to hold a command's processes
+    #[command(disable_help_flag = true)]
+    Containment {
+        /// Options of the trial; `--help` names them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        args: Vec<OsString>,
+    },
     /// Build the roles, get a server, run all tests
     Test {
         /// Arguments for the test programs, such as part of a test's name
@@ -86,7 +93,7 @@ enum Task {
     Doc,
     /// Build the container image of the roles
     Image,
-    /// All that must pass before a merge: `lint`, leak detector, demo, resuming, monitoring, containers, a build without TLS, tests
+    /// All that must pass before a merge: `lint`, leak detector, demo, resuming, containment, monitoring, containers, a build without TLS, tests
     Ci,
     /// Print which Redis or Valkey tests and demo use, fetching one if there is none
     Server,
@@ -96,6 +103,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo { args } => trials::run("demo", &args).map(drop),
         Task::ResumeTrial { args } => trials::run("resume-trial", &args).map(drop),
+        Task::Containment { args } => trials::run("containment-trial", &args).map(drop),
         Task::Test { args } => test::run(&args),
         Task::Bench { args } => bench::run(&args),
         Task::LeakEval { args } => trials::leak_eval(&args),

@@ -35,6 +35,11 @@ pub(crate) fn resume_briefly() -> Result<Outcome> {
     run("resume-trial", &["--rounds", "10", "--tasks", "60"].map(OsString::from))
 }
 
+/// The part of the containment matrix that takes less than a minute.
+pub(crate) fn containment_briefly() -> Result<Outcome> {
+    run("containment-trial", &["--short"].map(OsString::from))
+}
+
 /// Builds the container image, for which nothing else has to be built here.
 pub(crate) fn image() -> Result<()> {
     let trial = ["run", "--quiet", "--package", "lifecycle-trials", "--bin", "compose-trial"];

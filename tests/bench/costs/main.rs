@@ -8,6 +8,7 @@
 //!   start ──▶ a supervised command   ours · the bare command
 //!         ──▶ idle supervisors       CPU, from the kernel's own accounts
 //!         ──▶ many killed at once    CPU of their coordinator
+//!         ──▶ by containment mode    start, memory and CPU of guards · bubblewrap, tini
 //!   run   ──▶ tasks per second       through one coordinator · `true` from a plain loop
 //!         ──▶ an idle coordinator    CPU, and commands at the store
 //!         ──▶ a waiting epic         resumed: until its first task is handed out
@@ -16,6 +17,7 @@
 //! No figure is asserted, and no goal that is shown beside one. The program fails when something did not do what was to be measured.
 
 mod beats;
+mod containment;
 mod coordinators;
 mod fleet;
 mod original;
@@ -118,6 +120,7 @@ async fn run(cli: &Cli) -> Result<()> {
     // On a server of its own, because planning for a large fleet is another figure.
     if !cli.only_coordinators {
         processes::measure(&Server::start()?, cli.supervisors, idle, &mut report)?;
+        containment::measure(&Server::start()?, cli.supervisors, idle, &mut report)?;
     }
     if !cli.only_processes {
         let sizes = Sizes { tasks: cli.tasks, pending: cli.pending, resumed: cli.resumed };

@@ -14,7 +14,7 @@ use crate::report::{Better, CostReport, median};
 use crate::step;
 
 /// How often the short command is started.
-const STARTS: usize = 21;
+pub(crate) const STARTS: usize = 21;
 /// Longest wait for anything that should happen.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
@@ -52,7 +52,7 @@ fn start_latency(server: &Server, report: &mut CostReport) -> Result<()> {
     Ok(())
 }
 
-fn took(command: &mut Command) -> Result<f64> {
+pub(crate) fn took(command: &mut Command) -> Result<f64> {
     let started = Instant::now();
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     ensure!(status.success(), "{command:?} ended with {status}");
@@ -141,7 +141,7 @@ fn ids(supervisors: u16) -> Vec<String> {
     if supervisors == 1 { vec!["a".into()] } else { (1..=supervisors).map(|n| format!("a-{n}")).collect() }
 }
 
-fn registered(client: &mut PlainClient, count: u64) -> Result<()> {
+pub(crate) fn registered(client: &mut PlainClient, count: u64) -> Result<()> {
     let active = KeySchema::default().active();
     eventually(SOON, "all to be registered", || {
         Ok((u64::try_from(client.int(&["SCARD", &active])?)? >= count).then_some(()))

@@ -18,7 +18,8 @@ pub(crate) struct Figure {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) better: Better,
-    pub(crate) ours: f64,
+    /// `None` where it cannot be had here; the note says why.
+    pub(crate) ours: Option<f64>,
     /// `None` where there is nothing to compare with.
     pub(crate) baseline: Option<f64>,
     /// How many times better ours is; below 1 it is worse.
@@ -60,15 +61,36 @@ impl CostReport {
             Better::Less => baseline / ours,
             Better::More => ours / baseline,
         });
+        // A difference of two times may be nothing, or less.
+        let ratio = ratio.filter(|ratio| ratio.is_finite() && *ratio >= 0.0);
         self.figures.push(Figure {
             name: name.into(),
             unit,
             better,
-            ours,
+            ours: Some(ours),
             baseline,
             ratio,
             goal: None,
             note: note.into(),
+        });
+    }
+
+    /// Adds a figure that cannot be had here.
+    pub(crate) fn not_here(
+        &mut self,
+        name: impl Into<String>,
+        (unit, better): (&'static str, Better),
+        why: impl std::fmt::Display,
+    ) {
+        self.figures.push(Figure {
+            name: name.into(),
+            unit,
+            better,
+            ours: None,
+            baseline: None,
+            ratio: None,
+            goal: None,
+            note: format!("not here: {why}"),
         });
     }
 
@@ -87,7 +109,7 @@ impl CostReport {
             table.row([
                 figure.name.clone(),
                 figure.unit.to_owned(),
-                number(figure.ours),
+                shown(figure.ours),
                 figure.goal.map_or_else(|| "-".to_owned(), |goal| aim(figure.better, goal)),
                 shown(figure.baseline),
                 ratio,

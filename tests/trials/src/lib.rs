@@ -1,16 +1,19 @@
 //! What the trials have in common: roles on a private server, and the end of one of them.
 //!
 //! ```text
-//!   demo            a sprint survives crashes
-//!   resume-trial    an epic survives its coordinators
-//!   compose-trial   docker-compose.yml with real containers and failures
-//!   monitor-trial   dashboard and alerts under a real Prometheus
+//!   demo                a sprint survives crashes
+//!   resume-trial        an epic survives its coordinators
+//!   compose-trial       docker-compose.yml with real containers and failures
+//!   monitor-trial       dashboard and alerts under a real Prometheus
+//!   containment-trial   what survives of a tree when its supervisor, its coordinator or its guard is killed
 //! ```
 //!
 //! A trial is a program: `cargo run -p lifecycle-trials --bin demo`. Its exit code is 0 when everything held, 77 when it is
 //! not possible on this machine, and 1 otherwise ([`lifecycle_tests::trial`]).
 
 pub mod checks;
+pub mod docker;
+pub mod image_root;
 
 use std::time::Duration;
 

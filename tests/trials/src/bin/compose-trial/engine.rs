@@ -5,26 +5,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use lifecycle_tests::command::{output, program};
+pub(crate) use lifecycle_trials::docker::{docker, engine_problem};
 
 /// The service's label on each container, written by every compose program.
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 /// The project's label on containers, networks and volumes.
 pub(crate) const PROJECT_LABEL: &str = "com.docker.compose.project";
-
-/// A `docker` command, in the workspace.
-pub(crate) fn docker<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
-    program("docker", args)
-}
-
-/// Why no engine can be used, if none can.
-pub(crate) fn engine_problem() -> Option<String> {
-    let asked = output(docker(["version", "--format", "{{.Server.Version}}"]));
-    asked.err().map(|error| {
-        let text = format!("{error:#}");
-        let cause = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-        format!("no container engine answers ({})", cause.trim())
-    })
-}
 
 /// The compose program: the engine's plugin, else the one that stands alone.
 pub(crate) fn compose_program() -> Option<&'static [&'static str]> {

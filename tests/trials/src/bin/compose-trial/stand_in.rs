@@ -4,15 +4,14 @@
 //! folders of the official image that the compose file uses.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use lifecycle_tests::command::{output, program};
+use anyhow::{Context as _, Result};
 use lifecycle_tests::program::on_path;
+use lifecycle_trials::image_root::{copy, import, inside, install_libraries, install_shell, write};
 
 use crate::cleanup::IMAGE_LABEL;
-use crate::engine::docker;
 
 /// The content of one stand-in.
 struct StandIn {
@@ -95,18 +94,7 @@ impl StandInBuilder {
         let root = self.folder.join(name.replace('/', "-"));
         assemble(stand_in, &root, guests)
             .with_context(|| format!("no stand-in for {image} could be made"))?;
-        let archive = root.with_extension("tar");
-        let mut tar = program("tar", ["--create", "--owner=0", "--group=0", "--file"]);
-        tar.arg(&archive).arg("--directory").arg(&root).arg(".");
-        output(tar)?;
-        let label = format!("LABEL {IMAGE_LABEL}={}", self.project);
-        let mut import = docker(["import", "--change", &label]);
-        for instruction in stand_in.config {
-            import.args(["--change", instruction]);
-        }
-        import.arg(&archive).arg(image);
-        output(import)?;
-        Ok(fs::remove_file(archive)?)
+        import(&root, image, &format!("{IMAGE_LABEL}={}", self.project), stand_in.config)
     }
 }
 
@@ -138,59 +126,4 @@ fn assemble(stand_in: &StandIn, root: &Path, guests: &[PathBuf]) -> Result<()> {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777))?;
     }
     Ok(())
-}
-
-/// A static busybox under all its names.
-fn install_shell(root: &Path) -> Result<()> {
-    let busybox = on_path("busybox").context(
-        "there is no busybox on PATH: install a static one (Debian: apt-get install busybox-static)",
-    )?;
-    if !libraries(&busybox)?.is_empty() {
-        bail!("busybox is not static here: install busybox-static");
-    }
-    let place = inside(root, "/bin/busybox");
-    copy(&busybox, &place)?;
-    for applet in output(program(&busybox, ["--list"]))?.lines().filter(|name| *name != "busybox") {
-        symlink("busybox", place.with_file_name(applet))?;
-    }
-    Ok(())
-}
-
-/// The libraries that a program is linked with, where the program looks for them.
-fn install_libraries(program: &Path, root: &Path) -> Result<()> {
-    for library in libraries(program)? {
-        let place = inside(root, &library);
-        if !place.exists() {
-            copy(Path::new(&library), &place)?;
-        }
-    }
-    Ok(())
-}
-
-/// `ldd` prints `name => /path (address)`, and `/path (address)` for the loader. It fails for a static program.
-fn libraries(file: &Path) -> Result<Vec<String>> {
-    let mut ldd = program("ldd", [file]);
-    let said = ldd.output().context("there is no ldd, which names the libraries of a program")?;
-    let said = String::from_utf8_lossy(&said.stdout);
-    Ok(said.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_string).collect())
-}
-
-fn inside(root: &Path, place: &str) -> PathBuf {
-    root.join(place.trim_start_matches('/'))
-}
-
-fn write(root: &Path, place: &str, text: &str) -> Result<()> {
-    let file = inside(root, place);
-    make_folder_of(&file)?;
-    Ok(fs::write(file, text)?)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    make_folder_of(to)?;
-    fs::copy(from, to).with_context(|| format!("{} cannot be copied", from.display()))?;
-    Ok(())
-}
-
-fn make_folder_of(file: &Path) -> Result<()> {
-    Ok(fs::create_dir_all(file.parent().context("a file needs a folder")?)?)
 }

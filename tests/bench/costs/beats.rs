@@ -77,6 +77,7 @@ async fn register(settings: &Settings) -> Result<Vec<Life>> {
             pid: std::process::id(),
             pid_start: None,
             place: None,
+            containment: None,
             lease: LEASE,
         };
         match store.newcomer(&registration).register(AgentState::Running, None).await? {

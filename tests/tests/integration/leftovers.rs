@@ -183,7 +183,7 @@ fn true_leftovers(site: &Site) -> (Vec<Orphan>, Vec<Kept>) {
 }
 
 /// Living processes that look like those.
-fn look_alikes(site: &Site) -> (Vec<Orphan>, Vec<Kept>) {
+fn doubles(site: &Site) -> (Vec<Orphan>, Vec<Kept>) {
     let (mut orphans, mut kept) = (Vec::new(), Vec::new());
     for number in 0..EACH {
         // The same command, and nothing that marks it.
@@ -208,10 +208,10 @@ fn look_alikes(site: &Site) -> (Vec<Orphan>, Vec<Kept>) {
 }
 
 #[test]
-fn fifty_leftovers_are_ended_and_none_of_fifty_living_look_alikes_is_touched() {
+fn fifty_leftovers_are_ended_and_none_of_fifty_living_doubles_is_touched() {
     let site = Site::start();
     let (left, ledgers_of_left) = true_leftovers(&site);
-    let (living, ledgers_of_living) = look_alikes(&site);
+    let (living, ledgers_of_living) = doubles(&site);
     assert_eq!((left.len(), living.len()), (50, 50));
     let listed = site.left();
     assert_eq!(listed.code, Some(1), "{}", listed.stderr);

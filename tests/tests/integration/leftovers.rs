@@ -321,7 +321,7 @@ fn a_life_that_released_itself_and_one_that_was_replaced_are_over() {
 
 /// Nothing but the namespace marks these: they have no token, and the ledger names none of them.
 #[test]
-fn what_runs_in_a_lifes_namespace_is_found_and_ended_and_that_nothing_escaped_is_proven() {
+fn what_runs_in_the_namespace_of_a_life_is_found_and_ended_and_that_nothing_escaped_is_proven() {
     let mut site = Site::start();
     let script =
         "unshare --pid --fork sh -c 'sleep 600 & exec sleep 600' < /dev/null > /dev/null 2>&1 & echo $!";
@@ -360,7 +360,7 @@ fn cgroup() -> Option<std::path::PathBuf> {
 }
 
 #[test]
-fn what_is_in_a_lifes_cgroup_is_ended_and_the_group_is_removed_with_the_ledger() {
+fn what_is_in_the_cgroup_of_a_life_is_ended_and_the_group_is_removed_with_the_ledger() {
     let mut site = Site::start();
     let Some(group) = cgroup() else { return };
     let inner = group.join("inner");

@@ -145,7 +145,8 @@ impl Site {
     }
 
     fn end_left(&self) -> Said {
-        self.lifecyclectl(&["processes", "--end", "--output", "json"])
+        let role = self.role("lifecyclectl").env("LIFECYCLE_SHUTDOWN__KILL_TIMEOUT", "300ms");
+        said(role.args(["processes", "--end", "--output", "json"]))
     }
 
     fn life_and_its_token(&self, name: &str) -> (Life, String) {
@@ -183,7 +184,7 @@ fn true_leftovers(site: &Site) -> (Vec<Orphan>, Vec<Kept>) {
 }
 
 /// Living processes that look like those.
-fn look_alikes(site: &Site) -> (Vec<Orphan>, Vec<Kept>) {
+fn doubles(site: &Site) -> (Vec<Orphan>, Vec<Kept>) {
     let (mut orphans, mut kept) = (Vec::new(), Vec::new());
     for number in 0..EACH {
         // The same command, and nothing that marks it.
@@ -208,10 +209,10 @@ fn look_alikes(site: &Site) -> (Vec<Orphan>, Vec<Kept>) {
 }
 
 #[test]
-fn fifty_leftovers_are_ended_and_none_of_fifty_living_look_alikes_is_touched() {
+fn fifty_leftovers_are_ended_and_none_of_fifty_living_doubles_is_touched() {
     let site = Site::start();
     let (left, ledgers_of_left) = true_leftovers(&site);
-    let (living, ledgers_of_living) = look_alikes(&site);
+    let (living, ledgers_of_living) = doubles(&site);
     assert_eq!((left.len(), living.len()), (50, 50));
     let listed = site.left();
     assert_eq!(listed.code, Some(1), "{}", listed.stderr);
@@ -316,6 +317,70 @@ fn a_life_that_released_itself_and_one_that_was_replaced_are_over() {
     let ended = pids(&site.end_left().json()["ended"]);
     assert_eq!(ended, BTreeSet::from([left.0.pid.into(), earlier.0.pid.into()]));
     assert!(later.lives());
+}
+
+/// Nothing but the namespace marks these: they have no token, and the ledger names none of them.
+#[test]
+fn what_runs_in_the_namespace_of_a_life_is_found_and_ended_and_that_nothing_escaped_is_proven() {
+    let mut site = Site::start();
+    let script =
+        "unshare --pid --fork sh -c 'sleep 600 & exec sleep 600' < /dev/null > /dev/null 2>&1 & echo $!";
+    let shell = Command::new("setsid").args(["--wait", "sh", "-c", script]).output().unwrap();
+    let outer: u32 = String::from_utf8(shell.stdout).unwrap().trim().parse().unwrap();
+    let outer = Orphan(ProcessId::of(outer).unwrap());
+    let below = eventually(SOON, "the namespace, or that it is not allowed here", || {
+        let below = lifecycle_tests::descendants(outer.0.pid);
+        Ok((below.len() == 2 || !outer.lives()).then_some(below))
+    });
+    let below: Vec<Orphan> = below.unwrap().into_iter().filter_map(ProcessId::of).map(Orphan).collect();
+    // Only root may, and not in every container.
+    let [init, other] = below.as_slice() else { return };
+    let mut ledger = Kept::of_the_dead(&site, (&id("namespace"), 100), &[]);
+    ledger.0.init = Some(init.0);
+    ledger.0.write().unwrap();
+    for orphan in [init, other] {
+        assert_eq!(site.left().row(orphan).unwrap()["recognisedBy"], "namespace");
+    }
+    let ended = site.end_left();
+    let expected = BTreeSet::from([init.0.pid.into(), other.0.pid.into()]);
+    assert_eq!(pids(&ended.json()["ended"]), expected, "{}", ended.stderr);
+    let log = site.log();
+    let entry = log.iter().find(|entry| entry["type"] == "acknowledge").unwrap();
+    assert_eq!(entry["process"], "killed");
+}
+
+/// A control group of this test's own, where the host has such and lets us make one.
+fn cgroup() -> Option<std::path::PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let root = mounts.find(|fields| fields[2] == "cgroup2")?[1].to_owned();
+    let group = Path::new(&root).join(id("group"));
+    std::fs::create_dir(&group).ok()?;
+    Some(group)
+}
+
+#[test]
+fn what_is_in_the_cgroup_of_a_life_is_ended_and_the_group_is_removed_with_the_ledger() {
+    let mut site = Site::start();
+    let Some(group) = cgroup() else { return };
+    let inner = group.join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let (member, lower, outside) = (Orphan::start(None), Orphan::start(None), Orphan::start(None));
+    for (group, orphan) in [(&group, &member), (&inner, &lower)] {
+        std::fs::write(group.join("cgroup.procs"), orphan.0.pid.to_string()).unwrap();
+    }
+    let mut ledger = Kept::of_the_dead(&site, (&id("cgroup"), 100), &[member.0]);
+    ledger.0.cgroup = Some(group.clone());
+    ledger.0.write().unwrap();
+    for orphan in [&member, &lower] {
+        assert_eq!(site.left().row(orphan).unwrap()["recognisedBy"], "cgroup");
+    }
+    let ended = site.end_left();
+    let expected = BTreeSet::from([member.0.pid.into(), lower.0.pid.into()]);
+    assert_eq!(pids(&ended.json()["ended"]), expected, "{}", ended.stderr);
+    assert!(outside.lives() && !ledger.is_there() && !group.exists());
+    let log = site.log();
+    assert_eq!(log.iter().find(|entry| entry["type"] == "acknowledge").unwrap()["process"], "killed");
 }
 
 /// The inner agent's supervisor was started by the outer one's command, so it carries that one's token.

@@ -50,7 +50,7 @@ fn a_token_names_one_life_in_one_way() {
 }
 
 #[test]
-fn what_carries_a_token_is_found_with_what_is_below_it_and_another_lifes_is_not_ended_with_it() {
+fn what_carries_a_token_is_found_with_what_is_below_it_and_what_another_life_holds_is_not_ended_with_it() {
     let id = own_id("marked");
     let inner =
         format!("env {TOKEN_VARIABLE}={id}:8 sleep 600 & env -u {TOKEN_VARIABLE} sleep 600 & echo up; wait");

@@ -38,7 +38,9 @@ pub use ender::Ender;
 pub use host_memory::host_memory;
 pub use identity::{ProcessId, TOKEN_VARIABLE, is_proven_gone, place, process_here, token};
 pub use ledger::{Ledger, ledgers};
-pub use leftovers::{Leftover, LifeName, Mark, Remains, Told, end, find, find_noting, is_empty_for_sure, tidy};
+pub use leftovers::{
+    Leftover, LifeName, Mark, Remains, Told, end, find, find_noting, is_empty_for_sure, tidy,
+};
 pub use life_cgroup::{LifeCgroup, OutOfMemory};
 pub use memory_use::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
 pub use scratch::{Scratch, remove_left_scratch};

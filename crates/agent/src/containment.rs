@@ -23,7 +23,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agent_sdk::Agent;
-use agent_sdk::process::{Descent, Ender, Ledger, LifeCgroup, OutOfMemory, ProcessId, Subreaper, Tree, token};
+use agent_sdk::process::{
+    Descent, Ender, Ledger, LifeCgroup, OutOfMemory, ProcessId, Subreaper, Tree, token,
+};
 use lifecycle_core::agent::containment::{ContainmentMode, Layers};
 use lifecycle_core::agent::memory_budget::MemoryBudget;
 use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
@@ -67,11 +69,10 @@ pub(crate) enum ContainmentError {
     #[error("cannot watch over the command's processes: {0}; nothing was started")]
     Watch(#[from] io::Error),
     /// The host does not have the layer.
-    #[error("containment.mode is {mode}, and this host does not allow it: {problem}; nothing was started; use auto for what it allows")]
-    NotHere {
-        mode: ContainmentMode,
-        problem: Problem,
-    },
+    #[error(
+        "containment.mode is {mode}, and this host does not allow it: {problem}; nothing was started; use auto for what it allows"
+    )]
+    NotHere { mode: ContainmentMode, problem: Problem },
 }
 
 /// What the host refused.
@@ -194,7 +195,9 @@ pub(crate) async fn begin_life(agent: &Agent) {
                 held.guard.tell_life(held.cgroup_path(), path).await;
             }
         }
-        Err(error) => tracing::warn!(%error, "no ledger of this life: what it leaves behind may not be found"),
+        Err(error) => {
+            tracing::warn!(%error, "no ledger of this life: what it leaves behind may not be found")
+        }
     }
 }
 
@@ -204,7 +207,8 @@ pub(crate) async fn end_life() {
         held.guard.tell_life(held.cgroup_path(), PathBuf::new()).await;
     }
     let ledger = LEDGER.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let left = FOUND.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |found| found.left.len());
+    let left =
+        FOUND.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |found| found.left.len());
     // What is left has to be found.
     if let Some(Err(error)) = ledger.filter(|_| left == 0).map(|ledger| ledger.remove()) {
         tracing::warn!(%error, "the ledger of this life could not be removed");
@@ -217,7 +221,9 @@ pub(crate) async fn keep_noting() {
     if layers.namespace || layers.cgroup {
         return std::future::pending().await;
     }
-    for pause in [Duration::from_millis(50), Duration::from_secs(1)].into_iter().chain(std::iter::repeat(NOTING)) {
+    for pause in
+        [Duration::from_millis(50), Duration::from_secs(1)].into_iter().chain(std::iter::repeat(NOTING))
+    {
         sleep(pause).await;
         // A look at /proc and a small file.
         let _ = spawn_blocking(note).await;

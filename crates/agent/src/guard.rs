@@ -91,7 +91,8 @@ impl Guard {
         subreaper.spare(process);
         ours.set_nonblocking(true)?;
         let socket = UnixStream::from_std(ours)?;
-        let ready = timeout(PATIENCE, read(&socket)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        let ready =
+            timeout(PATIENCE, read(&socket)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         let init = match ready {
             Ok(Reply::Ready(pid)) if pid >= 0 => u32::try_from(pid).ok().and_then(ProcessId::of),
             other => {
@@ -216,7 +217,8 @@ impl Drop for HeldChild {
 impl Shared {
     async fn send(&self, request: &Request, files: &[OwnedFd]) -> io::Result<()> {
         let body = request.encode();
-        let length = u32::try_from(body.len()).map_err(|_| io::Error::from(io::ErrorKind::ArgumentListTooLong))?;
+        let length =
+            u32::try_from(body.len()).map_err(|_| io::Error::from(io::ErrorKind::ArgumentListTooLong))?;
         let mut bytes = Vec::with_capacity(body.len() + 4);
         bytes.extend(length.to_le_bytes());
         bytes.extend(body);

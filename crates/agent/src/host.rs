@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use agent_sdk::leftovers::{bear_witness, end_over, judge};
 use agent_sdk::process::{self, Ledger, Leftover, Remains};
 use agent_sdk::{Agent, AgentSettings, StopCause};
-use lifecycle_cli::exit::{self, Failure};
+use lifecycle_cli::exit;
 use lifecycle_cli::output;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::event::Payload;
@@ -78,7 +78,7 @@ async fn end_proven(store: &Store, found: Vec<Leftover>, by: &str) -> Result<Vec
 /// The daemon of a host, until it is told to stop. It is an agent itself, so that the fleet sees whether it lives.
 ///
 /// # Errors
-/// A [`Failure`]: code 73 if another one looks after this host, and as for every agent.
+/// A [`Failure`](exit::Failure): code 73 if another one looks after this host, and as for every agent.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<u8> {
     let agent = register(&settings).await?;
     tracing::info!(agent = %agent.id(), "looking after the lives of this host");
@@ -96,11 +96,15 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<u8> {
             agent.progress(told(lives));
             told_at = Some(Instant::now());
         }
-        waiting.extend(orphans.into_iter().map(|ledger| (format!("{}@{}", ledger.id, ledger.incarnation), ledger)));
+        waiting.extend(
+            orphans.into_iter().map(|ledger| (format!("{}@{}", ledger.id, ledger.incarnation), ledger)),
+        );
         if !waiting.is_empty() {
             match settle(&agent, waiting.values().cloned().collect()).await {
                 Ok(()) => waiting.clear(),
-                Err(error) => tracing::warn!(%error, lives = waiting.len(), "what they left waits for the store"),
+                Err(error) => {
+                    tracing::warn!(%error, lives = waiting.len(), "what they left waits for the store")
+                }
             }
         }
         tokio::select! {
@@ -114,7 +118,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<u8> {
 
 /// Waits for a store that is away, as daemons do.
 async fn register(settings: &Settings) -> anyhow::Result<Agent> {
-    let host = agent_sdk::host().replace(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-', "-");
+    let host =
+        agent_sdk::host().replace(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-', "-");
     loop {
         let wanted = AgentSettings::new(format!("{KIND}.{host}"))?.kind(KIND).settings(settings.clone());
         match Agent::register(wanted).await {
@@ -122,7 +127,7 @@ async fn register(settings: &Settings) -> anyhow::Result<Agent> {
             Err(agent_sdk::AgentError::Store(error)) if error.is_transient() => {
                 tracing::warn!(%error, "no store yet; trying again");
             }
-            Err(error) => return Err(Failure::from(failure(&error)).into()),
+            Err(error) => return Err(failure(&error).into()),
         }
     }
 }

@@ -38,7 +38,8 @@ impl HostWatch {
                 life.note();
             }
         }
-        let is_due = |life: &Watched| life.orphan_since.is_some_and(|since| life.has_had_its_time(since, now));
+        let is_due =
+            |life: &Watched| life.orphan_since.is_some_and(|since| life.has_had_its_time(since, now));
         self.lives.extract_if(|_, life| is_due(life)).map(|(_, life)| life.ledger).collect()
     }
 

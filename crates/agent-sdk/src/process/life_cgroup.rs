@@ -57,7 +57,8 @@ impl LifeCgroup {
     /// What came of its want of memory so far; nothing where it does not account for memory.
     #[must_use]
     pub fn out_of_memory(&self) -> OutOfMemory {
-        fs::read_to_string(self.path.join("memory.events")).map_or_else(|_| OutOfMemory::default(), |text| OutOfMemory::read(&text))
+        fs::read_to_string(self.path.join("memory.events"))
+            .map_or_else(|_| OutOfMemory::default(), |text| OutOfMemory::read(&text))
     }
 }
 

@@ -59,7 +59,9 @@ impl Hold {
             let _ = fs::write(cgroup.join("cgroup.kill"), "1");
         }
         if self.init.is_none() {
-            living_below(std::process::id()).into_iter().for_each(|process| signal_process(process, Signal::KILL));
+            living_below(std::process::id())
+                .into_iter()
+                .for_each(|process| signal_process(process, Signal::KILL));
         }
     }
 

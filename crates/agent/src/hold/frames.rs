@@ -56,10 +56,19 @@ pub(crate) struct Spawn {
 pub(crate) enum Reply {
     /// It holds: the pid of the namespace's first process, 0 without a namespace; or below 0 the error for which it does not.
     Ready(i32),
-    Spawned { run: u32, pid: i32 },
-    NotSpawned { run: u32, errno: i32 },
+    Spawned {
+        run: u32,
+        pid: i32,
+    },
+    NotSpawned {
+        run: u32,
+        errno: i32,
+    },
     /// A command has ended, with this status as of wait(2).
-    Exited { run: u32, status: i32 },
+    Exited {
+        run: u32,
+        status: i32,
+    },
     Alone(bool),
 }
 

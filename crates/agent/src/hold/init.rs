@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, getegid, geteuid, kill_process, set_dumpable_behavior, set_parent_process_death_signal, wait,
+    DumpableBehavior, Pid, Signal, WaitOptions, getegid, geteuid, kill_process, set_dumpable_behavior,
+    set_parent_process_death_signal, wait,
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -56,7 +57,7 @@ impl Init {
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 drop(control);
-                std::process::exit(live(theirs))
+                std::process::exit(live(&theirs))
             }
             pid => {
                 drop(theirs);
@@ -111,18 +112,18 @@ fn own_user_namespace() -> io::Result<()> {
 }
 
 /// The life of the first process; returns its exit code.
-fn live(control: UnixStream) -> i32 {
+fn live(mut control: &UnixStream) -> i32 {
     let ready = get_ready();
     let errno = match &ready {
         Ok(_) => 0,
         Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
     };
-    if (&control).write_all(&errno.to_le_bytes()).is_err() {
+    if control.write_all(&errno.to_le_bytes()).is_err() {
         return 1;
     }
     match ready {
         Ok(exits) => {
-            serve(&control, &exits);
+            serve(control, &exits);
             0
         }
         Err(_) => 1,
@@ -140,7 +141,7 @@ fn get_ready() -> io::Result<Exits> {
     Exits::listen()
 }
 
-fn serve(mut control: &UnixStream, exits: &Exits) {
+fn serve(control: &UnixStream, exits: &Exits) {
     let lifeline = rustix::stdio::stdout();
     loop {
         let mut waited = [
@@ -157,19 +158,23 @@ fn serve(mut control: &UnixStream, exits: &Exits) {
             // The guard sees the same, but it may have been stopped.
             return give_last_words(exits);
         }
-        let mut asked = [0];
-        match is_asked.then(|| control.read(&mut asked)) {
-            None => {}
-            Some(Ok(1)) if asked == [ALONE] => {
-                if control.write_all(&[u8::from(is_last())]).is_err() {
-                    return;
-                }
-            }
-            Some(Ok(1)) => signal_others(libc::SIGTERM),
-            // The guard has ended; so does the namespace.
-            Some(_) => return,
+        if is_asked && !answer(control) {
+            return;
         }
     }
+}
+
+/// `false` once the guard has ended; so does the namespace.
+fn answer(mut control: &UnixStream) -> bool {
+    let mut asked = [0];
+    if !control.read(&mut asked).is_ok_and(|read| read == 1) {
+        return false;
+    }
+    if asked == [ALONE] {
+        return control.write_all(&[u8::from(is_last())]).is_ok();
+    }
+    signal_others(libc::SIGTERM);
+    true
 }
 
 fn give_last_words(exits: &Exits) {

@@ -21,6 +21,8 @@ use crate::run::failure;
 
 /// Pause between two looks at the lives of the host.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often whoever starts looks at what others left, at most.
+const LOOKS_AT_START: usize = 4;
 /// Pause between two readings of the host's memory.
 const TELL: Duration = Duration::from_secs(5);
 /// Pause between two tries to reach a store that is away.
@@ -28,12 +30,19 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The kind of the daemon as an agent.
 const KIND: &str = "host";
 
-/// Ends what is left of lives that are proven over, and removes their ledgers.
+/// Ends what is left of lives that are proven over, and removes their ledgers. A guard that was just killed, or is about to
+/// end what it holds, is given a moment.
 pub(crate) async fn clear(store: AgentStore, by: AgentId) {
-    let looked = spawn_blocking(|| process::ledgers().iter().any(Ledger::is_orphan).then(process::find));
-    let Ok(Some(remains)) = looked.await else { return };
-    if let Err(error) = end(&store, remains, by.as_str()).await {
-        tracing::debug!(%error, "what others left on this host was not looked at");
+    let address = store.settings().redis.address();
+    for _ in 0..LOOKS_AT_START {
+        let address = address.clone();
+        let is_left = move |ledger: &Ledger| ledger.store == address && ledger.is_orphan();
+        let looked = spawn_blocking(move || process::ledgers().iter().any(is_left).then(process::find));
+        let Ok(Some(remains)) = looked.await else { return };
+        if let Err(error) = end(&store, remains, by.as_str()).await {
+            tracing::debug!(%error, "what others left on this host was not looked at");
+        }
+        sleep(RETRY).await;
     }
 }
 

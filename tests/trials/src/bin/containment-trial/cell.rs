@@ -199,7 +199,7 @@ fn start_supervisor(
 /// Starts the daemon of the host, and waits until it has looked at the tree: it cannot end what it has never seen.
 fn start_host(place: &Place<'_>, mode: Mode, folder: &Path) -> Result<Role> {
     let words = ["host", "--log-level", "info"].map(str::to_owned);
-    let mut host = place.role("agent", mode, folder, &words)?.spawn()?;
+    let host = place.role("agent", mode, folder, &words)?.spawn()?;
     host.wait_for_line(|line| line.contains("looking after"), LEAVING)?;
     sleep(SEEN_WITHIN);
     Ok(host)

@@ -41,7 +41,7 @@ pub use ledger::{Ledger, ledgers};
 pub use leftovers::{
     Leftover, LifeName, Mark, Remains, Told, end, find, find_noting, is_empty_for_sure, tidy,
 };
-pub use life_cgroup::{LifeCgroup, OutOfMemory};
+pub use life_cgroup::{LifeCgroup, OutOfMemory, remove_left_cgroups};
 pub use memory_use::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
 pub use scratch::{Scratch, remove_left_scratch};
 pub use signal::{signal_group, signal_process};

@@ -39,6 +39,8 @@ use crate::task_log::TaskLog;
 
 /// Pause between two looks at which processes there are, where only a guard holds them.
 const NOTING: Duration = Duration::from_secs(10);
+/// After so long a guard that was stopped runs again.
+const WAKING: Duration = Duration::from_secs(5);
 
 /// The ender of the tree; one per process, because children are too.
 static ENDER: OnceLock<Ender> = OnceLock::new();
@@ -104,6 +106,7 @@ pub(crate) async fn begin(mode: ContainmentMode, budget: MemoryBudget) -> Result
         limit(cgroup, budget);
     }
     *HELD.lock().unwrap_or_else(PoisonError::into_inner) = held.map(Arc::new);
+    tokio::spawn(keep_awake());
     Ok(())
 }
 
@@ -170,10 +173,17 @@ pub(crate) fn out_of_memory() -> OutOfMemory {
 /// Lets go of what held the commands, of which none is left.
 pub(crate) async fn finish() {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(Held { guard, cgroup }) = held.and_then(Arc::into_inner) {
-        guard.dismiss().await;
-        drop(cgroup);
-    }
+    let Some(mut held) = held else { return };
+    // Whoever else has it right now has it for a moment.
+    let Held { guard, cgroup } = loop {
+        match Arc::try_unwrap(held) {
+            Ok(held) => break held,
+            Err(shared) => held = shared,
+        }
+        sleep(Duration::from_millis(1)).await;
+    };
+    guard.dismiss().await;
+    drop(cgroup);
 }
 
 /// Writes down what holds the processes of the life that begins, so that they are found if all of us are killed.
@@ -215,6 +225,16 @@ pub(crate) async fn end_life() {
     }
 }
 
+/// Keeps the guard running, which the command could stop. Never resolves.
+async fn keep_awake() {
+    loop {
+        sleep(WAKING).await;
+        if let Some(held) = held() {
+            held.guard.wake();
+        }
+    }
+}
+
 /// Writes down from time to time which processes there are, where only a guard holds them. Never resolves.
 pub(crate) async fn keep_noting() {
     let layers = layers();
@@ -251,7 +271,7 @@ pub(crate) async fn start(line: &CommandLine, log: Option<&TaskLog>) -> io::Resu
     if let Some(held) = held() {
         let mut start = line.held(log)?;
         if let Some(cgroup) = &held.cgroup {
-            start.files.push(OwnedFd::from(cgroup.members()?));
+            start.files.push(OwnedFd::from(cgroup.folder()?));
         }
         return held.guard.spawn(start).await.map(Child::Held);
     }
@@ -265,7 +285,10 @@ pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) {
     let life = agent.life();
     let tree = Tree { descent: Descent::Own, token: Some(token(life.id.as_str(), life.incarnation)) };
     let is_alone = match held() {
-        Some(held) => held.guard.is_alone().await,
+        Some(held) => {
+            held.guard.wake();
+            held.guard.is_alone().await
+        }
         None => ENDER.get().is_some_and(Ender::is_alone),
     };
     let found = match ENDER.get() {

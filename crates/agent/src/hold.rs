@@ -34,7 +34,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process,
-    kill_process_group, set_child_subreaper, set_dumpable_behavior, wait, waitid,
+    kill_process_group, set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal, wait, waitid,
 };
 
 use frames::{Reply, Request, Spawn};
@@ -97,6 +97,8 @@ impl Hold {
             let _ = Reply::Ready(-errno).write(&socket);
             error
         };
+        // Somebody may have stopped this process when its supervisor is killed: then it runs again.
+        set_parent_process_death_signal(Some(Signal::CONT)).map_err(io::Error::from).map_err(refuse)?;
         set_child_subreaper(Some(getpid())).map_err(io::Error::from).map_err(refuse)?;
         let init = if wants_namespace { Some(Init::start().map_err(refuse)?) } else { None };
         // A command of the same user cannot trace it. Only now: a process that may not be traced cannot write its own id maps.
@@ -149,7 +151,7 @@ impl Hold {
     }
 
     fn spawn(&mut self, spawn: &Spawn, files: Vec<OwnedFd>) -> io::Result<()> {
-        let reply = match launch::start(spawn, files) {
+        let reply = match launch::start(spawn, &files) {
             Ok(pid) => {
                 self.commands.insert(pid, Command { run: spawn.run, leads_group: spawn.group.is_none() });
                 Reply::Spawned { run: spawn.run, pid }

@@ -105,6 +105,9 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<u8> {
             agent.progress(told(lives));
             told_at = Some(Instant::now());
         }
+        if !orphans.is_empty() {
+            let _ = spawn_blocking(process::remove_left_cgroups).await;
+        }
         waiting.extend(
             orphans.into_iter().map(|ledger| (format!("{}@{}", ledger.id, ledger.incarnation), ledger)),
         );

@@ -184,6 +184,32 @@ fn the_daemon_of_a_host_ends_what_is_left_tells_the_fleet_and_leaves_cleanly() {
 }
 
 #[test]
+fn a_guard_that_was_stopped_runs_again_for_its_commands_end_and_when_its_supervisor_is_killed() {
+    for mode in ["guard", "namespace"] {
+        let (fleet, grove) = (fleet(mode), Grove::new());
+        if !is_here(&fleet, mode) {
+            continue;
+        }
+        let mut agent = fleet.agent("solo", "until [ -e gate ]; do sleep 0.02; done; exit 3");
+        agent = agent.in_folder(grove.path());
+        let mut agent = agent.spawn().unwrap();
+        let guards = || eventually(SOON, "the guard", || {
+            let guards = guards_of(agent.pid());
+            Ok((!guards.is_empty()).then_some(guards))
+        });
+        guards().unwrap().into_iter().for_each(|guard| signal(guard, Signal::STOP));
+        fs::write(grove.path().join("gate"), "").unwrap();
+        assert_eq!(agent.wait(SOON).unwrap().code(), Some(3), "{mode}: {}", agent.stderr());
+
+        let (fleet, grove) = (self::fleet(mode), Grove::new());
+        let agent = with_tree(&fleet, &grove);
+        guards_of(agent.pid()).into_iter().for_each(|guard| signal(guard, Signal::STOP));
+        signal(agent.pid(), Signal::KILL);
+        gone(&grove, "the end of the tree");
+    }
+}
+
+#[test]
 fn a_task_whose_guard_is_killed_costs_a_crash_and_a_fresh_agent_takes_it() {
     let (mut fleet, grove) = (fleet("guard"), Grove::new());
     grove.plan(1, &format!("[ -e begun ] && exit 0; touch begun; {}", grove.stay("first")));

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-/// Most descriptors that come with one request: input, output, errors, and the list of processes of a cgroup.
+/// Most descriptors that come with one request: input, output, errors, and the folder of a cgroup.
 pub(crate) const MOST_FILES: usize = 4;
 /// Longest request in bytes. Linux passes on no longer arguments and environment together than a quarter of the stack.
 const LONGEST: u32 = 64 << 20;
@@ -23,7 +23,7 @@ pub(crate) const REPLY: usize = 12;
 /// What a supervisor asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// Start a command. Its input, output and errors come with it, and the cgroup's `cgroup.procs` if it is to join one.
+    /// Start a command. Its input, output and errors come with it, and the folder of the cgroup that it is born in.
     Spawn(Spawn),
     /// Send this signal to a command and its process group.
     Signal { run: u32, signal: i32 },

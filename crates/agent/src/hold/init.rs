@@ -10,6 +10,7 @@
 //! starts a process (prctl(2)), and the guard has one thread for all its life.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -27,6 +28,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use super::ending::LAST_WORDS;
 use super::signals::Exits;
 
+/// How long it may take to answer; it has nothing else to do.
+const ANSWER: Duration = Duration::from_secs(1);
 /// What the guard asks of it.
 const ALONE: u8 = b'a';
 const TERMINATE: u8 = b't';
@@ -36,6 +39,8 @@ const TERMINATE: u8 = b't';
 pub(super) struct Init {
     pid: Pid,
     control: UnixStream,
+    /// Whether it once did not answer in time: somebody has stopped it. A late answer would be taken for another one.
+    is_silent: Cell<bool>,
 }
 
 impl Init {
@@ -62,12 +67,13 @@ impl Init {
             pid => {
                 drop(theirs);
                 let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EIO))?;
-                Self { pid, control }.once_ready()
+                Self { pid, control, is_silent: Cell::new(false) }.once_ready()
             }
         }
     }
 
     fn once_ready(self) -> io::Result<Self> {
+        self.control.set_read_timeout(Some(ANSWER))?;
         let mut errno = [0; 4];
         (&self.control).read_exact(&mut errno)?;
         match i32::from_le_bytes(errno) {
@@ -80,12 +86,16 @@ impl Init {
         self.pid
     }
 
-    /// Whether it is the only process of its namespace.
+    /// Whether it is the only process of its namespace. `false` if it does not say.
     pub(super) fn is_alone(&self) -> bool {
+        if self.is_silent.get() {
+            return false;
+        }
         let mut answer = [0];
-        (&self.control).write_all(&[ALONE]).is_ok()
-            && (&self.control).read_exact(&mut answer).is_ok()
-            && answer == [1]
+        let is_answered =
+            (&self.control).write_all(&[ALONE]).is_ok() && (&self.control).read_exact(&mut answer).is_ok();
+        self.is_silent.set(!is_answered);
+        answer == [1]
     }
 
     /// Sends TERM to every other process of the namespace.

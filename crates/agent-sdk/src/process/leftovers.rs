@@ -44,12 +44,14 @@ pub struct LifeName {
 }
 
 impl LifeName {
-    fn of(ledger: &Ledger) -> Self {
+    /// The life of this ledger.
+    #[must_use]
+    pub fn of(ledger: &Ledger) -> Self {
         Self { id: ledger.id.clone(), incarnation: ledger.incarnation }
     }
 
     /// The life that a token names. A token of another form is nobody's.
-    fn of_token(token: &str) -> Option<Self> {
+    pub(super) fn of_token(token: &str) -> Option<Self> {
         let (id, incarnation) = token.split_once(':')?;
         let life = Self { id: AgentId::new(id).ok()?, incarnation: incarnation.parse().ok()? };
         // Two texts of one number would be two tokens of one life.

@@ -13,7 +13,6 @@ use crate::agent::Agent;
 use crate::error::AgentError;
 use crate::process::Ledger;
 use crate::process::things::{describe, name_of};
-use crate::settings::host;
 
 impl Agent {
     /// Describes a thing as it is now, for [`Agent::own_thing`]: a worktree, a container, a file, or a command for `sh`.
@@ -22,7 +21,7 @@ impl Agent {
     /// [`AgentError::Thing`] when it is not there or cannot be of this kind.
     pub async fn thing(kind: ThingKind, what: impl Into<String>) -> Result<Thing, AgentError> {
         let what = what.into();
-        blocking(move || describe(kind, &what, host()).map_err(in_words)).await
+        blocking(move || describe(kind, &what).map_err(in_words)).await
     }
 
     /// Declares a thing as the agent's own: it is undone when this life ends, by whoever ends it on this host. A worktree
@@ -146,6 +145,7 @@ fn is_absent(found: &io::Result<Ledger>) -> bool {
     found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
+#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
 fn in_words(error: impl ToString) -> String {
     error.to_string()
 }

@@ -17,6 +17,7 @@ use crate::roles::HostStore;
 use crate::scripts::{ThingsDrop, ThingsNote};
 use crate::store::Store;
 
+const HOST: &str = "host";
 const UNDONE: &str = "thingsUndone";
 const PARKED: &str = "thingsParked";
 const LEFT: &str = "thingsLeft";
@@ -85,6 +86,7 @@ impl LogEntry {
     #[must_use]
     pub fn things(&self) -> Account {
         Account {
+            host: self.fields.get(HOST).cloned().unwrap_or_default(),
             undone: read(&self.fields, UNDONE),
             parked: read(&self.fields, PARKED),
             left: read(&self.fields, LEFT),
@@ -102,7 +104,7 @@ pub(crate) fn things_fields(things: &Account) -> Result<Vec<(&'static str, Strin
         |value: serde_json::Result<String>| value.map_err(|error| StoreError::Invalid(error.to_string()));
     let mut fields = Vec::new();
     if !things.is_empty() {
-        fields.push(("things", things.to_string()));
+        fields.extend([("things", things.to_string()), (HOST, things.host.clone())]);
     }
     if !things.undone.is_empty() {
         fields.push((UNDONE, text(serde_json::to_string(&things.undone))?));
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_written_into_the_log_is_read_back() {
-        let mut account = Account::default();
+        let mut account = Account { host: "h".into(), ..Account::default() };
         account.add("file /a b".into(), Outcome::Undone, String::new());
         account.add("worktree /c".into(), Outcome::Parked, "dirty".into());
         account.add("run x".into(), Outcome::Left, "exit 1".into());

@@ -9,11 +9,12 @@ mod strangers;
 use std::collections::HashSet;
 
 use agent_sdk::leftovers::{self, Judged};
-use agent_sdk::process::{self, Told};
+use agent_sdk::process::{self, LifeName, Told};
 use anyhow::Context as _;
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::Output;
+use lifecycle_core::agent::thing::Account;
 use lifecycle_core::settings::Settings;
 use lifecycle_redis::{OperatorStore, Store, StoreError};
 
@@ -60,7 +61,7 @@ pub(crate) async fn run(arguments: &Arguments, settings: &Settings, output: Outp
     let found = process::find();
     let strangers = if arguments.strangers { process::strangers() } else { Vec::new() };
     if arguments.end {
-        return end(found.leftovers, strangers, settings, output).await;
+        return end(found, strangers, settings, output).await;
     }
     let (judged, is_answered) = if found.leftovers.is_empty() {
         (Vec::new(), true)
@@ -73,7 +74,7 @@ pub(crate) async fn run(arguments: &Arguments, settings: &Settings, output: Outp
             }
         }
     };
-    let report = Report { judged: &judged, strangers: &strangers, told: None, is_answered };
+    let report = Report { judged: &judged, strangers: &strangers, told: None, things: &[], is_answered };
     report.show(output)?;
     Ok(if judged.is_empty() { exit::OK } else { exit::FAILED })
 }
@@ -89,13 +90,24 @@ async fn connect(settings: &Settings) -> Result<OperatorStore, StoreError> {
     Ok(store)
 }
 
+/// Undoes what lives own of which no process is left.
+async fn undo(empty: &[process::Ledger], settings: &Settings) -> anyhow::Result<Vec<(LifeName, Account)>> {
+    if empty.iter().all(|ledger| ledger.things.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let nothing = "nothing can be proven over without the store, so nothing was undone";
+    let store = connect(settings).await.context(nothing)?;
+    Ok(leftovers::undo_over(&store, empty, BY).await?)
+}
+
 async fn end(
-    found: Vec<process::Leftover>,
+    process::Remains { leftovers: found, empty }: process::Remains,
     strangers: Vec<process::Stranger>,
     settings: &Settings,
     output: Output,
 ) -> anyhow::Result<u8> {
     let (mut judged, mut told) = (Vec::new(), Vec::new());
+    let things = undo(&empty, settings).await?;
     if !found.is_empty() {
         let nothing = "nothing can be proven over without the store, so nothing was ended";
         let store = connect(settings).await.context(nothing)?;
@@ -106,7 +118,13 @@ async fn end(
         told = leftovers::end_over(&store, &judged, BY).await;
     }
     tidy();
-    let report = Report { judged: &judged, strangers: &strangers, told: Some(&told), is_answered: true };
+    let report = Report {
+        judged: &judged,
+        strangers: &strangers,
+        told: Some(&told),
+        things: &things,
+        is_answered: true,
+    };
     report.show(output)?;
     failure(&told)
 }

@@ -33,6 +33,7 @@ use hands::Hands;
 use super::identity::{TOKEN_VARIABLE, token};
 use super::ledger::Ledger;
 use super::runtime_folder::own_user;
+use crate::settings::host;
 
 /// How long a program of others (git, docker) may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,14 +59,14 @@ type Became = (Outcome, String);
 ///
 /// # Errors
 /// [`ThingError::Unfit`] when it cannot be of this kind, or is not there.
-pub fn describe(kind: ThingKind, what: &str, host: String) -> Result<Thing, ThingError> {
+pub fn describe(kind: ThingKind, what: &str) -> Result<Thing, ThingError> {
     let unfit = |why: String| ThingError::Unfit(why);
     let what = match kind {
         ThingKind::File | ThingKind::Worktree => resolve(what)?,
         ThingKind::Container | ThingKind::Run => what.to_owned(),
     };
     check(kind, &what).map_err(unfit)?;
-    let mut thing = Thing { kind, what, host, folder: None, mark: None };
+    let mut thing = Thing { kind, what, host: host(), folder: None, mark: None };
     match kind {
         ThingKind::Container => {}
         ThingKind::Run => {
@@ -158,7 +159,7 @@ impl Ledger {
     /// and nothing while another process is at it. Blocks.
     #[must_use]
     pub fn undo(&self, limit: Duration) -> Account {
-        let (hands, mut account) = (Hands::own(), Account::default());
+        let (hands, mut account) = (Hands::own(), Account { host: host(), ..Account::default() });
         if self.owner() != own_user() {
             return account;
         }

@@ -255,6 +255,8 @@ pub fn for_file(standing: Standing, kind: FileKind) -> Step {
 /// What became of the things of one life, by name: one audit entry tells all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Account {
+    /// The host that they are on.
+    pub host: String,
     /// Those that were undone.
     pub undone: Vec<String>,
     /// Those that stay as they are, each with the reason.

@@ -60,15 +60,15 @@ fn look(thing: &Thing, hands: &Hands) -> WorktreeFound {
 
 fn is_linked(path: &str, hands: &Hands) -> Option<bool> {
     let (top, common) = repository(path, hands)?;
-    let own = lines(ask(path, &["rev-parse", "--absolute-git-dir"], hands)?);
+    let own = lines(&ask(path, &["rev-parse", "--absolute-git-dir"], hands)?);
     let same = |one: &str, other: &str| Some(fs::canonicalize(one).ok()? == fs::canonicalize(other).ok()?);
     Some(same(&top, path)? && !same(own.first()?, &common)?)
 }
 
 /// The top of the worktree that this is in, and the folder of its repository.
 fn repository(path: &str, hands: &Hands) -> Option<(String, String)> {
-    let top = lines(ask(path, &["rev-parse", "--show-toplevel"], hands)?).into_iter().next()?;
-    let common = lines(ask(path, &["rev-parse", "--git-common-dir"], hands)?).into_iter().next()?;
+    let top = lines(&ask(path, &["rev-parse", "--show-toplevel"], hands)?).into_iter().next()?;
+    let common = lines(&ask(path, &["rev-parse", "--git-common-dir"], hands)?).into_iter().next()?;
     // It may be relative to where git was started.
     let common = Path::new(path).join(common).to_str()?.to_owned();
     Some((top, common))
@@ -82,9 +82,9 @@ fn is_clean(path: &str, hands: &Hands) -> Option<bool> {
 
 fn is_held_elsewhere(path: &str, hands: &Hands) -> Option<bool> {
     // Its own branch stays when it goes, but then nobody looks at it any more. Without a branch git says nothing.
-    let own = lines(ask(path, &["rev-parse", "--symbolic-full-name", "HEAD"], hands)?);
+    let own = lines(&ask(path, &["rev-parse", "--symbolic-full-name", "HEAD"], hands)?);
     let holders = [&["for-each-ref", "--format=%(refname)", "--contains=HEAD"][..], &KEPT].concat();
-    let holders = lines(ask(path, &holders, hands)?);
+    let holders = lines(&ask(path, &holders, hands)?);
     Some(holders.iter().any(|holder| !own.contains(holder)))
 }
 
@@ -96,7 +96,7 @@ fn ask(path: &str, words: &[&str], hands: &Hands) -> Option<String> {
     answer.is_success.then_some(answer.output)
 }
 
-fn lines(text: String) -> Vec<String> {
+fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 

@@ -1,4 +1,5 @@
-//! What lives that are over left on this host is ended, and what they own is undone: by whoever starts here, and by a daemon, within a second.
+//! What lives that are over left on this host is ended, and what they own is undone: by whoever starts here, and by a daemon,
+//! within a second.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

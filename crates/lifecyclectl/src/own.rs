@@ -161,12 +161,16 @@ async fn try_to_tell(
 /// How the life's own store can be reached from here: by these settings if they are of that store, else by its address
 /// alone. Another store must not be told.
 fn reaching(ledger: &Ledger, settings: &Settings) -> Settings {
-    let mut settings = settings.clone();
-    settings.redis.start_timeout = settings.redis.start_timeout.min(PATIENCE);
+    let mut settings = within_patience(settings.clone());
     if settings.redis.address() != ledger.store {
         settings.redis.url.clone_from(&ledger.store);
         settings.redis.password = None;
     }
+    settings
+}
+
+fn within_patience(mut settings: Settings) -> Settings {
+    settings.redis.start_timeout = settings.redis.start_timeout.min(PATIENCE);
     settings
 }
 

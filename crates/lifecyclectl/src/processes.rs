@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: &Arguments, settings: &Settings, output: Outp
     let found = process::find();
     let strangers = if arguments.strangers { process::strangers() } else { Vec::new() };
     if arguments.end {
-        return end(found, strangers, settings, output).await;
+        return end(found.leftovers, strangers, settings, output).await;
     }
     let (judged, is_answered) = if found.leftovers.is_empty() {
         (Vec::new(), true)
@@ -90,7 +90,7 @@ async fn connect(settings: &Settings) -> Result<OperatorStore, StoreError> {
     Ok(store)
 }
 
-/// Undoes what lives own of which no process is left.
+/// Undoes what lives own of which no process is left. Of those that had some it is undone by now.
 async fn undo(empty: &[process::Ledger], settings: &Settings) -> anyhow::Result<Vec<(LifeName, Account)>> {
     if empty.iter().all(|ledger| ledger.things.is_empty()) {
         return Ok(Vec::new());
@@ -101,13 +101,12 @@ async fn undo(empty: &[process::Ledger], settings: &Settings) -> anyhow::Result<
 }
 
 async fn end(
-    process::Remains { leftovers: found, empty }: process::Remains,
+    found: Vec<process::Leftover>,
     strangers: Vec<process::Stranger>,
     settings: &Settings,
     output: Output,
 ) -> anyhow::Result<u8> {
     let (mut judged, mut told) = (Vec::new(), Vec::new());
-    let things = undo(&empty, settings).await?;
     if !found.is_empty() {
         let nothing = "nothing can be proven over without the store, so nothing was ended";
         let store = connect(settings).await.context(nothing)?;
@@ -117,7 +116,9 @@ async fn end(
         }
         told = leftovers::end_over(&store, &judged, BY).await;
     }
-    tidy();
+    let empty = process::find().empty;
+    let things = undo(&empty, settings).await?;
+    tidy(&empty);
     let report = Report {
         judged: &judged,
         strangers: &strangers,
@@ -130,8 +131,8 @@ async fn end(
 }
 
 /// Removes the ledgers of which nothing is left now. Those of another user stay, which does no harm.
-fn tidy() {
-    if let Err(error) = process::tidy(&process::find().empty) {
+fn tidy(empty: &[process::Ledger]) {
+    if let Err(error) = process::tidy(empty) {
         tracing::warn!(%error, "the ledger of a life of which nothing is left could not be removed");
     }
 }

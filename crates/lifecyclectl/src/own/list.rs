@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_sdk::host;
-use agent_sdk::process::{TOKEN_VARIABLE, ledgers};
+use agent_sdk::process::{TOKEN_VARIABLE, ledgers, life_of_caller};
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, printable};
@@ -13,7 +13,7 @@ use lifecycle_core::settings::Settings;
 use lifecycle_redis::{LogEntry, Store, StoreError};
 use serde::Serialize;
 
-use super::PATIENCE;
+use super::{reaching, within_patience};
 use crate::wording;
 
 #[derive(Debug, Args)]
@@ -55,9 +55,15 @@ struct Report {
 }
 
 pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Output) -> anyhow::Result<u8> {
-    let of = arguments.id.clone().or_else(own_id);
+    let token = std::env::var(TOKEN_VARIABLE).ok();
+    let own = token.and_then(|token| life_of_caller(Some(&token)).ok());
+    let of = arguments.id.clone().or_else(|| own.as_ref().map(|ledger| ledger.id.to_string()));
+    let settings = match &own {
+        Some(ledger) => reaching(ledger, settings),
+        None => within_patience(settings.clone()),
+    };
     let mut rows = Rows::new();
-    let problem = from_store(settings, of.as_deref(), &mut rows).await.err().map(|error| error.to_string());
+    let problem = from_store(&settings, of.as_deref(), &mut rows).await.err().map(|error| error.to_string());
     from_ledgers(&mut rows);
     let is_asked_for = |row: &Row| of.as_ref().is_none_or(|id| row.agent_id == *id);
     let things = rows.into_values().filter(is_asked_for).collect();
@@ -67,12 +73,6 @@ pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Outp
         Output::Table => output::print_stdout(&report.text())?,
     };
     Ok(exit::OK)
-}
-
-/// Inside an agent, its id.
-fn own_id() -> Option<String> {
-    let token = std::env::var(TOKEN_VARIABLE).ok()?;
-    token.rsplit_once(':').map(|(id, _)| id.to_owned())
 }
 
 fn from_ledgers(rows: &mut Rows) {
@@ -85,9 +85,7 @@ fn from_ledgers(rows: &mut Rows) {
 }
 
 async fn from_store(settings: &Settings, of: Option<&str>, rows: &mut Rows) -> Result<(), StoreError> {
-    let mut settings = settings.clone();
-    settings.redis.start_timeout = settings.redis.start_timeout.min(PATIENCE);
-    let store = Store::connect(&settings).await?;
+    let store = Store::connect(settings).await?;
     from_log(&store.log(wording::LOG_DEPTH).await?, rows);
     let fleet = store.fleet().await?.into_iter().filter(|view| of.is_none_or(|id| view.id == id));
     for view in fleet {

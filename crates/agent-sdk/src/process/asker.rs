@@ -40,9 +40,17 @@ pub fn life_of_caller(token: Option<&str>) -> Result<Ledger, NotOfLife> {
     let ledger = all.iter().find(|ledger| is_of(ledger)).ok_or_else(|| NotOfLife::NoLedger(token.into()))?;
     let here = place();
     let nearest = nearest_supervised(&all, here.as_deref());
-    let is_within = here.is_some() && ledger.inside == here;
-    let is_ours = if nearest.is_empty() { is_within } else { nearest.into_iter().any(is_of) };
+    let is_ours =
+        if nearest.is_empty() { is_within(ledger, here.as_deref()) } else { nearest.into_iter().any(is_of) };
     if is_ours { Ok(ledger.clone()) } else { Err(NotOfLife::AnothersLife(token.into())) }
+}
+
+/// Whether this process is in the PID namespace of this life. Nothing of the world outside can be read in there but when
+/// its first process started, and the ledger has that too.
+fn is_within(ledger: &Ledger, here: Option<&str>) -> bool {
+    let boot = |place: &str| place.split_once('/').map(|(boot, _)| boot.to_owned());
+    let is_inner = here.is_some_and(|here| here != ledger.place && boot(here) == boot(&ledger.place));
+    is_inner && ledger.init.is_some_and(|init| Stat::read(1).is_some_and(|first| first.start == init.start))
 }
 
 /// The lives that the nearest supervisor above this process holds, as far as it can be seen from here.

@@ -58,18 +58,8 @@ pub fn place() -> Option<String> {
 }
 
 fn read_place() -> Option<String> {
-    place_of("self")
-}
-
-/// What [`place`] is for this process, if it is in a PID namespace of its own.
-pub(super) fn place_within(process: ProcessId) -> Option<String> {
-    let within = place_of(&process.pid.to_string()).filter(|_| process.is_alive());
-    within.filter(|within| Some(within) != place().as_ref())
-}
-
-fn place_of(process: &str) -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let namespace = fs::read_link(format!("/proc/{process}/ns/pid")).ok()?;
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(format!("{}/{}", boot.trim(), namespace.display()))
 }
 

@@ -13,7 +13,7 @@ use lifecycle_core::agent::thing::Thing;
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use serde::{Deserialize, Serialize};
 
-use super::identity::{ProcessId, place, place_within};
+use super::identity::{ProcessId, place};
 use super::lives_folder::{self, LivesFolder};
 use super::runtime_folder::{candidates, own_user};
 
@@ -47,9 +47,6 @@ pub struct Ledger {
     /// those that are written down already.
     #[serde(default)]
     pub things: Vec<Thing>,
-    /// Where pids mean something within the PID namespace of its commands, as [`place`] gives it there.
-    #[serde(default)]
-    pub inside: Option<String>,
     /// What holds the processes, in a word.
     pub containment: String,
     /// When it was begun, in ms by this host's clock; for people.
@@ -81,7 +78,6 @@ impl Ledger {
             cgroup: None,
             processes: Vec::new(),
             things: Vec::new(),
-            inside: None,
             containment: String::new(),
             since: u64::try_from(since).unwrap_or(u64::MAX),
             folder: None,
@@ -95,8 +91,7 @@ impl Ledger {
     /// When the runtime folder cannot be made or written to, or another writer does not come to an end.
     pub fn write(&self) -> io::Result<()> {
         let (folder, name) = (lives_folder::own()?, self.file_name());
-        let inside = self.init.and_then(place_within).or_else(|| self.inside.clone());
-        let with = |things: Vec<Thing>| serde_json::to_string(&Self { things, inside, ..self.clone() });
+        let with = |things: Vec<Thing>| serde_json::to_string(&Self { things, ..self.clone() });
         let things_of =
             |text: &str| serde_json::from_str::<Self>(text).map(|ledger| ledger.things).unwrap_or_default();
         let path = folder.join(&name);
@@ -308,7 +303,6 @@ mod tests {
             "cgroup",
             "processes",
             "things",
-            "inside",
             "containment",
             "since",
         ];

@@ -130,8 +130,14 @@ fn end_left(fleet: &Fleet) -> Role {
     ended(fleet.role("lifecyclectl").args(["processes", "--end"]).spawn().unwrap())
 }
 
-fn has_ledger(id: &str) -> bool {
-    ledgers().iter().any(|ledger| ledger.id.as_str() == id)
+/// Whether a ledger of this agent is in the folder of these roles.
+fn has_ledger(fleet: &Fleet, id: &str) -> bool {
+    ledgers_of(fleet).iter().any(|name| name.starts_with(&format!("{id}@")))
+}
+
+fn ledgers_of(fleet: &Fleet) -> Vec<String> {
+    let lives = fs::read_dir(fleet.runtime().join("lifecycle/lives")).into_iter().flatten().flatten();
+    lives.map(|file| file.file_name().into_string().unwrap()).collect()
 }
 
 #[test]
@@ -159,7 +165,7 @@ fn a_clean_worktree_is_removed_and_one_with_work_that_is_nowhere_else_is_parked(
     assert_eq!(listed(&fleet, &id), ["dirty", "hidden", "unpushed"].map(parked));
     fs::remove_dir_all(yard.at("dirty")).unwrap();
     assert_eq!(listed(&fleet, &id), ["hidden", "unpushed"].map(parked), "somebody has dealt with it");
-    assert!(!has_ledger(&id));
+    assert!(!has_ledger(&fleet, &id));
     let things = format!("agent:things:{id}");
     assert!(!fleet.residue().contains(&things), "the list goes with the life");
 }
@@ -231,7 +237,7 @@ fn what_a_killed_supervisor_owned_is_undone_by_the_next_one_on_its_host() {
     let mut killed = yard.agent(&fleet, &id, OWNS_THREE);
     yard.wait_for("ready");
     killed.kill().unwrap();
-    assert!(has_ledger(&id) && yard.at("file").exists() && yard.at("tree").exists());
+    assert_eq!([has_ledger(&fleet, &id), yard.at("file").exists(), yard.at("tree").exists()], [true; 3]);
     let mut next = yard.agent(&fleet, &format!("{id}-next"), "sleep 600");
     yard.wait_until_gone("file");
     yard.wait_until_gone("tree");
@@ -239,7 +245,24 @@ fn what_a_killed_supervisor_owned_is_undone_by_the_next_one_on_its_host() {
     assert_eq!((entries.len(), entries[0]["things"].as_str()), (1, "3 undone"), "{entries:?}");
     assert_eq!(entries[0]["by"], format!("{id}-next"));
     next.stop(SOON).unwrap();
-    eventually(SOON, "the ledger to go", || Ok((!has_ledger(&id)).then_some(()))).unwrap();
+    eventually(SOON, "the ledger to go", || Ok((!has_ledger(&fleet, &id)).then_some(()))).unwrap();
+    assert_eq!(yard.read("ran"), "ran\n");
+}
+
+#[test]
+fn what_a_killed_supervisor_owned_is_undone_by_the_daemon_of_its_host() {
+    let (mut fleet, yard, id) = (fleet(), Yard::new(), id("daemon"));
+    yard.worktree("tree");
+    let mut daemon = fleet.role("agent").arg("host").spawn().unwrap();
+    fleet
+        .wait_until("the daemon", |client| !client.texts(&["SMEMBERS", "agents:active"]).unwrap().is_empty());
+    let mut killed = yard.agent(&fleet, &id, OWNS_THREE);
+    yard.wait_for("ready");
+    killed.kill().unwrap();
+    let entries = told(&mut fleet, &id);
+    assert!(entries.iter().any(|entry| entry.get("things").is_some_and(|things| things == "3 undone")));
+    assert!(!yard.at("file").exists() && !yard.at("tree").exists());
+    daemon.stop(SOON).unwrap();
     assert_eq!(yard.read("ran"), "ran\n");
 }
 
@@ -267,7 +290,7 @@ fn what_a_life_owned_that_a_sweeper_reaped_is_named_and_then_undone_by_its_host(
         said.stdout(),
         said.stderr()
     );
-    assert!(!yard.at("file").exists() && !yard.at("tree").exists() && !has_ledger(&id));
+    assert!(!yard.at("file").exists() && !yard.at("tree").exists() && !has_ledger(&fleet, &id));
     assert_eq!((yard.read("ran").as_str(), listed(&fleet, &id).len()), ("ran\n", 0));
     end_left(&fleet);
     assert_eq!(yard.read("ran"), "ran\n", "once");
@@ -320,6 +343,11 @@ fn without_a_store_at_hand_the_ledger_is_enough_and_the_output_says_so() {
     assert_eq!(told(&mut fleet, &id)[0]["things"], "1 undone");
 }
 
+/// The ledgers of agents in this very process are in its own folder.
+fn is_written_here(id: &str) -> bool {
+    ledgers().iter().any(|ledger| ledger.id.as_str() == id)
+}
+
 #[test]
 fn an_agent_in_rust_owns_things_as_a_command_does() {
     let (mut fleet, yard, id) = (Fleet::new(), Yard::new(), id("sdk"));
@@ -341,10 +369,10 @@ fn an_agent_in_rust_owns_things_as_a_command_does() {
         assert!(Agent::thing(ThingKind::File, yard.text("none")).await.is_err());
         let store = Store::connect(&settings).await.unwrap();
         assert_eq!(store.things(&id).await.unwrap().len(), 2);
-        assert!(has_ledger(&id));
+        assert!(is_written_here(&id));
         agent.shutdown(StopCause::Done).await.unwrap();
     });
-    assert!(!yard.at("tree").exists() && !yard.at("file").exists() && !has_ledger(&id));
+    assert!(!yard.at("tree").exists() && !yard.at("file").exists() && !is_written_here(&id));
     assert_eq!(told(&mut fleet, &id)[0]["things"], "2 undone");
 }
 
@@ -384,14 +412,12 @@ fn nothing_that_was_owned_is_left_and_no_work_is_lost_whenever_its_supervisor_is
             role.kill().unwrap();
         }
         // What the guards hold has its moment to end.
-        let is_random = |name: &str| {
-            name.starts_with("owns-random-") && name.ends_with(&format!("-{}", std::process::id()))
-        };
         let left = || {
             end_left(&fleet);
-            Ok((!ledgers().iter().any(|ledger| is_random(ledger.id.as_str()))).then_some(()))
+            Ok(ledgers_of(&fleet).is_empty().then_some(()))
         };
-        eventually(SOON, "nothing to be left", left).unwrap();
+        eventually(SOON, "nothing to be left", left)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", ledgers_of(&fleet)));
     }
     for (number, is_dirty) in dirty.into_iter().enumerate() {
         let said = |what: &str| yard.at(&format!("{number}/said.{what}")).exists();
@@ -407,6 +433,6 @@ fn nothing_that_was_owned_is_left_and_no_work_is_lost_whenever_its_supervisor_is
             !said("run") || yard.read(&format!("{number}/ran")) == "ran\n",
             "{number}: it did not run once"
         );
-        assert!(!has_ledger(&id(&format!("random-{number}"))), "{number}");
+        assert!(!has_ledger(&fleet, &id(&format!("random-{number}"))), "{number}");
     }
 }

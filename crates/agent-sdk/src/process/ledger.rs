@@ -14,6 +14,7 @@ use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use serde::{Deserialize, Serialize};
 
 use super::identity::{ProcessId, place};
+use super::leftovers::is_of_an_earlier_boot;
 use super::lives_folder::{self, LivesFolder};
 use super::runtime_folder::{candidates, own_user};
 
@@ -138,10 +139,12 @@ impl Ledger {
         self.folder.clone().map_or_else(lives_folder::own, Ok)
     }
 
-    /// Whether the process that holds the others is proven to have ended.
+    /// Whether the process that holds the others is proven to have ended: here, or with an earlier boot of this machine.
     #[must_use]
     pub fn is_orphan(&self) -> bool {
-        place().as_ref() == Some(&self.place) && !self.supervisor.is_alive()
+        let here = place();
+        let is_gone_here = here.as_ref() == Some(&self.place) && !self.supervisor.is_alive();
+        is_gone_here || is_of_an_earlier_boot(self, here.as_deref())
     }
 
     /// Where it is written.
@@ -211,10 +214,12 @@ fn file_name(id: &AgentId, incarnation: Incarnation) -> String {
 pub fn remove_ledger(path: &Path) -> io::Result<()> {
     let ledger: Option<Ledger> =
         fs::read_to_string(path).ok().and_then(|text| serde_json::from_str(&text).ok());
-    match ledger {
-        Some(ledger) if !ledger.things.is_empty() => Ok(()),
-        _ => fs::remove_file(path),
+    if ledger.is_some_and(|ledger| !ledger.things.is_empty()) {
+        return Ok(());
     }
+    let folder = path.parent().and_then(Path::parent).and_then(LivesFolder::open);
+    let name = path.file_name().and_then(|name| name.to_str());
+    folder.zip(name).map_or(Ok(()), |(folder, name)| folder.remove(name))
 }
 
 /// The ledgers on this host: those of this user, and for root those of everybody. Files of another form are left out.

@@ -197,7 +197,7 @@ fn with_kept(mut read: Vec<Ledger>, kept: &[Ledger]) -> Vec<Ledger> {
     read
 }
 
-fn is_of_an_earlier_boot(ledger: &Ledger, here: Option<&str>) -> bool {
+pub(super) fn is_of_an_earlier_boot(ledger: &Ledger, here: Option<&str>) -> bool {
     let boot = |place: &str| place.split_once('/').map(|(boot, _)| boot.to_owned());
     match (boot(&ledger.place), here.and_then(boot)) {
         (Some(theirs), Some(ours)) => theirs != ours,

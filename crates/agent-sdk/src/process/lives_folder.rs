@@ -60,15 +60,15 @@ impl LivesFolder {
         &self.path
     }
 
-    /// The names of the files in it.
+    /// The names of the ledgers in it.
     pub(super) fn names(&self) -> Vec<String> {
+        self.all().into_iter().filter(|name| name.ends_with(".json")).collect()
+    }
+
+    fn all(&self) -> Vec<String> {
         let Ok(entries) = Dir::read_from(&self.folder) else { return Vec::new() };
         let name = |name: &CStr| name.to_str().ok().map(str::to_owned);
-        entries
-            .flatten()
-            .filter_map(|entry| name(entry.file_name()))
-            .filter(|name| name.ends_with(".json"))
-            .collect()
+        entries.flatten().filter_map(|entry| name(entry.file_name())).collect()
     }
 
     /// The text of one of its files.
@@ -85,8 +85,15 @@ impl LivesFolder {
         Ok(text)
     }
 
-    /// Removes one of its files; no error if it is not there.
+    /// Removes one of its files, with what writers that were killed left of it; no error if it is not there.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        let beside = format!("{name}.");
+        let left = self.all().into_iter().filter(|other| other.starts_with(&beside));
+        left.map(|other| self.unlink(&other)).fold(Ok(()), io::Result::and)?;
+        self.unlink(name)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.folder, name, AtFlags::empty()) {
             Err(error) if error != rustix::io::Errno::NOENT => Err(error.into()),
             _ => Ok(()),

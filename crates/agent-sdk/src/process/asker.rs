@@ -25,7 +25,7 @@ pub enum NotOfLife {
     NoLedger(String),
     /// This process is not of that life.
     #[error("this process is not of the life {0}: its supervisor is not the nearest above it")]
-    AnothersLife(String),
+    OfAnother(String),
 }
 
 /// The ledger of the life that this token names, if this process is of it.
@@ -42,7 +42,7 @@ pub fn life_of_caller(token: Option<&str>) -> Result<Ledger, NotOfLife> {
     let nearest = nearest_supervised(&all, here.as_deref());
     let is_ours =
         if nearest.is_empty() { is_within(ledger, here.as_deref()) } else { nearest.into_iter().any(is_of) };
-    if is_ours { Ok(ledger.clone()) } else { Err(NotOfLife::AnothersLife(token.into())) }
+    if is_ours { Ok(ledger.clone()) } else { Err(NotOfLife::OfAnother(token.into())) }
 }
 
 /// Whether this process is in the PID namespace of this life. Nothing of the world outside can be read in there but when

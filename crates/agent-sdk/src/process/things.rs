@@ -238,6 +238,3 @@ impl Drop for Turn {
         let _ = fs::remove_file(&self.path);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -28,6 +28,7 @@ use agent_sdk::process::{
 };
 use lifecycle_core::agent::containment::{ContainmentMode, Layers};
 use lifecycle_core::agent::memory_budget::MemoryBudget;
+use lifecycle_core::agent::thing::Account;
 use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -308,20 +309,19 @@ pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) {
 }
 
 /// Before the release, records what was proven of all processes that this life started, and names those that did not
-/// end.
-pub(crate) async fn account(agent: &Agent) {
+/// end, and what became of the things that it owned.
+pub(crate) async fn account(agent: &Agent, things: &Account) {
     let found = FOUND.lock().unwrap_or_else(PoisonError::into_inner).clone();
     // Without a command there was no process to end.
     let fate = found.map_or(Fate { process: ProcessFate::Dead, pids: Vec::new() }, |found| found.fate(false));
     agent.prove(fate.process);
-    if fate.pids.is_empty() {
+    if fate.pids.is_empty() && things.is_empty() {
         return;
     }
-    let life = agent.life();
-    let said =
-        agent.store().host(life.id.as_str()).acknowledge(life.id.as_str(), life.incarnation, &fate).await;
-    if let Err(error) = said {
-        tracing::warn!(pids = ?fate.pids, %error, "the audit log will not know which processes of the command are still there");
+    let (life, store) = (agent.life(), agent.store());
+    let id = life.id.as_str();
+    if let Err(error) = store.host(id).acknowledge_all(id, life.incarnation, &fate, things).await {
+        tracing::warn!(pids = ?fate.pids, %things, %error, "the audit log will not know which processes of the command are still there, and what became of what it owned");
     }
 }
 

@@ -1,10 +1,11 @@
-//! What lives that are over left on this host is ended: by whoever starts here, and by a daemon, within a second.
+//! What lives that are over left on this host is ended, and what they own is undone: by whoever starts here, and by a daemon,
+//! within a second.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use agent_sdk::leftovers::{bear_witness, end_over, judge};
+use agent_sdk::leftovers::{bear_witness, end_over, judge, undo_over};
 use agent_sdk::process::{self, Ledger, Leftover, Remains};
 use agent_sdk::{Agent, AgentSettings, StopCause};
 use lifecycle_cli::exit;
@@ -30,8 +31,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The kind of the daemon as an agent.
 const KIND: &str = "host";
 
-/// Ends what is left of lives that are proven over, and removes their ledgers. A guard that was just killed, or is about to
-/// end what it holds, is given a moment.
+/// Ends what is left of lives that are proven over, undoes what they own, and removes their ledgers. A guard that was
+/// just killed, or is about to end what it holds, is given a moment.
 pub(crate) async fn clear(store: AgentStore, by: AgentId) {
     let address = store.settings().redis.address();
     for _ in 0..LOOKS_AT_START {
@@ -55,6 +56,9 @@ struct Ended {
 
 async fn end(store: &Store, remains: Remains, by: &str) -> Result<Ended, StoreError> {
     let Remains { leftovers, empty } = remains;
+    for (life, things) in undo_over(store, &empty, by).await? {
+        tracing::warn!(%life, %things, "a life that is over still owned things on this host");
+    }
     if let Err(error) = process::tidy(&empty) {
         tracing::debug!(%error, "the ledger of a life of which nothing is left could not be removed");
     }

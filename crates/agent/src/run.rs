@@ -87,7 +87,8 @@ pub(crate) async fn live(
         Some(_) => work_through_tasks(&agent, arguments).await,
         None => run_once(&agent, arguments, &mut cause).await,
     };
-    containment::account(&agent).await;
+    let things = agent.undo_things().await;
+    containment::account(&agent, &things).await;
     let stop = agent.stop_requested();
     let released = agent.shutdown(cause).await;
     containment::end_life().await;

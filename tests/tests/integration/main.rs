@@ -27,5 +27,6 @@ mod server;
 mod site;
 mod sprint;
 mod sweeping;
+mod things;
 mod tls;
 mod wrong_types;

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::hold::NAMESPACE;
 use crate::hold::frames::{MOST_FILES, REPLY, Reply, Request, Spawn};
@@ -91,8 +91,9 @@ impl Guard {
         subreaper.spare(process);
         ours.set_nonblocking(true)?;
         let socket = UnixStream::from_std(ours)?;
-        let ready =
-            timeout(PATIENCE, read(&socket)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        let ready = timeout(PATIENCE, first_reply(&socket, process))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         let init = match ready {
             Ok(Reply::Ready(pid)) if pid >= 0 => u32::try_from(pid).ok().and_then(ProcessId::of),
             other => {
@@ -305,6 +306,18 @@ async fn listen(shared: Arc<Shared>) {
     state.asked_alone.clear();
     drop(state);
     shared.lost.send_replace(true);
+}
+
+/// Waits for a guard that has just been started. Whoever runs beside it may have stopped it.
+async fn first_reply(socket: &UnixStream, guard: ProcessId) -> io::Result<Reply> {
+    let reply = read(socket);
+    tokio::pin!(reply);
+    loop {
+        tokio::select! {
+            reply = &mut reply => return reply,
+            () = sleep(PATIENCE / 10) => signal_process(guard, Signal::CONT),
+        }
+    }
 }
 
 async fn read(socket: &UnixStream) -> io::Result<Reply> {

@@ -34,7 +34,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process,
-    kill_process_group, set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal, wait, waitid,
+    kill_process_group, set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal, wait,
+    waitid,
 };
 
 use frames::{Reply, Request, Spawn};

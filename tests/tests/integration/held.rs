@@ -134,13 +134,12 @@ fn a_namespace_ends_with_its_guard_and_whoever_else_is_killed() {
 /// All that could end the tree in mode `guard` are killed; what they leave is there until somebody comes.
 fn left_behind(fleet: &Fleet, grove: &Grove) -> Role {
     let agent = with_tree(fleet, grove);
+    let tree = grove.wait_for_tree();
     // Processes that clear their environment are known by the ledger alone, which is written from time to time.
     eventually(SOON, "the ledger to know all seven", || {
         let lives = fs::read_dir(fleet.runtime().join("lifecycle/lives"))?.flatten();
-        let texts: Vec<String> = lives.filter_map(|ledger| fs::read_to_string(ledger.path()).ok()).collect();
-        let known = texts.iter().map(|text| text.matches("\"start\"").count()).max().unwrap_or(0);
-        // Supervisor and guard are in it, too.
-        Ok((known >= 9).then_some(()))
+        let texts: String = lives.filter_map(|ledger| fs::read_to_string(ledger.path()).ok()).collect();
+        Ok(tree.values().all(|pid| texts.contains(&format!("\"pid\":{pid},"))).then_some(()))
     })
     .unwrap();
     let guards = guards_of(agent.pid());
@@ -193,10 +192,12 @@ fn a_guard_that_was_stopped_runs_again_for_its_commands_end_and_when_its_supervi
         let mut agent = fleet.agent("solo", "until [ -e gate ]; do sleep 0.02; done; exit 3");
         agent = agent.in_folder(grove.path());
         let mut agent = agent.spawn().unwrap();
-        let guards = || eventually(SOON, "the guard", || {
-            let guards = guards_of(agent.pid());
-            Ok((!guards.is_empty()).then_some(guards))
-        });
+        let guards = || {
+            eventually(SOON, "the guard", || {
+                let guards = guards_of(agent.pid());
+                Ok((!guards.is_empty()).then_some(guards))
+            })
+        };
         guards().unwrap().into_iter().for_each(|guard| signal(guard, Signal::STOP));
         fs::write(grove.path().join("gate"), "").unwrap();
         assert_eq!(agent.wait(SOON).unwrap().code(), Some(3), "{mode}: {}", agent.stderr());

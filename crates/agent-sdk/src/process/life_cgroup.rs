@@ -151,7 +151,13 @@ mod tests {
     fn the_name_of_a_group_tells_who_made_it_and_where_that_means_something() {
         let own = ProcessId { pid: 7, start: 99 };
         assert_eq!(maker_of("lifecycle-4026531836-7-99-0", "4026531836"), Some(own));
-        for other in ["lifecycle-4026531837-7-99-0", "lifecycle-7-99-0", "lifecycle", "user.slice", "lifecycle-4026531836-x-9-0"] {
+        for other in [
+            "lifecycle-4026531837-7-99-0",
+            "lifecycle-7-99-0",
+            "lifecycle",
+            "user.slice",
+            "lifecycle-4026531836-x-9-0",
+        ] {
             assert_eq!(maker_of(other, "4026531836"), None, "{other}");
         }
     }

@@ -89,9 +89,10 @@ impl Image {
         // Of a name that is there twice, the later value counts.
         let path = spawn.environment.iter().rev().find(|(name, _)| name == "PATH").map(|(_, value)| value);
         let folders = path.map_or(OsStr::new(USUAL_PATH), |path| path.as_os_str());
-        let environment = spawn.environment.iter().enumerate().filter(|(at, (name, _))| {
-            !spawn.environment[at + 1..].iter().any(|(later, _)| later == name)
-        });
+        let environment =
+            spawn.environment.iter().enumerate().filter(|(at, (name, _))| {
+                !spawn.environment[at + 1..].iter().any(|(later, _)| later == name)
+            });
         Ok(Self {
             paths: candidates(program, folders)?,
             words: spawn.words.iter().map(|word| text(word.as_bytes())).collect::<io::Result<_>>()?,

@@ -14,6 +14,7 @@ mod bus;
 mod containment;
 mod fleet;
 mod health;
+mod helpers;
 mod leftovers;
 mod logs;
 mod operator;

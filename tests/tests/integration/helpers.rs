@@ -285,8 +285,30 @@ fn a_clean_release_of_the_parent_leaves_no_helper() {
         assert_eq!(agent.wait(SOON).unwrap().code(), Some(0), "{mode}: {}", agent.stderr());
         assert_eq!(workshop.fleet.residue(), [""; 0], "{mode}: without any sweeper");
         no_process_left(&agent);
-        assert_eq!(workshop.reason(&helper), "SIGTERM", "{mode}");
+        let log = workshop.fleet.log();
+        let released = log.iter().any(|entry| entry["agentId"] == helper && entry["type"] == "release");
+        assert!(released, "{mode}: {log:?}");
     }
+}
+
+/// The parent gives its tree, which the helper and its command are a part of, just as long as the helper its command.
+#[test]
+fn a_helper_whose_command_will_not_go_is_released_before_its_parent_kills_it() {
+    let mut workshop = Workshop::new();
+    let settings = fs::read_to_string(workshop.path("lifecycle.toml")).unwrap();
+    fs::write(workshop.path("lifecycle.toml"), settings.replace("300ms", "5s")).unwrap();
+    let mut client = Client::new(workshop.folder.path(), "mcp");
+    let mut agent = workshop.agent(
+        "helper mcp -- sh -c 'trap \"\" TERM; echo up; while :; do sleep 0.05; done' &
+         until [ -e go ]; do sleep 0.02; done; exit 0",
+    );
+    client.hears(b"up\n");
+    let helper = workshop.helpers(1).remove(0);
+    fs::write(workshop.path("go"), "").unwrap();
+    assert_eq!(agent.wait(SOON).unwrap().code(), Some(0), "{}", agent.stderr());
+    assert_eq!(workshop.reason(&helper), "SIGTERM");
+    assert_eq!(workshop.fleet.residue(), [""; 0]);
+    no_process_left(&agent);
 }
 
 #[test]
@@ -302,6 +324,10 @@ fn a_parent_that_is_killed_takes_its_helpers_along() {
         }
         workshop.nothing_left();
         assert_eq!(processes_with_env("LIFECYCLE_AGENT_ID", helper), [0; 0], "{mode}");
+        // Who sees the same pids as its parent bears witness of its end.
+        if mode != "auto" {
+            assert_eq!(workshop.reason(PARENT), "process_exited", "{mode}");
+        }
     }
 }
 
@@ -316,6 +342,17 @@ fn a_helper_of_a_reaped_parent_ends() {
     assert_eq!(reap.wait(SOON).unwrap().code(), Some(0), "{}", reap.stderr());
     assert_eq!(workshop.reason(&helper), "coordinator_lost");
     workshop.nothing_left();
+}
+
+/// Nobody tells the helper: that happened in a store that went back in time.
+#[test]
+fn a_helper_ends_when_another_life_has_its_parents_id() {
+    let mut workshop = Workshop::new();
+    let (_client, agent) = workshop.agent_that_forgets("sleep 600");
+    let helper = workshop.helpers(1).remove(0);
+    agent.signal(Signal::STOP).unwrap();
+    workshop.fleet.redis(&["HINCRBY", &format!("agent:state:{PARENT}"), "incarnation", "1"]);
+    assert_eq!(workshop.reason(&helper), "coordinator_lost");
 }
 
 #[test]

@@ -1,17 +1,14 @@
 //! The agent that a helper helps: which one it is, and when its life is over.
 
-use std::time::Duration;
-
 use agent_sdk::Agent;
-use agent_sdk::process::{LifeName, TOKEN_VARIABLE, is_proven_gone};
+use agent_sdk::process::{LifeName, ProcessId, TOKEN_VARIABLE, is_proven_gone, process_here};
 use lifecycle_cli::exit::{self, Failure};
 use lifecycle_core::wire::record::AgentRecord;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
-
-/// Pause between two looks at its process, where that can be seen.
-const LOOK: Duration = Duration::from_millis(250);
-/// Pause between two looks at its record. Whoever removes it tells its children, so this is for what went wrong.
-const ASK: Duration = Duration::from_secs(5);
 
 /// The life whose token is in the environment.
 ///
@@ -64,34 +61,69 @@ impl Parent {
         self.record.as_ref().is_some_and(is_proven_gone)
     }
 
-    /// Resolves once its life is over: by the store, or because its process is proven gone.
-    ///
-    /// Without a record nothing is proven: a store that lost its memory is told of the parent within a moment.
+    /// Resolves once its life is over: its process has ended, where that can be seen from here, or the store says so.
     pub(super) async fn lost(&self, agent: &Agent) {
-        let mut known = self.record.clone();
-        let mut asked = Instant::now();
-        let mut missing_since = None;
+        tokio::select! {
+            () = self.process_ended() => {}
+            () = self.over_by_store(agent) => {}
+        }
+    }
+
+    /// In the PID namespace of its parent's command a helper does not see its parent. It ends with the namespace.
+    async fn process_ended(&self) {
+        if self.is_gone() {
+            return;
+        }
+        match self.record.as_ref().and_then(process_here) {
+            Some(process) => ended(process).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whoever removes an agent tells its children, so this is for what went wrong. It is looked as often as an order is
+    /// asked for.
+    ///
+    /// No record proves nothing yet: a store that lost its memory is told of the parent within a moment.
+    async fn over_by_store(&self, agent: &Agent) {
+        let store = agent.store();
+        let settings = store.settings();
+        let mut missing_since: Option<Instant> = None;
         loop {
-            if known.as_ref().is_some_and(is_proven_gone) {
-                return;
-            }
-            sleep(LOOK).await;
-            if asked.elapsed() < ASK {
-                continue;
-            }
+            sleep(settings.heartbeat.interval).await;
             match word(agent, &self.name).await {
                 Word::Over => return,
-                Word::Lives(record) => (known, missing_since) = (Some(*record), None),
+                Word::Lives(_) => missing_since = None,
                 Word::NoAnswer => {}
                 Word::Missing => {
-                    let since: Instant = *missing_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= agent.store().settings().sweep.orphan_threshold {
+                    let since = *missing_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= settings.sweep.orphan_threshold {
                         return;
                     }
                 }
             }
-            asked = Instant::now();
         }
+    }
+}
+
+/// Resolves once the process has ended. Costs nothing while it runs.
+async fn ended(process: ProcessId) {
+    let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+    let opened = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    // Only after that: before, its number could become another's.
+    if !process.is_alive() {
+        return;
+    }
+    // Without a handle the store will say so.
+    let Some(handle) = opened else { return std::future::pending().await };
+    let (tell, end) = oneshot::channel();
+    // A thread, because the runtime waits for no such handle. It ends with the process.
+    let waiting = std::thread::Builder::new().name("parent".into()).spawn(move || {
+        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&handle, PollFlags::IN)], None) {}
+        let _ = tell.send(());
+    });
+    match waiting {
+        Ok(_) => drop(end.await),
+        Err(_) => std::future::pending().await,
     }
 }
 

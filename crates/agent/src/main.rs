@@ -99,7 +99,8 @@ pub(crate) struct RunArguments {
     /// The agent's id: 1 to 128 of A-Z a-z 0-9 . _ -
     #[arg(long, required_unless_present_any = ["pool", "with_parent"])]
     id: Option<AgentId>,
-    /// What the agent is alike to; agents of one kind share a memory prior [default: the id without its number]
+    /// What the agent is alike to; agents of one kind share a memory prior [default: the id without its number;
+    /// of a helper its program's name]
     #[arg(long)]
     kind: Option<String>,
     /// Work for this sprint: the command runs once for every task assigned to the agent
@@ -120,7 +121,8 @@ pub(crate) struct RunArguments {
     /// made up
     #[arg(long, conflicts_with_all = ["parent", "sprint", "pool", "lifeline"])]
     with_parent: bool,
-    /// End a helper once not a byte has passed in either direction for so long, such as 30m [default: never]
+    /// End a helper once not a byte has passed in either direction for so long, such as 2h: longer than its longest call
+    /// [default: never]
     #[arg(long, value_name = "DURATION", requires = "with_parent", value_parser = idle)]
     idle: Option<Duration>,
     /// Most memory the command's process tree may use, such as 2GiB; beyond it the tree is ended

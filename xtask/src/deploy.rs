@@ -19,8 +19,12 @@ use lifecycle_tests::trial::Outcome;
 use crate::tools;
 
 const REQUIREMENTS: &str = "xtask/deploy/requirements.txt";
-const UNITS: [&str; 3] =
-    ["lifecycle-sweeper.service", "lifecycle-coordinator@.service", "lifecycle-agent@.service"];
+const UNITS: [&str; 4] = [
+    "lifecycle-agent@.service",
+    "lifecycle-coordinator@.service",
+    "lifecycle-host.service",
+    "lifecycle-sweeper.service",
+];
 const PROGRAMS: [&str; 4] = ["agent", "coordinator", "lifecyclectl", "sweeper"];
 /// The units of the system that ours name, or depend on as every service does.
 const TARGETS: [&str; 5] = ["basic", "multi-user", "network-online", "shutdown", "sysinit"];

@@ -35,6 +35,9 @@ pub enum AgentError {
     /// This life was reaped or replaced. Stop at once; nothing was written.
     #[error("this life of the agent is over (it was reaped or replaced): nothing was written, stop at once")]
     Fenced,
+    /// A thing cannot be owned or given up. Nothing was noted.
+    #[error("{0}")]
+    Thing(String),
     /// The store did not answer, or refused.
     #[error(transparent)]
     Store(#[from] StoreError),

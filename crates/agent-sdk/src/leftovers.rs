@@ -5,17 +5,23 @@
 //!   this host         the store  what the store   only what is
 //!                     is asked   cannot know yet  proven over
 //! ```
+//!
+//! What these lives own beside keys is undone in the same course: by `end_over` where processes were left, and by
+//! [`undo_over`] where none was. Both acknowledge a life in one entry.
 
 use std::collections::HashMap;
 
 use lifecycle_core::agent::leftover::{
     Registered, Sayings, StoreWord, Supervisor, Verdict, is_left, judge as judge_life,
 };
+use lifecycle_core::agent::thing::Account;
 use lifecycle_core::wire::audit::AuditKind;
-use lifecycle_core::wire::process_fate::Findings;
+use lifecycle_core::wire::process_fate::{Fate, Findings};
 use lifecycle_redis::{AgentView, LogEntry, Store, StoreError};
 
-use crate::process::{self, Leftover, LifeName, Told, is_empty_for_sure, is_proven_gone, process_here};
+use crate::process::{
+    self, Ledger, Leftover, LifeName, Told, is_empty_for_sure, is_proven_gone, process_here,
+};
 
 /// More entries than the audit log keeps.
 const WHOLE_LOG: u64 = 50_000;
@@ -50,7 +56,11 @@ impl Judged {
 /// [`StoreError`] when the store does not answer any more.
 pub async fn judge(store: Option<&Store>, leftovers: Vec<Leftover>) -> Result<Vec<Judged>, StoreError> {
     let words = match store {
-        Some(store) => ask(store, &leftovers).await?,
+        Some(store) => {
+            let lives: Vec<_> =
+                leftovers.iter().map(|leftover| (&leftover.life, address_of(leftover))).collect();
+            ask(store, &lives).await?
+        }
         None => HashMap::new(),
     };
     let judge = |leftover: Leftover| {
@@ -91,7 +101,72 @@ pub async fn end_over(store: &Store, judged: &[Judged], by: &str) -> Vec<Told> {
     told
 }
 
-/// The audit entry of each life. `killed` is said only where nothing can have escaped.
+/// Undoes what lives own of which no process is left, if they are proven over; and puts on record what came of it. What
+/// is of another user stays. Ledgers that own nothing are left alone.
+///
+/// # Errors
+/// [`StoreError`] when the store does not answer any more.
+pub async fn undo_over(
+    store: &Store,
+    empty: &[Ledger],
+    by: &str,
+) -> Result<Vec<(LifeName, Account)>, StoreError> {
+    let mut undone = Vec::new();
+    // A ledger may have been read before its last thing was written down.
+    for ledger in empty.iter().filter(|ledger| !ledger.things_now().is_empty()) {
+        if !is_over(store, ledger, by).await? {
+            continue;
+        }
+        let things = undo(store, ledger).await;
+        if things.is_empty() {
+            continue;
+        }
+        let is_complete = is_empty_for_sure(ledger);
+        let fate = Findings { is_complete, ..Findings::default() }.fate(true);
+        say(store, &LifeName::of(ledger), (&fate, &things), by).await;
+        undone.push((LifeName::of(ledger), things));
+    }
+    Ok(undone)
+}
+
+/// Whether the life of a ledger is over by its store, which is told that its supervisor is gone if it does not know.
+async fn is_over(store: &Store, ledger: &Ledger, by: &str) -> Result<bool, StoreError> {
+    let life = LifeName::of(ledger);
+    let verdict = async || {
+        let words = ask(store, &[(&life, Some(&ledger.store))]).await?;
+        let word = words.get(&life).unwrap_or(&StoreWord::AnotherStore);
+        Ok::<_, StoreError>(judge_life(life.incarnation, Supervisor::Gone, word))
+    };
+    match verdict().await? {
+        Verdict::Unwitnessed { .. } => {
+            store.host(by).process_exited(life.id.as_str(), life.incarnation, "gone").await?;
+            Ok(matches!(verdict().await?, Verdict::Over(_)))
+        }
+        verdict => Ok(matches!(verdict, Verdict::Over(_))),
+    }
+}
+
+/// Undoes what the life of this ledger owns, and takes it off its list in the store, if it still has one.
+async fn undo(store: &Store, ledger: &Ledger) -> Account {
+    let (ledger, limit) = (ledger.clone(), store.settings().shutdown.kill_timeout);
+    let (id, life) = (ledger.id.clone(), ledger.incarnation);
+    // Without an answer it is not known what was undone, and what was not stays on the ledger.
+    let things = tokio::task::spawn_blocking(move || ledger.undo(limit)).await.unwrap_or_default();
+    if let Err(error) = store.host(id.as_str()).drop_things(id.as_str(), life, things.names()).await {
+        tracing::debug!(agent = %id, %error, "the store still lists things of this life that were dealt with");
+    }
+    things
+}
+
+async fn say(store: &Store, life: &LifeName, (fate, things): (&Fate, &Account), by: &str) {
+    let said = store.host(by).acknowledge_all(life.id.as_str(), life.incarnation, fate, things).await;
+    if let Err(error) = said {
+        tracing::warn!(agent = %life.id, %error, "the audit log will not know what became of what this life left");
+    }
+}
+
+/// The audit entry of each life. `killed` is said only where nothing can have escaped. What the life owns is undone first,
+/// unless some of its processes would not go.
 async fn acknowledge(store: &Store, over: &[Leftover], told: &[Told], by: &str) {
     for of_life in told.chunk_by(|one, other| one.life == other.life) {
         let Some(life) = of_life.first().map(|told| &told.life) else { continue };
@@ -103,12 +178,13 @@ async fn acknowledge(store: &Store, over: &[Leftover], told: &[Told], by: &str) 
             told: of_life.len(),
             left: of_life.iter().filter(|told| !told.is_gone).map(|told| told.process.pid).collect(),
             doubtful: Vec::new(),
-            is_complete: ledger.is_some_and(|ledger| is_empty_for_sure(&ledger)),
+            is_complete: ledger.as_ref().is_some_and(|ledger| is_empty_for_sure(ledger)),
         };
-        let said = store.host(by).acknowledge(life.id.as_str(), life.incarnation, &findings.fate(true)).await;
-        if let Err(error) = said {
-            tracing::warn!(agent = %life.id, %error, "the audit log will not know that what this life left was ended");
-        }
+        let things = match ledger {
+            Some(ledger) if findings.left.is_empty() => undo(store, &ledger).await,
+            _ => Account::default(),
+        };
+        say(store, life, (&findings.fate(true), &things), by).await;
     }
 }
 
@@ -121,21 +197,32 @@ fn supervisor_of(leftover: &Leftover) -> Supervisor {
 }
 
 fn is_of_another_store(store: Option<&Store>, leftover: &Leftover) -> bool {
-    let (Some(store), Some(ledger)) = (store, &leftover.ledger) else { return false };
-    ledger.store != store.settings().redis.address()
+    store.is_some_and(|store| is_another(store, address_of(leftover)))
 }
 
-/// What the store says of each life. A record that it cannot read proves nothing.
-async fn ask(store: &Store, leftovers: &[Leftover]) -> Result<HashMap<LifeName, StoreWord>, StoreError> {
+/// The store of which the life's ledger tells.
+fn address_of(leftover: &Leftover) -> Option<&str> {
+    leftover.ledger.as_ref().map(|ledger| ledger.store.as_str())
+}
+
+fn is_another(store: &Store, address: Option<&str>) -> bool {
+    address.is_some_and(|address| address != store.settings().redis.address())
+}
+
+/// What the store says of each life that is of it, as far as the address beside it tells. A record that it cannot read
+/// proves nothing.
+async fn ask(
+    store: &Store,
+    lives: &[(&LifeName, Option<&str>)],
+) -> Result<HashMap<LifeName, StoreWord>, StoreError> {
     let mut words = HashMap::new();
-    if leftovers.iter().all(|leftover| is_of_another_store(Some(store), leftover)) {
+    if lives.iter().all(|(_, address)| is_another(store, *address)) {
         return Ok(words);
     }
     let now = store.server_time().await?;
     let removals = removals(&store.log(WHOLE_LOG).await?);
-    for leftover in leftovers {
-        let life = &leftover.life;
-        if words.contains_key(life) || is_of_another_store(Some(store), leftover) {
+    for (life, address) in lives.iter().copied() {
+        if words.contains_key(life) || is_another(store, address) {
             continue;
         }
         let word = match store.view(life.id.as_str()).await {

@@ -13,11 +13,14 @@
 //!   memory_use  what processes use
 //!   host_memory what the host has
 //!   ledger      what a life writes down of its processes, which outlives its record in the store
+//!   asker       which life a process may speak for
+//!   things      what a life owns beside keys, and how it is undone
 //!   leftovers   what lives that are over left on this host, and how it is ended
 //!   strangers   what other agents' programs left on this host
 //!   scratch     the small files of one process
 //! ```
 
+mod asker;
 mod ender;
 mod endings;
 mod host_memory;
@@ -32,14 +35,18 @@ mod scratch;
 mod signal;
 mod strangers;
 mod subreaper;
+pub mod things;
 mod tree;
 
+pub use asker::{NotOfLife, life_of_caller};
 pub use ender::Ender;
 pub use host_memory::host_memory;
 pub use identity::{ProcessId, TOKEN_VARIABLE, is_proven_gone, place, process_here, token};
-pub use ledger::{Ledger, ledgers};
-pub use leftovers::{Leftover, LifeName, Mark, Remains, Told, end, find, find_noting, is_empty_for_sure, tidy};
-pub use life_cgroup::{LifeCgroup, OutOfMemory};
+pub use ledger::{Ledger, ledgers, remove_ledger};
+pub use leftovers::{
+    Leftover, LifeName, Mark, Remains, Told, end, find, find_noting, is_empty_for_sure, tidy,
+};
+pub use life_cgroup::{LifeCgroup, OutOfMemory, remove_left_cgroups};
 pub use memory_use::{Cgroup, Resident, own_cgroup, proportional, resident, tree_of};
 pub use scratch::{Scratch, remove_left_scratch};
 pub use signal::{signal_group, signal_process};

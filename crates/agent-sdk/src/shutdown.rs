@@ -39,7 +39,7 @@ impl Agent {
     }
 
     /// Stops the agent. It takes no more work, and waits up to `shutdown.drain_timeout` for tasks in hand (not at all
-    /// if the stop is urgent). Then it removes every key it owns, hands unfinished tasks back, and only after that
+    /// if the stop is urgent). What it owns beside keys is undone. Then it removes every key it owns, hands unfinished tasks back, and only after that
     /// stops to beat. Calling it again does nothing more. The audit log gets the cause, which also decides what the end
     /// costs tasks that were begun and not finished ([`StopCause::cost`]). The cause of a stop that was asked for
     /// earlier is used instead.
@@ -50,6 +50,8 @@ impl Agent {
     pub async fn shutdown(&self, cause: StopCause) -> Result<Removed, AgentError> {
         self.shared.raise(Urgency::Drain, cause);
         self.finish_tasks().await;
+        self.undo_things_on_record(self.shared.stop_state.proven()).await;
+        self.remove_own_ledger().await;
         if self.stop_requested().is_some_and(|stop| !stop.urgency.may_write()) {
             // There is nothing left to beat for.
             self.shared.stop_state.end_release();

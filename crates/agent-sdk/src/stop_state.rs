@@ -14,6 +14,8 @@ pub(crate) struct StopState {
     stop: watch::Sender<Option<Stop>>,
     /// What was proven of the processes that this life started.
     proven: Mutex<ProcessFate>,
+    /// This life has made its ledger itself, for what it owns.
+    made_ledger: AtomicBool,
     /// We are releasing the life ourselves, so the store's answers about it are no news any more.
     releasing: AtomicBool,
     /// The life is released, so the beat ends.
@@ -25,6 +27,7 @@ impl StopState {
         Self {
             stop: watch::Sender::new(None),
             proven: Mutex::new(ProcessFate::Unknown),
+            made_ledger: AtomicBool::new(false),
             releasing: AtomicBool::new(false),
             released: watch::Sender::new(false),
         }
@@ -55,6 +58,14 @@ impl StopState {
 
     pub(crate) fn proven(&self) -> ProcessFate {
         *lock(&self.proven)
+    }
+
+    pub(crate) fn made_ledger(&self) {
+        self.made_ledger.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_made_ledger(&self) -> bool {
+        self.made_ledger.load(Ordering::SeqCst)
     }
 
     /// From now on the end is our own doing. `false` if it was already.

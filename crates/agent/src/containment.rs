@@ -23,9 +23,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agent_sdk::Agent;
-use agent_sdk::process::{Descent, Ender, Ledger, LifeCgroup, OutOfMemory, ProcessId, Subreaper, Tree, token};
+use agent_sdk::process::{
+    Descent, Ender, Ledger, LifeCgroup, OutOfMemory, ProcessId, Subreaper, Tree, token,
+};
 use lifecycle_core::agent::containment::{ContainmentMode, Layers};
 use lifecycle_core::agent::memory_budget::MemoryBudget;
+use lifecycle_core::agent::thing::Account;
 use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -37,6 +40,8 @@ use crate::task_log::TaskLog;
 
 /// Pause between two looks at which processes there are, where only a guard holds them.
 const NOTING: Duration = Duration::from_secs(10);
+/// After so long a guard that was stopped runs again.
+const WAKING: Duration = Duration::from_secs(5);
 
 /// The ender of the tree; one per process, because children are too.
 static ENDER: OnceLock<Ender> = OnceLock::new();
@@ -67,11 +72,10 @@ pub(crate) enum ContainmentError {
     #[error("cannot watch over the command's processes: {0}; nothing was started")]
     Watch(#[from] io::Error),
     /// The host does not have the layer.
-    #[error("containment.mode is {mode}, and this host does not allow it: {problem}; nothing was started; use auto for what it allows")]
-    NotHere {
-        mode: ContainmentMode,
-        problem: Problem,
-    },
+    #[error(
+        "containment.mode is {mode}, and this host does not allow it: {problem}; nothing was started; use auto for what it allows"
+    )]
+    NotHere { mode: ContainmentMode, problem: Problem },
 }
 
 /// What the host refused.
@@ -103,6 +107,7 @@ pub(crate) async fn begin(mode: ContainmentMode, budget: MemoryBudget) -> Result
         limit(cgroup, budget);
     }
     *HELD.lock().unwrap_or_else(PoisonError::into_inner) = held.map(Arc::new);
+    tokio::spawn(keep_awake());
     Ok(())
 }
 
@@ -169,10 +174,17 @@ pub(crate) fn out_of_memory() -> OutOfMemory {
 /// Lets go of what held the commands, of which none is left.
 pub(crate) async fn finish() {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(Held { guard, cgroup }) = held.and_then(Arc::into_inner) {
-        guard.dismiss().await;
-        drop(cgroup);
-    }
+    let Some(mut held) = held else { return };
+    // Whoever else has it right now has it for a moment.
+    let Held { guard, cgroup } = loop {
+        match Arc::try_unwrap(held) {
+            Ok(held) => break held,
+            Err(shared) => held = shared,
+        }
+        sleep(Duration::from_millis(1)).await;
+    };
+    guard.dismiss().await;
+    drop(cgroup);
 }
 
 /// Writes down what holds the processes of the life that begins, so that they are found if all of us are killed.
@@ -194,7 +206,9 @@ pub(crate) async fn begin_life(agent: &Agent) {
                 held.guard.tell_life(held.cgroup_path(), path).await;
             }
         }
-        Err(error) => tracing::warn!(%error, "no ledger of this life: what it leaves behind may not be found"),
+        Err(error) => {
+            tracing::warn!(%error, "no ledger of this life: what it leaves behind may not be found")
+        }
     }
 }
 
@@ -204,10 +218,21 @@ pub(crate) async fn end_life() {
         held.guard.tell_life(held.cgroup_path(), PathBuf::new()).await;
     }
     let ledger = LEDGER.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let left = FOUND.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |found| found.left.len());
+    let left =
+        FOUND.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |found| found.left.len());
     // What is left has to be found.
     if let Some(Err(error)) = ledger.filter(|_| left == 0).map(|ledger| ledger.remove()) {
         tracing::warn!(%error, "the ledger of this life could not be removed");
+    }
+}
+
+/// Keeps the guard running, which the command could stop. Never resolves.
+async fn keep_awake() {
+    loop {
+        sleep(WAKING).await;
+        if let Some(held) = held() {
+            held.guard.wake();
+        }
     }
 }
 
@@ -217,7 +242,9 @@ pub(crate) async fn keep_noting() {
     if layers.namespace || layers.cgroup {
         return std::future::pending().await;
     }
-    for pause in [Duration::from_millis(50), Duration::from_secs(1)].into_iter().chain(std::iter::repeat(NOTING)) {
+    for pause in
+        [Duration::from_millis(50), Duration::from_secs(1)].into_iter().chain(std::iter::repeat(NOTING))
+    {
         sleep(pause).await;
         // A look at /proc and a small file.
         let _ = spawn_blocking(note).await;
@@ -245,7 +272,7 @@ pub(crate) async fn start(line: &CommandLine, log: Option<&TaskLog>) -> io::Resu
     if let Some(held) = held() {
         let mut start = line.held(log)?;
         if let Some(cgroup) = &held.cgroup {
-            start.files.push(OwnedFd::from(cgroup.members()?));
+            start.files.push(OwnedFd::from(cgroup.folder()?));
         }
         return held.guard.spawn(start).await.map(Child::Held);
     }
@@ -259,7 +286,10 @@ pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) {
     let life = agent.life();
     let tree = Tree { descent: Descent::Own, token: Some(token(life.id.as_str(), life.incarnation)) };
     let is_alone = match held() {
-        Some(held) => held.guard.is_alone().await,
+        Some(held) => {
+            held.guard.wake();
+            held.guard.is_alone().await
+        }
         None => ENDER.get().is_some_and(Ender::is_alone),
     };
     let found = match ENDER.get() {
@@ -279,20 +309,19 @@ pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) {
 }
 
 /// Before the release, records what was proven of all processes that this life started, and names those that did not
-/// end.
-pub(crate) async fn account(agent: &Agent) {
+/// end, and what became of the things that it owned.
+pub(crate) async fn account(agent: &Agent, things: &Account) {
     let found = FOUND.lock().unwrap_or_else(PoisonError::into_inner).clone();
     // Without a command there was no process to end.
     let fate = found.map_or(Fate { process: ProcessFate::Dead, pids: Vec::new() }, |found| found.fate(false));
     agent.prove(fate.process);
-    if fate.pids.is_empty() {
+    if fate.pids.is_empty() && things.is_empty() {
         return;
     }
-    let life = agent.life();
-    let said =
-        agent.store().host(life.id.as_str()).acknowledge(life.id.as_str(), life.incarnation, &fate).await;
-    if let Err(error) = said {
-        tracing::warn!(pids = ?fate.pids, %error, "the audit log will not know which processes of the command are still there");
+    let (life, store) = (agent.life(), agent.store());
+    let id = life.id.as_str();
+    if let Err(error) = store.host(id).acknowledge_all(id, life.incarnation, &fate, things).await {
+        tracing::warn!(pids = ?fate.pids, %things, %error, "the audit log will not know which processes of the command are still there, and what became of what it owned");
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agent_sdk::process::{ProcessId, Subreaper};
+use agent_sdk::process::{ProcessId, Subreaper, signal_process};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::Signal;
 use tokio::io::Interest;
@@ -69,7 +69,7 @@ pub(crate) struct Start {
     pub(crate) words: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) own_group: bool,
-    /// Input, output, errors, and the list of processes of the cgroup that it joins.
+    /// Input, output, errors, and the folder of the cgroup that it is born in.
     pub(crate) files: Vec<OwnedFd>,
 }
 
@@ -91,7 +91,8 @@ impl Guard {
         subreaper.spare(process);
         ours.set_nonblocking(true)?;
         let socket = UnixStream::from_std(ours)?;
-        let ready = timeout(PATIENCE, read(&socket)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+        let ready =
+            timeout(PATIENCE, read(&socket)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         let init = match ready {
             Ok(Reply::Ready(pid)) if pid >= 0 => u32::try_from(pid).ok().and_then(ProcessId::of),
             other => {
@@ -168,8 +169,14 @@ impl Guard {
         let _ = self.shared.send(&Request::Life { cgroup, ledger }, &[]).await;
     }
 
+    /// Lets it run again, should the command have stopped it.
+    pub(crate) fn wake(&self) {
+        self.init.into_iter().chain([self.process]).for_each(|process| signal_process(process, Signal::CONT));
+    }
+
     /// Has it end what is left, and waits for its own end.
     pub(crate) async fn dismiss(self) {
+        self.wake();
         let Self { shared, lifeline, mut child, .. } = self;
         drop(lifeline);
         let _ = rustix::net::shutdown(&shared.socket, rustix::net::Shutdown::Write);
@@ -216,7 +223,8 @@ impl Drop for HeldChild {
 impl Shared {
     async fn send(&self, request: &Request, files: &[OwnedFd]) -> io::Result<()> {
         let body = request.encode();
-        let length = u32::try_from(body.len()).map_err(|_| io::Error::from(io::ErrorKind::ArgumentListTooLong))?;
+        let length =
+            u32::try_from(body.len()).map_err(|_| io::Error::from(io::ErrorKind::ArgumentListTooLong))?;
         let mut bytes = Vec::with_capacity(body.len() + 4);
         bytes.extend(length.to_le_bytes());
         bytes.extend(body);

@@ -33,8 +33,8 @@ use lifecycle_cli::exit;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group,
-    set_child_subreaper, set_dumpable_behavior, waitid, wait,
+    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process,
+    kill_process_group, set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal, wait, waitid,
 };
 
 use frames::{Reply, Request, Spawn};
@@ -52,8 +52,10 @@ pub(crate) fn run(wants_namespace: bool) -> u8 {
     let is_socket =
         fstat(SOCKET).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Socket);
     if !is_socket {
-        let _ =
-            writeln!(io::stderr(), "error: `agent hold` is started by `agent run`, and is of no use without it");
+        let _ = writeln!(
+            io::stderr(),
+            "error: `agent hold` is started by `agent run`, and is of no use without it"
+        );
         return exit::USAGE;
     }
     match Hold::begin(wants_namespace) {
@@ -95,6 +97,8 @@ impl Hold {
             let _ = Reply::Ready(-errno).write(&socket);
             error
         };
+        // Somebody may have stopped this process when its supervisor is killed: then it runs again.
+        set_parent_process_death_signal(Some(Signal::CONT)).map_err(io::Error::from).map_err(refuse)?;
         set_child_subreaper(Some(getpid())).map_err(io::Error::from).map_err(refuse)?;
         let init = if wants_namespace { Some(Init::start().map_err(refuse)?) } else { None };
         // A command of the same user cannot trace it. Only now: a process that may not be traced cannot write its own id maps.
@@ -112,14 +116,13 @@ impl Hold {
             if poll(&mut waited, None).is_err() {
                 continue;
             }
-            let (is_asked, has_exit) =
-                (!waited[0].revents().is_empty(), !waited[1].revents().is_empty());
+            let (is_asked, has_exit) = (!waited[0].revents().is_empty(), !waited[1].revents().is_empty());
             if has_exit && self.take_exits().is_err() {
                 return;
             }
             if is_asked {
-                let answered = Request::read(&self.socket)
-                    .and_then(|(request, files)| self.answer(request, files));
+                let answered =
+                    Request::read(&self.socket).and_then(|(request, files)| self.answer(request, files));
                 // It is gone, or it does not speak this language: both end what it has started.
                 if answered.is_err() {
                     return;
@@ -148,22 +151,23 @@ impl Hold {
     }
 
     fn spawn(&mut self, spawn: &Spawn, files: Vec<OwnedFd>) -> io::Result<()> {
-        let reply = match launch::start(spawn, files) {
+        let reply = match launch::start(spawn, &files) {
             Ok(pid) => {
                 self.commands.insert(pid, Command { run: spawn.run, leads_group: spawn.group.is_none() });
                 Reply::Spawned { run: spawn.run, pid }
             }
-            Err(error) => Reply::NotSpawned {
-                run: spawn.run,
-                errno: error.raw_os_error().unwrap_or(libc::EIO),
-            },
+            Err(error) => {
+                Reply::NotSpawned { run: spawn.run, errno: error.raw_os_error().unwrap_or(libc::EIO) }
+            }
         };
         reply.write(&self.socket)
     }
 
     /// The command has not been waited for as long as it is in the list, so its number is still its own.
     fn signal(&self, run: u32, signal: i32) {
-        let Some((pid, command)) = self.commands.iter().find(|(_, command)| command.run == run) else { return };
+        let Some((pid, command)) = self.commands.iter().find(|(_, command)| command.run == run) else {
+            return;
+        };
         let (Some(pid), Some(signal)) = (Pid::from_raw(*pid), Signal::from_named_raw(signal)) else { return };
         // It may have ended by now.
         let _ = if command.leads_group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };

@@ -1,13 +1,14 @@
-//! What lives that are over left on this host is ended: by whoever starts here, and by a daemon, within a second.
+//! What lives that are over left on this host is ended, and what they own is undone: by whoever starts here, and by a daemon,
+//! within a second.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use agent_sdk::leftovers::{bear_witness, end_over, judge};
+use agent_sdk::leftovers::{bear_witness, end_over, judge, undo_over};
 use agent_sdk::process::{self, Ledger, Leftover, Remains};
 use agent_sdk::{Agent, AgentSettings, StopCause};
-use lifecycle_cli::exit::{self, Failure};
+use lifecycle_cli::exit;
 use lifecycle_cli::output;
 use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::event::Payload;
@@ -21,6 +22,8 @@ use crate::run::failure;
 
 /// Pause between two looks at the lives of the host.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often whoever starts looks at what others left, at most.
+const LOOKS_AT_START: usize = 4;
 /// Pause between two readings of the host's memory.
 const TELL: Duration = Duration::from_secs(5);
 /// Pause between two tries to reach a store that is away.
@@ -28,12 +31,19 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The kind of the daemon as an agent.
 const KIND: &str = "host";
 
-/// Ends what is left of lives that are proven over, and removes their ledgers.
+/// Ends what is left of lives that are proven over, undoes what they own, and removes their ledgers. A guard that was
+/// just killed, or is about to end what it holds, is given a moment.
 pub(crate) async fn clear(store: AgentStore, by: AgentId) {
-    let looked = spawn_blocking(|| process::ledgers().iter().any(Ledger::is_orphan).then(process::find));
-    let Ok(Some(remains)) = looked.await else { return };
-    if let Err(error) = end(&store, remains, by.as_str()).await {
-        tracing::debug!(%error, "what others left on this host was not looked at");
+    let address = store.settings().redis.address();
+    for _ in 0..LOOKS_AT_START {
+        let address = address.clone();
+        let is_left = move |ledger: &Ledger| ledger.store == address && ledger.is_orphan();
+        let looked = spawn_blocking(move || process::ledgers().iter().any(is_left).then(process::find));
+        let Ok(Some(remains)) = looked.await else { return };
+        if let Err(error) = end(&store, remains, by.as_str()).await {
+            tracing::debug!(%error, "what others left on this host was not looked at");
+        }
+        sleep(RETRY).await;
     }
 }
 
@@ -46,6 +56,9 @@ struct Ended {
 
 async fn end(store: &Store, remains: Remains, by: &str) -> Result<Ended, StoreError> {
     let Remains { leftovers, empty } = remains;
+    for (life, things) in undo_over(store, &empty, by).await? {
+        tracing::warn!(%life, %things, "a life that is over still owned things on this host");
+    }
     if let Err(error) = process::tidy(&empty) {
         tracing::debug!(%error, "the ledger of a life of which nothing is left could not be removed");
     }
@@ -78,7 +91,7 @@ async fn end_proven(store: &Store, found: Vec<Leftover>, by: &str) -> Result<Vec
 /// The daemon of a host, until it is told to stop. It is an agent itself, so that the fleet sees whether it lives.
 ///
 /// # Errors
-/// A [`Failure`]: code 73 if another one looks after this host, and as for every agent.
+/// A [`Failure`](exit::Failure): code 73 if another one looks after this host, and as for every agent.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<u8> {
     let agent = register(&settings).await?;
     tracing::info!(agent = %agent.id(), "looking after the lives of this host");
@@ -96,11 +109,18 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<u8> {
             agent.progress(told(lives));
             told_at = Some(Instant::now());
         }
-        waiting.extend(orphans.into_iter().map(|ledger| (format!("{}@{}", ledger.id, ledger.incarnation), ledger)));
+        if !orphans.is_empty() {
+            let _ = spawn_blocking(process::remove_left_cgroups).await;
+        }
+        waiting.extend(
+            orphans.into_iter().map(|ledger| (format!("{}@{}", ledger.id, ledger.incarnation), ledger)),
+        );
         if !waiting.is_empty() {
             match settle(&agent, waiting.values().cloned().collect()).await {
                 Ok(()) => waiting.clear(),
-                Err(error) => tracing::warn!(%error, lives = waiting.len(), "what they left waits for the store"),
+                Err(error) => {
+                    tracing::warn!(%error, lives = waiting.len(), "what they left waits for the store")
+                }
             }
         }
         tokio::select! {
@@ -114,7 +134,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<u8> {
 
 /// Waits for a store that is away, as daemons do.
 async fn register(settings: &Settings) -> anyhow::Result<Agent> {
-    let host = agent_sdk::host().replace(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-', "-");
+    let host =
+        agent_sdk::host().replace(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-', "-");
     loop {
         let wanted = AgentSettings::new(format!("{KIND}.{host}"))?.kind(KIND).settings(settings.clone());
         match Agent::register(wanted).await {
@@ -122,7 +143,7 @@ async fn register(settings: &Settings) -> anyhow::Result<Agent> {
             Err(agent_sdk::AgentError::Store(error)) if error.is_transient() => {
                 tracing::warn!(%error, "no store yet; trying again");
             }
-            Err(error) => return Err(Failure::from(failure(&error)).into()),
+            Err(error) => return Err(failure(&error).into()),
         }
     }
 }

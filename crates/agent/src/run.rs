@@ -102,7 +102,8 @@ pub(crate) async fn live(
         (None, Some(helper)) => helper::run(&agent, arguments, helper, &mut cause).await,
         (None, None) => run_once(&agent, arguments, &mut cause).await,
     };
-    containment::account(&agent).await;
+    let things = agent.undo_things().await;
+    containment::account(&agent, &things).await;
     let stop = agent.stop_requested();
     let released = agent.shutdown(cause).await;
     containment::end_life().await;

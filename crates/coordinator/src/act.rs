@@ -315,7 +315,10 @@ impl Sprint {
         let full = host_memory().and_then(|host| host.why_full(reserve));
         match (&full, self.told_full) {
             (Some(why), false) => {
-                self.warn(context, &format!("no further agent is started, because this host is short of memory: {why}"));
+                self.warn(
+                    context,
+                    &format!("no further agent is started, because this host is short of memory: {why}"),
+                );
             }
             (None, true) => self.say(context, "this host has memory again: agents are started"),
             _ => {}

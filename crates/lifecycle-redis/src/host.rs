@@ -1,5 +1,6 @@
 //! The handle of a process that watches other processes of this host, and reports what became of them.
 
+use lifecycle_core::agent::thing::Account;
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::process_fate::Fate;
 
@@ -25,6 +26,17 @@ impl HostStore<'_> {
         incarnation: Incarnation,
         fate: &Fate,
     ) -> Result<(), StoreError> {
-        self.store.acknowledge(id, incarnation, fate, self.by).await
+        self.acknowledge_all(id, incarnation, fate, &Account::default()).await
+    }
+
+    /// The same, with what became of the things that the life owned.
+    pub async fn acknowledge_all(
+        &self,
+        id: &str,
+        incarnation: Incarnation,
+        fate: &Fate,
+        things: &Account,
+    ) -> Result<(), StoreError> {
+        self.store.acknowledge(id, incarnation, (fate, things), self.by).await
     }
 }

@@ -8,7 +8,7 @@
 //! ```text
 //!   agent/        register · beat · own · tasks · release      Newcomer, AgentStore
 //!   coordinator/  start · assign · take · settle · end         CoordinatorStore
-//!   host          exited · acknowledge                         HostStore
+//!   host          exited · acknowledge · note and drop things  HostStore
 //!   sweeper/      judge · lock · reap · mark · remember        SweeperStore
 //!   operator/     look · order · reap on a person's word       OperatorStore
 //!   roles         the handles
@@ -39,6 +39,7 @@ mod roles;
 mod scripts;
 mod store;
 mod sweeper;
+mod things;
 mod tls;
 
 pub use agent::life::{BeatReply, Registered};

@@ -1,7 +1,9 @@
 //! Writes about an agent by others: orders, evidence of its end, events.
 
 use fred::interfaces::{ClientLike, PubsubInterface};
+use fred::types::Value;
 use lifecycle_core::agent::shutdown::StopCause;
+use lifecycle_core::agent::thing::Account;
 use lifecycle_core::wire::event::{Event, Payload};
 use lifecycle_core::wire::ids::Incarnation;
 use lifecycle_core::wire::keys::{ALERT_CHANNEL, LIFECYCLE_CHANNEL, agent_channel};
@@ -14,6 +16,7 @@ use crate::removal::LOG_LENGTH;
 use crate::reply::{Reply, number};
 use crate::scripts::{Acknowledge, Evidence, GiveOrder};
 use crate::store::Store;
+use crate::things::things_fields;
 
 impl Store {
     /// Gives an order. The agent learns of it in the reply to its next beat, which the event makes come at once.
@@ -59,16 +62,17 @@ impl Store {
         Ok(reply.word() == "ok")
     }
 
-    /// Reports what was proven of the agent's processes on its own host, in an event and in the audit log.
+    /// Reports what was proven of the agent's processes on its own host, in an event and in the audit log; and in the log
+    /// what became of the things that it owned.
     pub(crate) async fn acknowledge(
         &self,
         id: &str,
         incarnation: Incarnation,
-        fate: &Fate,
+        (fate, things): (&Fate, &Account),
         by: &str,
     ) -> Result<(), StoreError> {
         let pids: Vec<String> = fate.pids.iter().map(u32::to_string).collect();
-        let args = vec![
+        let mut args: Vec<Value> = vec![
             id.into(),
             incarnation.to_string().into(),
             fate.process.as_str().into(),
@@ -77,6 +81,7 @@ impl Store {
             crate::reply::argument(LOG_LENGTH.into()),
             pids.join(" ").into(),
         ];
+        args.extend(things_fields(things)?.into_iter().flat_map(|(name, value)| [name.into(), value.into()]));
         self.run(Acknowledge { log: self.keys().log() }, args).await.map(drop)
     }
 

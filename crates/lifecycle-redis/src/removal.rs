@@ -320,6 +320,7 @@ macro_rules! named_keys {
             deps: keys.deps(id),
             children: keys.children(id),
             keys: keys.keys(id),
+            things: keys.things(id),
             command: keys.command(id),
             lock: keys.cleanup_lock(id),
             stats: keys.memory_stats(),

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use fred::types::scripts::Script as Source;
+use lifecycle_core::agent::thing::MOST_THINGS;
 use lifecycle_core::memory::fleet_growth::LeakTurn;
 use lifecycle_core::wire::audit::AuditKind;
 use lifecycle_core::wire::epic_record::EpicStatus;
@@ -123,16 +124,18 @@ scripts! {
         Register = register: [FENCE]
             (active, leases, state, generation, stats, parent_state, parent_children, sprint_state, sprint_agents),
         Release = release: allow_oom [EPIC_WAIT REMOVE]
-            (active, leases, state, heartbeat, memory, deps, children, keys, command, lock, stats, log,
+            (active, leases, state, heartbeat, memory, deps, children, keys, things, command, lock, stats, log,
              sprint_state, requeue, sprint_agents, parent_children, epic_state, waiting),
         ReapDead = reap: allow_oom [EPIC_WAIT REMOVE]
-            (active, leases, state, heartbeat, memory, deps, children, keys, command, lock, stats, log,
+            (active, leases, state, heartbeat, memory, deps, children, keys, things, command, lock, stats, log,
              sprint_state, requeue, sprint_agents, parent_children, epic_state, waiting),
         EpicRemove = epic_remove: allow_oom [EPIC] (epic_state, waiting, history, epic_sprints, log),
         EpicCancel = epic_cancel: allow_oom [] (epic_state),
         EpicWait = epic_wait: allow_oom [EPIC_WAIT] (epic_state, waiting, state),
         Evidence = evidence: allow_oom [] (leases, state),
         Acknowledge = acknowledge: allow_oom [] (log),
+        ThingsNote = things_note: [] (state, things),
+        ThingsDrop = things_drop: allow_oom [] (state, things),
         GiveOrder = order: [] (state, command),
         Observe = observe: [] (active, leases, watermark, hold, generation),
         Shorten = shorten: allow_oom [] (leases),
@@ -168,7 +171,7 @@ fn prelude() -> String {
     let mut text = format!(
         "local CHANNEL, AGENT_CHANNEL, ALERT_CHANNEL = '{LIFECYCLE_CHANNEL}', '{AGENT_CHANNEL_PREFIX}', '{ALERT_CHANNEL}'\n\
          local EVENT_VERSION, PROCESS_EXITED, PASS = {EVENT_VERSION}, '{}', '{PASS}'\n\
-         local MAX_RETRY_BACKOFF = {}\nlocal EVENT = {{",
+         local MAX_RETRY_BACKOFF, MOST_THINGS = {}, {MOST_THINGS}\nlocal EVENT = {{",
         Reason::ProcessExited,
         MAX_RETRY_BACKOFF.as_millis()
     );

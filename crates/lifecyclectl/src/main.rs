@@ -1,12 +1,12 @@
 //! `lifecyclectl`: what an operator asks of a fleet, and does to it.
 //!
-//! Each command has its own file. All but `memory judge` and `processes` work on the store alone: no role has to be
+//! Each command has its own file. All but `memory judge`, `processes` and `own` work on the store alone: no role has to be
 //! running, and none is called.
 //!
 //! ```text
 //!   ask     ps · inspect · epics · history · task list, show, logs · events · memory · verify · doctor
 //!   act     drain · stop · restart · reap · hold · epic cancel · task add, retry, cancel · sprint pause, resume, close
-//!   host    processes, which asks this host, and the store where one answers
+//!   host    processes, own, disown, which ask this host, and the store where one answers
 //!   replay  memory judge, which asks no store
 //! ```
 
@@ -18,6 +18,7 @@ mod hold;
 mod inspect;
 mod memory;
 mod order;
+mod own;
 mod place;
 mod processes;
 mod ps;
@@ -86,6 +87,10 @@ enum Command {
     Reap(reap::Arguments),
     /// Shows or releases the hold on reaping
     Hold(hold::Arguments),
+    /// Has an agent own a worktree, a container, a file or a command, so that it is undone when the agent ends; lists those
+    Own(own::Arguments),
+    /// Takes such a thing off an agent's list
+    Disown(own::DisownArguments),
     /// Lists the processes that lives left on this host, and ends those of lives that are over
     Processes(processes::Arguments),
     /// Looks for keys and processes that have no living owner; exits 1 if there are any
@@ -116,8 +121,11 @@ fn main() -> ExitCode {
 }
 
 async fn perform(command: Command, settings: &Settings, output: Output) -> anyhow::Result<u8> {
-    if let Command::Processes(arguments) = &command {
-        return processes::run(arguments, settings, output).await;
+    match &command {
+        Command::Processes(arguments) => return processes::run(arguments, settings, output).await,
+        Command::Own(arguments) => return own::run(arguments, settings, output).await,
+        Command::Disown(arguments) => return own::disown(arguments, settings, output).await,
+        _ => {}
     }
     let store = Store::connect(settings).await?.operator();
     // A replica or a cluster's node would show a part of the fleet as if it were all.
@@ -137,6 +145,8 @@ async fn perform(command: Command, settings: &Settings, output: Output) -> anyho
         Command::Reap(arguments) => reap::run(&arguments, &store, output).await,
         Command::Hold(arguments) => hold::run(&arguments, &store, output).await,
         Command::Processes(arguments) => processes::run(&arguments, settings, output).await,
+        Command::Own(arguments) => own::run(&arguments, settings, output).await,
+        Command::Disown(arguments) => own::disown(&arguments, settings, output).await,
         Command::Verify(arguments) => verify::run(&arguments, &store, output).await,
         Command::Doctor(arguments) => doctor::run(&arguments, &store, output).await,
         Command::Memory(arguments) => arguments.show(&store, output).await,

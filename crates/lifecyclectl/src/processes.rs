@@ -9,11 +9,12 @@ mod strangers;
 use std::collections::HashSet;
 
 use agent_sdk::leftovers::{self, Judged};
-use agent_sdk::process::{self, Told};
+use agent_sdk::process::{self, LifeName, Told};
 use anyhow::Context as _;
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::Output;
+use lifecycle_core::agent::thing::Account;
 use lifecycle_core::settings::Settings;
 use lifecycle_redis::{OperatorStore, Store, StoreError};
 
@@ -73,7 +74,7 @@ pub(crate) async fn run(arguments: &Arguments, settings: &Settings, output: Outp
             }
         }
     };
-    let report = Report { judged: &judged, strangers: &strangers, told: None, is_answered };
+    let report = Report { judged: &judged, strangers: &strangers, told: None, things: &[], is_answered };
     report.show(output)?;
     Ok(if judged.is_empty() { exit::OK } else { exit::FAILED })
 }
@@ -87,6 +88,16 @@ async fn connect(settings: &Settings) -> Result<OperatorStore, StoreError> {
     let store = Store::connect(settings).await?.operator();
     store.check_deployment().await?;
     Ok(store)
+}
+
+/// Undoes what lives own of which no process is left. Of those that had some it is undone by now.
+async fn undo(empty: &[process::Ledger], settings: &Settings) -> anyhow::Result<Vec<(LifeName, Account)>> {
+    if empty.iter().all(|ledger| ledger.things.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let nothing = "nothing can be proven over without the store, so nothing was undone";
+    let store = connect(settings).await.context(nothing)?;
+    Ok(leftovers::undo_over(&store, empty, BY).await?)
 }
 
 async fn end(
@@ -105,15 +116,23 @@ async fn end(
         }
         told = leftovers::end_over(&store, &judged, BY).await;
     }
-    tidy();
-    let report = Report { judged: &judged, strangers: &strangers, told: Some(&told), is_answered: true };
+    let empty = process::find().empty;
+    let things = undo(&empty, settings).await?;
+    tidy(&empty);
+    let report = Report {
+        judged: &judged,
+        strangers: &strangers,
+        told: Some(&told),
+        things: &things,
+        is_answered: true,
+    };
     report.show(output)?;
     failure(&told)
 }
 
 /// Removes the ledgers of which nothing is left now. Those of another user stay, which does no harm.
-fn tidy() {
-    if let Err(error) = process::tidy(&process::find().empty) {
+fn tidy(empty: &[process::Ledger]) {
+    if let Err(error) = process::tidy(empty) {
         tracing::warn!(%error, "the ledger of a life of which nothing is left could not be removed");
     }
 }

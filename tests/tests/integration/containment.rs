@@ -33,29 +33,29 @@ wait";
 const KINDS: [&str; 7] = ["plain", "session", "daemon", "cleared", "overwrote", "stubborn", "everything"];
 
 /// A folder in which trees are started and write down who they are.
-struct Grove {
+pub(crate) struct Grove {
     folder: TempDir,
 }
 
 impl Grove {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("lifecycle-tree-").tempdir().unwrap();
         fs::write(folder.path().join("stay.sh"), STAY).unwrap();
         fs::write(folder.path().join("tree.sh"), TREE).unwrap();
         Self { folder }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// What is written into a plan or a shell's script.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.path().display().to_string()
     }
 
     /// `command` with `agents` agents, a task each; more crashes than one are not of interest.
-    fn plan(&self, agents: usize, command: &str) {
+    pub(crate) fn plan(&self, agents: usize, command: &str) {
         let mut plan = format!(
             "[epic]\nid = \"grove\"\n[[sprint]]\nid = \"api\"\n[[sprint.agent]]\nid = \"w\"\ncount = {agents}\n\
              command = [\"sh\", \"-c\", '''{command}''']\n"
@@ -66,21 +66,21 @@ impl Grove {
         fs::write(self.path().join("plan.toml"), plan).unwrap();
     }
 
-    fn tree(&self) -> String {
+    pub(crate) fn tree(&self) -> String {
         let store = server_program().unwrap().path;
         format!("sh {folder}/tree.sh {folder} {}", store.display(), folder = self.text())
     }
 
-    fn stay(&self, name: &str) -> String {
+    pub(crate) fn stay(&self, name: &str) -> String {
         format!("/bin/sh {folder}/stay.sh {folder} {name} mild", folder = self.text())
     }
 
-    fn coordinator(&self, fleet: &Fleet) -> Role {
+    pub(crate) fn coordinator(&self, fleet: &Fleet) -> Role {
         fleet.role("coordinator").args(["run", "plan.toml"]).in_folder(self.path()).spawn().unwrap()
     }
 
     /// The process of this name, once it has come up.
-    fn wait_for(&self, name: &str) -> u32 {
+    pub(crate) fn wait_for(&self, name: &str) -> u32 {
         let file = self.path().join(format!("up.{name}"));
         eventually(SOON, &format!("{name} to come up"), || {
             Ok(fs::read_to_string(&file).ok().and_then(|pid| pid.trim().parse().ok()))
@@ -88,7 +88,7 @@ impl Grove {
         .unwrap()
     }
 
-    fn wait_for_tree(&self) -> BTreeMap<&'static str, u32> {
+    pub(crate) fn wait_for_tree(&self) -> BTreeMap<&'static str, u32> {
         KINDS.into_iter().map(|kind| (kind, self.wait_for(kind))).collect()
     }
 }
@@ -111,20 +111,20 @@ impl Drop for Grove {
 }
 
 /// The letter that the kernel has for what a process does; `None` for one that is not there.
-fn state(pid: u32) -> Option<char> {
+pub(crate) fn state(pid: u32) -> Option<char> {
     fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
 }
 
-fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }
 
-fn signal(pid: u32, signal: Signal) {
+pub(crate) fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
 }
 
 /// The supervisors that this coordinator started.
-fn supervisors(coordinator: &Role) -> Vec<u32> {
+pub(crate) fn supervisors(coordinator: &Role) -> Vec<u32> {
     let is_one = |pid: &u32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.windows(10).any(|part| part == b"--lifeline")
@@ -132,7 +132,7 @@ fn supervisors(coordinator: &Role) -> Vec<u32> {
     descendants(coordinator.pid()).into_iter().filter(is_one).collect()
 }
 
-fn all_gone(what: &str, pids: impl IntoIterator<Item = (&'static str, u32)>) {
+pub(crate) fn all_gone(what: &str, pids: impl IntoIterator<Item = (&'static str, u32)>) {
     let pids: Vec<_> = pids.into_iter().collect();
     let mut left = Vec::new();
     let gone = eventually(SOON, what, || {

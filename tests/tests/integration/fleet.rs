@@ -3,11 +3,14 @@
 mod time;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use lifecycle_tests::process::RoleCommand;
 use lifecycle_tests::{PlainClient, Role, Server, eventually};
+use tempfile::TempDir;
 
 pub(crate) use time::LONG_AGO_MS;
 
@@ -19,6 +22,8 @@ pub(crate) struct Fleet {
     pub(crate) server: Server,
     pub(crate) client: PlainClient,
     settings: Vec<(&'static str, String)>,
+    /// Ledgers and scratch files of its own, so that no other test's roles look at them.
+    runtime: TempDir,
 }
 
 impl Fleet {
@@ -26,7 +31,14 @@ impl Fleet {
     pub(crate) fn new() -> Self {
         let server = Server::start().unwrap();
         let client = server.client().unwrap();
-        Self { server, client, settings: vec![("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0".into())] }
+        let runtime = tempfile::Builder::new().prefix("lifecycle-run-").tempdir().unwrap();
+        // Some roles are run by other users.
+        fs::set_permissions(runtime.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let settings = vec![
+            ("LIFECYCLE_HTTP__LISTEN", "127.0.0.1:0".into()),
+            ("XDG_RUNTIME_DIR", runtime.path().display().to_string()),
+        ];
+        Self { server, client, settings, runtime }
     }
 
     /// A fleet whose agents beat often, with leases of `lease`.
@@ -40,6 +52,11 @@ impl Fleet {
             ("LIFECYCLE_SHUTDOWN__KILL_TIMEOUT", "1s".into()),
         ]);
         fleet
+    }
+
+    /// The runtime folder of its roles.
+    pub(crate) fn runtime(&self) -> &Path {
+        self.runtime.path()
     }
 
     pub(crate) fn set(mut self, name: &'static str, value: &str) -> Self {

@@ -45,7 +45,8 @@ mod tests {
     fn memory_and_pressure_are_read_as_the_kernel_writes_them() {
         let memory = "MemTotal:        4000 kB\nMemFree: 1 kB\nMemAvailable:    1000 kB\n";
         assert_eq!(of_meminfo(memory), Some((4000 * 1024, 1000 * 1024)));
-        let pressure = "some avg10=1.53 avg60=0.87 avg300=0.73 total=1\nfull avg10=0.00 avg60=0 avg300=0 total=0\n";
+        let pressure =
+            "some avg10=1.53 avg60=0.87 avg300=0.73 total=1\nfull avg10=0.00 avg60=0 avg300=0 total=0\n";
         assert_eq!(some_avg10(pressure), Some(1.53));
         assert_eq!((of_meminfo(""), some_avg10("")), (None, None));
     }

@@ -5,14 +5,16 @@
 //! its processes have no other mark once they cleared their environment and lost their parent.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{io, mem};
+use std::{fs, io, mem};
 
+use lifecycle_core::agent::thing::Thing;
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 use serde::{Deserialize, Serialize};
 
 use super::identity::{ProcessId, place};
+use super::leftovers::is_of_an_earlier_boot;
 use super::lives_folder::{self, LivesFolder};
 use super::runtime_folder::{candidates, own_user};
 
@@ -42,6 +44,10 @@ pub struct Ledger {
     /// Commands and what descends from them, as last noted.
     #[serde(default)]
     pub processes: Vec<ProcessId>,
+    /// What it owns beside keys. Its commands add to them while its supervisor runs, so [`Ledger::write`] does not touch
+    /// those that are written down already.
+    #[serde(default)]
+    pub things: Vec<Thing>,
     /// What holds the processes, in a word.
     pub containment: String,
     /// When it was begun, in ms by this host's clock; for people.
@@ -72,6 +78,7 @@ impl Ledger {
             init: None,
             cgroup: None,
             processes: Vec::new(),
+            things: Vec::new(),
             containment: String::new(),
             since: u64::try_from(since).unwrap_or(u64::MAX),
             folder: None,
@@ -79,18 +86,65 @@ impl Ledger {
         })
     }
 
-    /// Writes it, over an earlier one of this life.
+    /// Writes it, over an earlier one of this life, of which the things stay.
     ///
     /// # Errors
-    /// When the runtime folder cannot be made or written to.
+    /// When the runtime folder cannot be made or written to, or another writer does not come to an end.
     pub fn write(&self) -> io::Result<()> {
-        lives_folder::write(&lives_folder::own()?, &self.file_name(), &serde_json::to_string(self)?)
+        let (folder, name) = (lives_folder::own()?, self.file_name());
+        let with = |things: Vec<Thing>| serde_json::to_string(&Self { things, ..self.clone() });
+        let things_of =
+            |text: &str| serde_json::from_str::<Self>(text).map(|ledger| ledger.things).unwrap_or_default();
+        let path = folder.join(&name);
+        let held = match lives_folder::held(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            held => Some(held?),
+        };
+        let things = match &held {
+            Some(_) => things_of(&fs::read_to_string(&path)?),
+            None => self.things.clone(),
+        };
+        lives_folder::write(&folder, &name, &with(things)?)
     }
 
-    /// Whether the process that holds the others is proven to have ended.
+    /// The ledger of this life that this user has written.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when there is none; when it cannot be read.
+    pub fn of_life(id: &AgentId, incarnation: Incarnation) -> io::Result<Self> {
+        let folder = lives_folder::own_if_there().ok_or(io::ErrorKind::NotFound)?;
+        let folder = folder.parent().and_then(LivesFolder::open).ok_or(io::ErrorKind::NotFound)?;
+        read(&folder, &file_name(id, incarnation))
+    }
+
+    /// Changes the things that are written down, while no other process does.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when there is no ledger of this life; those of `change`.
+    pub(super) fn change_things(
+        &self,
+        change: impl FnOnce(&mut Vec<Thing>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let folder = self.folder.clone().map_or_else(lives_folder::own, Ok)?;
+        lives_folder::change(&folder, &self.file_name(), |text| {
+            let mut ledger: Self = serde_json::from_str(text)?;
+            let before = ledger.things.clone();
+            change(&mut ledger.things)?;
+            Ok((ledger.things != before).then(|| serde_json::to_string(&ledger)).transpose()?)
+        })
+    }
+
+    /// The folder that it is in.
+    pub(super) fn folder(&self) -> io::Result<PathBuf> {
+        self.folder.clone().map_or_else(lives_folder::own, Ok)
+    }
+
+    /// Whether the process that holds the others is proven to have ended: here, or with an earlier boot of this machine.
     #[must_use]
     pub fn is_orphan(&self) -> bool {
-        place().as_ref() == Some(&self.place) && !self.supervisor.is_alive()
+        let here = place();
+        let is_gone_here = here.as_ref() == Some(&self.place) && !self.supervisor.is_alive();
+        is_gone_here || is_of_an_earlier_boot(self, here.as_deref())
     }
 
     /// Where it is written.
@@ -101,7 +155,8 @@ impl Ledger {
         Ok(lives_folder::own()?.join(self.file_name()))
     }
 
-    /// Removes it; no error if it is not there. Only once nothing of the life is left.
+    /// Removes it; no error if it is not there. Only once no process of the life is left. While the life owns something
+    /// that was not undone, it stays.
     ///
     /// # Errors
     /// When the system does not let this process do it.
@@ -111,7 +166,10 @@ impl Ledger {
             None => lives_folder::own()?,
         };
         match runtime.parent().and_then(LivesFolder::open) {
-            Some(folder) if folder.owner == self.owner => folder.remove(&self.file_name()),
+            Some(folder) if folder.owner == self.owner => {
+                let owns = read(&folder, &self.file_name()).is_ok_and(|ledger| !ledger.things.is_empty());
+                if owns { Ok(()) } else { folder.remove(&self.file_name()) }
+            }
             _ => Ok(()),
         }
     }
@@ -139,9 +197,29 @@ impl Ledger {
         self.owner
     }
 
-    fn file_name(&self) -> String {
-        format!("{}@{}.json", self.id, self.incarnation)
+    pub(super) fn file_name(&self) -> String {
+        file_name(&self.id, self.incarnation)
     }
+}
+
+fn file_name(id: &AgentId, incarnation: Incarnation) -> String {
+    format!("{id}@{incarnation}.json")
+}
+
+/// Removes the ledger at this path, of whose life no process is left. While the life owns something that was not undone,
+/// it stays: nobody else could say what that is.
+///
+/// # Errors
+/// When the system does not let this process do it.
+pub fn remove_ledger(path: &Path) -> io::Result<()> {
+    let ledger: Option<Ledger> =
+        fs::read_to_string(path).ok().and_then(|text| serde_json::from_str(&text).ok());
+    if ledger.is_some_and(|ledger| !ledger.things.is_empty()) {
+        return Ok(());
+    }
+    let folder = path.parent().and_then(Path::parent).and_then(LivesFolder::open);
+    let name = path.file_name().and_then(|name| name.to_str());
+    folder.zip(name).map_or(Ok(()), |(folder, name)| folder.remove(name))
 }
 
 /// The ledgers on this host: those of this user, and for root those of everybody. Files of another form are left out.
@@ -178,9 +256,7 @@ fn read(folder: &LivesFolder, name: &str) -> io::Result<Ledger> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
-    use std::path::Path;
 
     use super::*;
 
@@ -231,6 +307,7 @@ mod tests {
             "init",
             "cgroup",
             "processes",
+            "things",
             "containment",
             "since",
         ];

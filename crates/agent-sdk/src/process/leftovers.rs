@@ -44,7 +44,9 @@ pub struct LifeName {
 }
 
 impl LifeName {
-    fn of(ledger: &Ledger) -> Self {
+    /// The life of this ledger.
+    #[must_use]
+    pub fn of(ledger: &Ledger) -> Self {
         Self { id: ledger.id.clone(), incarnation: ledger.incarnation }
     }
 
@@ -153,9 +155,10 @@ pub fn find_noting(kept: &[Ledger]) -> Remains {
     };
     claims.of_tokens(&mut machine, &bounds, has_ledger);
     let earlier_boot = others.into_iter().filter(|ledger| is_of_an_earlier_boot(ledger, here.as_deref()));
+    // What ends in between is in neither list if the empty ones are told first.
+    let leftovers = claims.described(&machine, &bounds);
     let left_nothing = over.iter().filter(|ledger| !claims.has(ledger)).map(|ledger| Ledger::clone(ledger));
-    let empty = left_nothing.chain(earlier_boot).collect();
-    Remains { leftovers: claims.described(&machine, &bounds), empty }
+    Remains { leftovers, empty: left_nothing.chain(earlier_boot).collect() }
 }
 
 /// Whether nothing that was in the life's control group or PID namespace runs: all of the life has ended. `false` where
@@ -195,7 +198,7 @@ fn with_kept(mut read: Vec<Ledger>, kept: &[Ledger]) -> Vec<Ledger> {
     read
 }
 
-fn is_of_an_earlier_boot(ledger: &Ledger, here: Option<&str>) -> bool {
+pub(super) fn is_of_an_earlier_boot(ledger: &Ledger, here: Option<&str>) -> bool {
     let boot = |place: &str| place.split_once('/').map(|(boot, _)| boot.to_owned());
     match (boot(&ledger.place), here.and_then(boot)) {
         (Some(theirs), Some(ours)) => theirs != ours,
@@ -282,20 +285,22 @@ impl Claims {
         }
     }
 
+    /// Whether anything of this ledger's life still runs.
     fn has(&self, ledger: &Arc<Ledger>) -> bool {
-        self.0.values().any(|claim| claim.ledger.as_ref().is_some_and(|other| Arc::ptr_eq(other, ledger)))
+        let is_of = |claim: &Claim| claim.ledger.as_ref().is_some_and(|other| Arc::ptr_eq(other, ledger));
+        self.0.iter().any(|(process, claim)| is_of(claim) && process.is_alive())
     }
 
     /// What is left of them by now, without ourselves and those above us.
-    fn described(self, machine: &Machine, bounds: &Bounds) -> Vec<Leftover> {
+    fn described(&self, machine: &Machine, bounds: &Bounds) -> Vec<Leftover> {
         let mut users = described::Users::default();
         // By now it may run another life's command.
         let is_still =
             |process: ProcessId, life: &LifeName| bounds.is_of(process, life, machine::token_now(process));
-        let found = self.0.into_iter().filter(|(process, claim)| {
-            process.is_alive() && !bounds.spares(*process) && is_still(*process, &claim.life)
+        let found = self.0.iter().filter(|(process, claim)| {
+            process.is_alive() && !bounds.spares(**process) && is_still(**process, &claim.life)
         });
-        let describe = |(process, claim): (ProcessId, Claim)| {
+        let describe = |(&process, claim): (&ProcessId, &Claim)| {
             let uid = machine.user(process);
             Leftover {
                 is_orphan: machine.is_orphan(process, &claim.life),
@@ -305,8 +310,8 @@ impl Claims {
                 rss: resident_of(process),
                 command: command_of(process.pid),
                 recognised_by: claim.mark,
-                life: claim.life,
-                ledger: claim.ledger,
+                life: claim.life.clone(),
+                ledger: claim.ledger.clone(),
                 process,
             }
         };

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::identity::ProcessId;
 
+/// How the names of these groups begin.
+const PREFIX: &str = "lifecycle";
+
 /// A group below the one that this process is in. It is removed when this is dropped, if it is empty.
 #[derive(Debug)]
 pub struct LifeCgroup {
@@ -19,13 +22,13 @@ impl LifeCgroup {
     /// # Errors
     /// When the host has no cgroup v2, or this process may not write there.
     pub fn create(number: u32) -> io::Result<Self> {
-        let own = ProcessId::own().ok_or_else(|| io::Error::other("this process cannot be told apart"))?;
-        let base = own_group()?;
-        let path = base.join(format!("lifecycle-{}-{}-{number}", own.pid, own.start));
+        let unknown = || io::Error::other("this process cannot be told apart");
+        let (own, namespace) = ProcessId::own().zip(namespace()).ok_or_else(unknown)?;
+        let path = own_group()?.join(format!("{PREFIX}-{namespace}-{}-{}-{number}", own.pid, own.start));
         fs::create_dir(&path)?;
         let group = Self { path };
         // A folder that others own may let us make a folder, and not use it.
-        group.members()?;
+        OpenOptions::new().write(true).open(group.path.join("cgroup.procs"))?;
         if !group.path.join("cgroup.kill").exists() {
             return Err(io::Error::other("its kernel has no cgroup.kill (Linux 5.14)"));
         }
@@ -38,12 +41,12 @@ impl LifeCgroup {
         &self.path
     }
 
-    /// Its list of processes. A process that writes `0` into it joins.
+    /// Its folder, opened, for a process that is to be born in it.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn members(&self) -> io::Result<File> {
-        OpenOptions::new().write(true).open(self.path.join("cgroup.procs"))
+    /// When it is not there any more.
+    pub fn folder(&self) -> io::Result<File> {
+        File::open(&self.path)
     }
 
     /// Lets the kernel end all processes of the group once they use more than this many bytes. `false` where the group does not
@@ -57,7 +60,8 @@ impl LifeCgroup {
     /// What came of its want of memory so far; nothing where it does not account for memory.
     #[must_use]
     pub fn out_of_memory(&self) -> OutOfMemory {
-        fs::read_to_string(self.path.join("memory.events")).map_or_else(|_| OutOfMemory::default(), |text| OutOfMemory::read(&text))
+        fs::read_to_string(self.path.join("memory.events"))
+            .map_or_else(|_| OutOfMemory::default(), |text| OutOfMemory::read(&text))
     }
 }
 
@@ -87,6 +91,34 @@ impl Drop for LifeCgroup {
     }
 }
 
+/// Removes groups beside that of this process whose makers are proven to have ended, and which are empty. Where all were
+/// killed in one instant, nobody else does.
+pub fn remove_left_cgroups() {
+    let (Ok(group), Some(namespace)) = (own_group(), namespace()) else { return };
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().and_then(|name| maker_of(name, &namespace)).is_some_and(|maker| !maker.is_alive()) {
+            // One that is not empty stays.
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+/// The process that made the group of this name, if it was of this PID namespace.
+fn maker_of(name: &str, namespace: &str) -> Option<ProcessId> {
+    let mut fields = name.strip_prefix(PREFIX)?.strip_prefix('-')?.split('-');
+    let is_here = fields.next() == Some(namespace);
+    let (pid, start) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    is_here.then_some(ProcessId { pid, start })
+}
+
+/// The number of the PID namespace in which our pids mean something.
+fn namespace() -> Option<String> {
+    let link = fs::read_link("/proc/self/ns/pid").ok()?;
+    let digits: String = link.to_str()?.chars().filter(char::is_ascii_digit).collect();
+    (!digits.is_empty()).then_some(digits)
+}
+
 /// The folder of the group that this process is in.
 fn own_group() -> io::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
@@ -113,6 +145,15 @@ mod tests {
         let events = "low 0\nhigh 3\nmax 120\noom 2\noom_kill 7\noom_group_kill 1\n";
         assert_eq!(OutOfMemory::read(events), OutOfMemory { at_limit: 2, killed: 7 });
         assert_eq!(OutOfMemory::read(""), OutOfMemory::default());
+    }
+
+    #[test]
+    fn the_name_of_a_group_tells_who_made_it_and_where_that_means_something() {
+        let own = ProcessId { pid: 7, start: 99 };
+        assert_eq!(maker_of("lifecycle-4026531836-7-99-0", "4026531836"), Some(own));
+        for other in ["lifecycle-4026531837-7-99-0", "lifecycle-7-99-0", "lifecycle", "user.slice", "lifecycle-4026531836-x-9-0"] {
+            assert_eq!(maker_of(other, "4026531836"), None, "{other}");
+        }
     }
 
     #[test]

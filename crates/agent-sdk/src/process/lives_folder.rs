@@ -4,20 +4,29 @@
 //! could change is opened without following links, and a file counts only if it is the folder's owner's.
 
 use std::ffi::CStr;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, open, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, open, openat, unlinkat,
+};
+use rustix::io::Errno;
 
 use super::runtime_folder::{make, own_user, runtime_folder};
 
 /// What it is called in a runtime folder.
 const NAME: &str = "lives";
-/// Longest file that is read. A ledger of 10,000 processes is shorter.
-const LONGEST: u64 = 1 << 20;
+/// Longest file that is read. A ledger of 10,000 processes and of as many things as a life can own is shorter.
+const LONGEST: u64 = 4 << 20;
+/// How long a file may be in the hands of another writer. One that was stopped meanwhile holds up nobody for longer.
+const LOCKED: Duration = Duration::from_secs(2);
+/// Pause between two tries to get it.
+const RETRY: Duration = Duration::from_millis(3);
 
 /// A folder that was opened for reading.
 #[derive(Debug)]
@@ -51,15 +60,15 @@ impl LivesFolder {
         &self.path
     }
 
-    /// The names of the files in it.
+    /// The names of the ledgers in it.
     pub(super) fn names(&self) -> Vec<String> {
+        self.all().into_iter().filter(|name| name.ends_with(".json")).collect()
+    }
+
+    fn all(&self) -> Vec<String> {
         let Ok(entries) = Dir::read_from(&self.folder) else { return Vec::new() };
         let name = |name: &CStr| name.to_str().ok().map(str::to_owned);
-        entries
-            .flatten()
-            .filter_map(|entry| name(entry.file_name()))
-            .filter(|name| name.ends_with(".json"))
-            .collect()
+        entries.flatten().filter_map(|entry| name(entry.file_name())).collect()
     }
 
     /// The text of one of its files.
@@ -76,8 +85,15 @@ impl LivesFolder {
         Ok(text)
     }
 
-    /// Removes one of its files; no error if it is not there.
+    /// Removes one of its files, with what writers that were killed left of it; no error if it is not there.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        let beside = format!("{name}.");
+        let left = self.all().into_iter().filter(|other| other.starts_with(&beside));
+        left.map(|other| self.unlink(&other)).fold(Ok(()), io::Result::and)?;
+        self.unlink(name)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.folder, name, AtFlags::empty()) {
             Err(error) if error != rustix::io::Errno::NOENT => Err(error.into()),
             _ => Ok(()),
@@ -90,6 +106,56 @@ pub(super) fn own() -> io::Result<PathBuf> {
     let folder = runtime_folder()?.join(NAME);
     make(&folder)?;
     Ok(folder)
+}
+
+/// The path of this user's own folder, if there is one.
+pub(super) fn own_if_there() -> Option<PathBuf> {
+    runtime_folder().ok().map(|folder| folder.join(NAME)).filter(|folder| folder.is_dir())
+}
+
+/// A lock on a file, of which there may be another version by the time that it is held.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] when another process holds it for too long; when the file cannot be opened.
+pub(super) fn lock(file: &File) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(error) if error == Errno::WOULDBLOCK && begun.elapsed() < LOCKED => thread::sleep(RETRY),
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Changes a file of this folder that several processes write: reads it, and writes what `change` makes of it, while no
+/// other does. `None` leaves it as it is.
+///
+/// # Errors
+/// [`io::ErrorKind::NotFound`] when it is not there; those of `change`, of reading and of writing.
+pub(super) fn change(
+    folder: &Path,
+    name: &str,
+    change: impl FnOnce(&str) -> io::Result<Option<String>>,
+) -> io::Result<()> {
+    let path = folder.join(name);
+    let _held = held(&path)?;
+    match change(&fs::read_to_string(&path)?)? {
+        Some(text) => write(folder, name, &text),
+        None => Ok(()),
+    }
+}
+
+/// The file, locked. A writer puts another file in its place, so it has to be the one of this name still.
+pub(super) fn held(path: &Path) -> io::Result<File> {
+    loop {
+        let file =
+            OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+        lock(&file)?;
+        let (locked, there) = (file.metadata()?, fs::symlink_metadata(path)?);
+        if (locked.dev(), locked.ino()) == (there.dev(), there.ino()) {
+            return Ok(file);
+        }
+    }
 }
 
 /// Writes a file that only this user can read. Whoever reads meanwhile sees all of the old one or all of the new one.

@@ -14,12 +14,15 @@
 //! holds for the first process of a PID namespace, which adopts every orphan there.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::{Pid, WaitOptions, getpid, set_child_subreaper, waitpid};
 
 use super::identity::{ProcessId, Stat};
 use super::tree::Kinship;
+
+/// This process as a subreaper, once it is one.
+static CURRENT: OnceLock<Subreaper> = OnceLock::new();
 
 /// This process as a subreaper. Clones are the same.
 #[derive(Debug, Clone)]
@@ -68,7 +71,17 @@ impl Subreaper {
         bystanders.extend(descendants());
         let is_sure = is_sure(&bystanders);
         let known = Mutex::new(ChildRegistry { bystanders, is_sure, ..ChildRegistry::default() });
-        Self { inner: Arc::new(Inner { adopts: adopted.is_ok(), known }) }
+        let begun = Self { inner: Arc::new(Inner { adopts: adopted.is_ok(), known }) };
+        // A second one would not know of the first one's children: it is for tests.
+        let _ = CURRENT.set(begun.clone());
+        begun
+    }
+
+    /// The one that this process has begun to be, or one that adopts nobody: whoever starts a child for a moment starts it
+    /// through this.
+    #[must_use]
+    pub fn current() -> Self {
+        CURRENT.get().cloned().unwrap_or_else(Self::absent)
     }
 
     /// For a process that adopts no orphans, and whose children it leaves alone.

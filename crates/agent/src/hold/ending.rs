@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agent_sdk::process::{living_below, signal_process};
+use agent_sdk::process::{living_below, remove_ledger, signal_process};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, WaitOptions, wait};
 
@@ -38,8 +38,8 @@ impl Hold {
             remove(cgroup);
         }
         if let Some(ledger) = self.ledger.as_ref().filter(|_| self.is_over_for_good()) {
-            // Nothing is left of what it tells of. Its supervisor may have removed it.
-            let _ = fs::remove_file(ledger);
+            // No process is left of those that it tells of. Its supervisor may have removed it.
+            let _ = remove_ledger(ledger);
         }
     }
 
@@ -59,7 +59,9 @@ impl Hold {
             let _ = fs::write(cgroup.join("cgroup.kill"), "1");
         }
         if self.init.is_none() {
-            living_below(std::process::id()).into_iter().for_each(|process| signal_process(process, Signal::KILL));
+            living_below(std::process::id())
+                .into_iter()
+                .for_each(|process| signal_process(process, Signal::KILL));
         }
     }
 

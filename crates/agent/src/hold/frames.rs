@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-/// Most descriptors that come with one request: input, output, errors, and the list of processes of a cgroup.
+/// Most descriptors that come with one request: input, output, errors, and the folder of a cgroup.
 pub(crate) const MOST_FILES: usize = 4;
 /// Longest request in bytes. Linux passes on no longer arguments and environment together than a quarter of the stack.
 const LONGEST: u32 = 64 << 20;
@@ -23,7 +23,7 @@ pub(crate) const REPLY: usize = 12;
 /// What a supervisor asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// Start a command. Its input, output and errors come with it, and the cgroup's `cgroup.procs` if it is to join one.
+    /// Start a command. Its input, output and errors come with it, and the folder of the cgroup that it is born in.
     Spawn(Spawn),
     /// Send this signal to a command and its process group.
     Signal { run: u32, signal: i32 },
@@ -56,10 +56,19 @@ pub(crate) struct Spawn {
 pub(crate) enum Reply {
     /// It holds: the pid of the namespace's first process, 0 without a namespace; or below 0 the error for which it does not.
     Ready(i32),
-    Spawned { run: u32, pid: i32 },
-    NotSpawned { run: u32, errno: i32 },
+    Spawned {
+        run: u32,
+        pid: i32,
+    },
+    NotSpawned {
+        run: u32,
+        errno: i32,
+    },
     /// A command has ended, with this status as of wait(2).
-    Exited { run: u32, status: i32 },
+    Exited {
+        run: u32,
+        status: i32,
+    },
     Alone(bool),
 }
 

@@ -10,6 +10,7 @@
 //! starts a process (prctl(2)), and the guard has one thread for all its life.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -19,13 +20,16 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, getegid, geteuid, kill_process, set_dumpable_behavior, set_parent_process_death_signal, wait,
+    DumpableBehavior, Pid, Signal, WaitOptions, getegid, geteuid, kill_process, set_dumpable_behavior,
+    set_parent_process_death_signal, wait,
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::ending::LAST_WORDS;
 use super::signals::Exits;
 
+/// How long it may take to answer; it has nothing else to do.
+const ANSWER: Duration = Duration::from_secs(1);
 /// What the guard asks of it.
 const ALONE: u8 = b'a';
 const TERMINATE: u8 = b't';
@@ -35,6 +39,8 @@ const TERMINATE: u8 = b't';
 pub(super) struct Init {
     pid: Pid,
     control: UnixStream,
+    /// Whether it once did not answer in time: somebody has stopped it. A late answer would be taken for another one.
+    is_silent: Cell<bool>,
 }
 
 impl Init {
@@ -56,17 +62,18 @@ impl Init {
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 drop(control);
-                std::process::exit(live(theirs))
+                std::process::exit(live(&theirs))
             }
             pid => {
                 drop(theirs);
                 let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::EIO))?;
-                Self { pid, control }.once_ready()
+                Self { pid, control, is_silent: Cell::new(false) }.once_ready()
             }
         }
     }
 
     fn once_ready(self) -> io::Result<Self> {
+        self.control.set_read_timeout(Some(ANSWER))?;
         let mut errno = [0; 4];
         (&self.control).read_exact(&mut errno)?;
         match i32::from_le_bytes(errno) {
@@ -79,12 +86,16 @@ impl Init {
         self.pid
     }
 
-    /// Whether it is the only process of its namespace.
+    /// Whether it is the only process of its namespace. `false` if it does not say.
     pub(super) fn is_alone(&self) -> bool {
+        if self.is_silent.get() {
+            return false;
+        }
         let mut answer = [0];
-        (&self.control).write_all(&[ALONE]).is_ok()
-            && (&self.control).read_exact(&mut answer).is_ok()
-            && answer == [1]
+        let is_answered =
+            (&self.control).write_all(&[ALONE]).is_ok() && (&self.control).read_exact(&mut answer).is_ok();
+        self.is_silent.set(!is_answered);
+        answer == [1]
     }
 
     /// Sends TERM to every other process of the namespace.
@@ -111,18 +122,18 @@ fn own_user_namespace() -> io::Result<()> {
 }
 
 /// The life of the first process; returns its exit code.
-fn live(control: UnixStream) -> i32 {
+fn live(mut control: &UnixStream) -> i32 {
     let ready = get_ready();
     let errno = match &ready {
         Ok(_) => 0,
         Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
     };
-    if (&control).write_all(&errno.to_le_bytes()).is_err() {
+    if control.write_all(&errno.to_le_bytes()).is_err() {
         return 1;
     }
     match ready {
         Ok(exits) => {
-            serve(&control, &exits);
+            serve(control, &exits);
             0
         }
         Err(_) => 1,
@@ -140,7 +151,7 @@ fn get_ready() -> io::Result<Exits> {
     Exits::listen()
 }
 
-fn serve(mut control: &UnixStream, exits: &Exits) {
+fn serve(control: &UnixStream, exits: &Exits) {
     let lifeline = rustix::stdio::stdout();
     loop {
         let mut waited = [
@@ -157,19 +168,23 @@ fn serve(mut control: &UnixStream, exits: &Exits) {
             // The guard sees the same, but it may have been stopped.
             return give_last_words(exits);
         }
-        let mut asked = [0];
-        match is_asked.then(|| control.read(&mut asked)) {
-            None => {}
-            Some(Ok(1)) if asked == [ALONE] => {
-                if control.write_all(&[u8::from(is_last())]).is_err() {
-                    return;
-                }
-            }
-            Some(Ok(1)) => signal_others(libc::SIGTERM),
-            // The guard has ended; so does the namespace.
-            Some(_) => return,
+        if is_asked && !answer(control) {
+            return;
         }
     }
+}
+
+/// `false` once the guard has ended; so does the namespace.
+fn answer(mut control: &UnixStream) -> bool {
+    let mut asked = [0];
+    if !control.read(&mut asked).is_ok_and(|read| read == 1) {
+        return false;
+    }
+    if asked == [ALONE] {
+        return control.write_all(&[u8::from(is_last())]).is_ok();
+    }
+    signal_others(libc::SIGTERM);
+    true
 }
 
 fn give_last_words(exits: &Exits) {

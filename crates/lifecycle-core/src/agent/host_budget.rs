@@ -25,7 +25,9 @@ impl HostMemory {
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
         if self.available < reserve {
             let (available, total, reserve) = (size(self.available), size(self.total), size(reserve));
-            return Some(format!("{available} of {total} are available, and host.memory_reserve is {reserve}"));
+            return Some(format!(
+                "{available} of {total} are available, and host.memory_reserve is {reserve}"
+            ));
         }
         let pressure = self.pressure.filter(|pressure| *pressure >= HIGH_PRESSURE)?;
         Some(format!("processes waited for memory in {pressure:.0} % of the last 10 s"))
@@ -45,7 +47,10 @@ mod tests {
             Some("1.0 GiB of 4.0 GiB are available, and host.memory_reserve is 1.0 GiB")
         );
         let pressed = HostMemory { pressure: Some(40.0), ..host };
-        assert_eq!(pressed.why_full(0).as_deref(), Some("processes waited for memory in 40 % of the last 10 s"));
+        assert_eq!(
+            pressed.why_full(0).as_deref(),
+            Some("processes waited for memory in 40 % of the last 10 s")
+        );
         assert_eq!(HostMemory { pressure: None, ..host }.why_full(0), None);
     }
 }

@@ -151,6 +151,9 @@ impl KeySchema {
         children = "agent:children:": Set;
         /// Set: every further key the agent owns. Owner: the agent.
         keys = "agent:keys:": Set;
+        /// Hash: name of a thing that is no key (a worktree, a container) → the thing. Owner: the agent; undone by whoever
+        /// ends its life on its host.
+        things = "agent:things:": Hash;
         /// String: pending order. Owner: the agent; written by its coordinator or an operator.
         command = "agent:command:": String;
         /// String with TTL `sweep.lock_ttl`: token of the sweeper that cleans the agent up.
@@ -344,6 +347,7 @@ mod tests {
             keys.deps("coder-1"),
             keys.children("coder-1"),
             keys.keys("coder-1"),
+            keys.things("coder-1"),
             keys.command("coder-1"),
             keys.cleanup_lock("coder-1"),
             keys.first_look("coder-1"),
@@ -377,6 +381,7 @@ mod tests {
                 "agent:deps:coder-1",
                 "agent:children:coder-1",
                 "agent:keys:coder-1",
+                "agent:things:coder-1",
                 "agent:command:coder-1",
                 "cleanup:lock:coder-1",
                 "sweep:look:coder-1",

@@ -1,12 +1,13 @@
 //! What `processes` shows: a table for people, JSON for programs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agent_sdk::leftovers::Judged;
-use agent_sdk::process::{Leftover, Stranger, Told};
+use agent_sdk::process::{Leftover, LifeName, Stranger, Told};
 use lifecycle_cli::output::{self, Output, Table, age, size};
 use lifecycle_core::agent::leftover::{Doubt, Proof, Verdict};
+use lifecycle_core::agent::thing::Account;
 use serde::Serialize;
 
 /// What was found, and what came of it.
@@ -15,6 +16,8 @@ pub(super) struct Report<'a> {
     pub(super) strangers: &'a [Stranger],
     /// What was told to end; `None` if nothing was to be.
     pub(super) told: Option<&'a [Told]>,
+    /// What was undone of lives of which no process was left.
+    pub(super) things: &'a [(LifeName, Account)],
     /// Whether a store answered, or none had to be asked.
     pub(super) is_answered: bool,
 }
@@ -28,7 +31,19 @@ struct Document<'a> {
     ended: Option<Vec<ToldRow>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     left: Option<Vec<ToldRow>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    things: Vec<ThingsRow<'a>>,
     store_answered: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ThingsRow<'a> {
+    agent_id: String,
+    incarnation: String,
+    undone: &'a [String],
+    parked: &'a BTreeMap<String, String>,
+    left: &'a BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +106,7 @@ impl Report<'_> {
             strangers: self.strangers.iter().map(StrangerRow::of).collect(),
             ended: told(true),
             left: told(false),
+            things: self.things.iter().map(ThingsRow::of).collect(),
             store_answered: self.is_answered,
         }
     }
@@ -99,6 +115,9 @@ impl Report<'_> {
         let mut text = self.processes();
         if let Some(told) = self.told {
             text += &ended(told);
+        }
+        for (life, things) in self.things {
+            text += &format!("of what {} owned: {things}\n", life.id);
         }
         if !self.is_answered && !self.judged.is_empty() {
             text += "no store answered: nothing can be proven over without it, so --end would end nothing\n";
@@ -173,6 +192,18 @@ impl<'a> StrangerRow<'a> {
             age_ms: stranger.age.map(millis),
             rss: stranger.rss,
             command: &stranger.command,
+        }
+    }
+}
+
+impl<'a> ThingsRow<'a> {
+    fn of((life, things): &'a (LifeName, Account)) -> Self {
+        Self {
+            agent_id: life.id.to_string(),
+            incarnation: life.incarnation.to_string(),
+            undone: &things.undone,
+            parked: &things.parked,
+            left: &things.left,
         }
     }
 }

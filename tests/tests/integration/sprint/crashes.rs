@@ -96,7 +96,8 @@ fn a_task_that_takes_its_agent_down_each_time_is_given_up_and_the_sprint_complet
 #[test]
 fn an_agent_that_dies_as_often_as_it_is_started_is_given_up_and_its_sprint_still_ends() {
     let tasks = [("deadly", "max_crashes = 50"), ("other", "needs = [\"deadly\"]")];
-    let (mut fleet, stage) = (Fleet::new().unheld(), Stage::new(&sprint("api", &[], 1, "kill -9 $PPID", &tasks)));
+    let (mut fleet, stage) =
+        (Fleet::new().unheld(), Stage::new(&sprint("api", &[], 1, "kill -9 $PPID", &tasks)));
     let _sweeper = fleet.sweeper();
     let mut coordinator = stage.coordinator(&fleet);
     let (code, summary) = finish(&mut coordinator);

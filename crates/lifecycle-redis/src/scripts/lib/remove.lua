@@ -25,6 +25,23 @@ local function requeue(args, task_key)
   return true
 end
 
+-- Fields of the audit entry: the things that the life owned on its host and that nobody has undone. A host that comes back
+-- can be told of them.
+local function things_left(entry)
+  local number = unless_mistyped('HLEN', KEY.things) or 0
+  if number == 0 then return end
+  local host = fields_of(KEY.state, 'host')[1] or ''
+  entry[#entry + 1], entry[#entry + 2] = 'host', host
+  local left = {}
+  -- Somebody else may have put any number there.
+  if number > MOST_THINGS then
+    left[number .. ' things'] = 'too many to name'
+  else
+    for _, name in ipairs(redis.call('HKEYS', KEY.things)) do left[name] = 'nobody on its host has undone it' end
+  end
+  entry[#entry + 1], entry[#entry + 2] = 'thingsLeft', cjson.encode(left)
+end
+
 -- One step: removes at most the owned keys that were passed. First of all it marks the life as ended, so that nothing can
 -- be added to it, and ends its lease, so that any sweeper goes on where this one stops.
 -- Returns {'more', deleted, requeued} while there are further keys (or children that were not told yet).
@@ -78,7 +95,9 @@ local function remove(args)
   if args.hasSprint then unless_mistyped('SREM', KEY.sprint_agents, args.agentId) end
   if args.hasParent then unless_mistyped('SREM', KEY.parent_children, args.agentId) end
   for i = first_set, #KEYS do unless_mistyped('SREM', KEYS[i], args.agentId) end
-  for _, key in ipairs({KEY.heartbeat, KEY.memory, KEY.deps, KEY.children, KEY.keys, KEY.command}) do
+  local entry = {}
+  things_left(entry)
+  for _, key in ipairs({KEY.heartbeat, KEY.memory, KEY.deps, KEY.children, KEY.keys, KEY.things, KEY.command}) do
     count(key, redis.call('UNLINK', key))
   end
   if args.token and unless_mistyped('GET', KEY.lock) == args.token then redis.call('UNLINK', KEY.lock) end
@@ -87,7 +106,7 @@ local function remove(args)
   unless_mistyped('XADD', KEY.log, 'MAXLEN', '~', args.logLength, '*',
     'type', args.entry, 'agentId', args.agentId, 'incarnation', args.incarnation, 'reason', args.reason,
     'process', args.process or PROCESS_FATE.unknown, 'by', args.by, 'keysDeleted', deleted, 'tasksRequeued', requeued,
-    'keys', table.concat(names, ' '))
+    'keys', table.concat(names, ' '), unpack(entry))
   local incarnation = args.incarnation
   if args.plain then incarnation = nil end
   publish(args.format, args.event, {

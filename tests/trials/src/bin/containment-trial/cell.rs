@@ -27,6 +27,8 @@ pub(crate) const BOUND: Duration = Duration::from_secs(10);
 const LEAVING: Duration = Duration::from_secs(10);
 /// How long the audit may take to know of a life that is over: a lease, and a pass.
 const TELLING: Duration = Duration::from_secs(20);
+/// After so long `agent host` has seen what there is: it looks every 250 ms.
+const SEEN_WITHIN: Duration = Duration::from_millis(700);
 /// A tree stands for so long before the blow, in ms.
 const STANDING: std::ops::RangeInclusive<u64> = 0..=150;
 
@@ -151,6 +153,7 @@ impl<'a> Runner<'a> {
             None => start_supervisor(place, cell.mode, &roles, agent, &command)?,
         };
         tree.wait(|| problem(&mut role))?;
+        let host = cell.target.has_host().then(|| start_host(place, cell.mode, &roles)).transpose()?;
         sleep(Duration::from_millis(self.random.random_range(STANDING)));
 
         let cast = Cast::find(agent, plan.as_deref())?;
@@ -160,7 +163,7 @@ impl<'a> Runner<'a> {
         let end = watch.until_gone(struck, BOUND)?;
         let idlers = if end.is_clean() { idlers(&cast) } else { Vec::new() };
         // Only now: dropping a role ends what it has started.
-        drop(role);
+        drop((role, host));
         Ok(Run { end, idlers, ..Run::default() })
     }
 }
@@ -191,6 +194,15 @@ fn start_supervisor(
 ) -> Result<Role> {
     let run = ["run", "--id", agent, "--"].map(str::to_owned);
     place.role("agent", mode, folder, &[&run[..], command].concat())?.spawn()
+}
+
+/// Starts the daemon of the host, and waits until it has looked at the tree: it cannot end what it has never seen.
+fn start_host(place: &Place<'_>, mode: Mode, folder: &Path) -> Result<Role> {
+    let words = ["host", "--log-level", "info"].map(str::to_owned);
+    let host = place.role("agent", mode, folder, &words)?.spawn()?;
+    host.wait_for_line(|line| line.contains("looking after"), LEAVING)?;
+    sleep(SEEN_WITHIN);
+    Ok(host)
 }
 
 /// What a role said that has ended before its time.

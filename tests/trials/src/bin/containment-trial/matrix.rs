@@ -49,6 +49,8 @@ pub(crate) enum Target {
     Coordinator,
     Both,
     BothAndGuard,
+    /// The same, where a daemon looks after the host.
+    BesideHost,
     /// A supervisor without a coordinator.
     Bare,
     BareGroup,
@@ -113,16 +115,17 @@ impl Mode {
 }
 
 impl Target {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Supervisor,
         Self::Group,
         Self::Coordinator,
         Self::Both,
         Self::BothAndGuard,
+        Self::BesideHost,
         Self::Bare,
         Self::BareGroup,
     ];
-    const SHORT: [Self; 3] = [Self::Supervisor, Self::Both, Self::BothAndGuard];
+    const SHORT: [Self; 4] = [Self::Supervisor, Self::Both, Self::BothAndGuard, Self::BesideHost];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -131,9 +134,15 @@ impl Target {
             Self::Coordinator => "coordinator",
             Self::Both => "both",
             Self::BothAndGuard => "both and the guard",
+            Self::BesideHost => "these, beside agent host",
             Self::Bare => "bare supervisor",
             Self::BareGroup => "bare supervisor's group",
         }
+    }
+
+    /// Whether `agent host` runs beside it.
+    pub(crate) fn has_host(self) -> bool {
+        self == Self::BesideHost
     }
 
     pub(crate) fn has_coordinator(self) -> bool {
@@ -184,7 +193,12 @@ impl Cell {
     /// Whether the time until the last one is gone has a goal. A supervisor that may still act takes the time that its
     /// settings give it: TERM lets it drain, and after the end of its coordinator it goes on for a while.
     pub(crate) fn has_goal(self) -> bool {
-        self.mode.is_the_kernels() && self.blow != Blow::Term && self.target != Target::Coordinator
+        let holds_without_anybody =
+            self.mode != Mode::Cgroup || !matches!(self.target, Target::BothAndGuard | Target::BesideHost);
+        self.mode.is_the_kernels()
+            && holds_without_anybody
+            && self.blow != Blow::Term
+            && self.target != Target::Coordinator
     }
 
     /// Why survivors are no fault of this cell, if they are none.
@@ -192,8 +206,8 @@ impl Cell {
         match (self.mode, self.target, self.blow) {
             (Mode::None, ..) => Some("nothing is promised without containment"),
             // Nobody is left who could do anything, and the kernel was told nothing. `agent host` is for that.
-            (Mode::Guard, Target::BothAndGuard, Blow::Kill | Blow::StopKill) => {
-                Some("a guard alone does not hold this, only `agent host` beside it")
+            (Mode::Guard | Mode::Cgroup, Target::BothAndGuard, Blow::Kill | Blow::StopKill) => {
+                Some("without a namespace nobody is left who could end it, unless `agent host` is there")
             }
             _ => None,
         }
@@ -214,8 +228,8 @@ mod tests {
     #[test]
     fn every_cell_is_there_once() {
         let modes = Mode::chosen(None, false);
-        assert_eq!(Cell::all(&Who::ALL, &modes).len(), 3 * 3 * 7 * 3);
-        assert_eq!(Cell::short(&modes).len(), 3 * 3);
+        assert_eq!(Cell::all(&Who::ALL, &modes).len(), 3 * 3 * 8 * 3);
+        assert_eq!(Cell::short(&modes).len(), 3 * 4);
         assert_eq!(Mode::chosen(None, true).len(), 4);
     }
 
@@ -225,6 +239,6 @@ mod tests {
             Cell::all(&[Who::Root], &[mode]).into_iter().filter(|cell| cell.excuse().is_some()).count()
         };
         let modes = [Mode::Cgroup, Mode::Namespace, Mode::Auto, Mode::Default, Mode::Guard, Mode::None];
-        assert_eq!(modes.map(excused), [0, 0, 0, 0, 2, 21]);
+        assert_eq!(modes.map(excused), [2, 0, 0, 0, 2, 24]);
     }
 }

@@ -63,7 +63,7 @@ impl Cast {
             Target::Group | Target::BareGroup => group = Some(group_of(self.supervisor)?),
             Target::Coordinator => hit.extend(self.coordinator),
             Target::Both => hit.extend(self.coordinator.into_iter().chain([self.supervisor])),
-            Target::BothAndGuard => {
+            Target::BothAndGuard | Target::BesideHost => {
                 hit.extend(self.coordinator.into_iter().chain([self.supervisor]));
                 hit.extend(&self.holders);
             }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, PipeReader, PipeWriter};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 
 use agent_sdk::process::{TOKEN_VARIABLE, token};
 use agent_sdk::{Agent, Assignment};
@@ -42,12 +43,23 @@ impl StartError {
     }
 }
 
+/// The command's ends of pipes to this process.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) input: PipeReader,
+    /// Our own standard output if there is none.
+    pub(crate) output: Option<PipeWriter>,
+}
+
 /// A command with its task put in. It never goes through a shell.
 #[derive(Debug)]
 pub(crate) struct CommandLine {
     words: Vec<String>,
     environment: Vec<(&'static str, String)>,
     inherits_input: bool,
+    /// What it gets instead of our standard input and output. Taken at its start: nobody else may hold them open, or no end of
+    /// these pipes would be noticed.
+    ends: Mutex<Option<Ends>>,
     /// Whether it has its own process group. At a terminal it stays in ours, or it could not read from the terminal.
     own_group: bool,
 }
@@ -58,6 +70,7 @@ impl CommandLine {
             words: words.to_vec(),
             environment: identity(agent),
             inherits_input: !input_is_taken,
+            ends: Mutex::default(),
             own_group: input_is_taken || !std::io::stdin().is_terminal(),
         }
     }
@@ -88,6 +101,18 @@ impl CommandLine {
             words: words.iter().map(|word| substitute(word, &with)).collect(),
             environment,
             inherits_input: false,
+            ends: Mutex::default(),
+            own_group: true,
+        }
+    }
+
+    /// A command to which this process speaks. It can be started once.
+    pub(crate) fn between(words: &[String], agent: &Agent, ends: Ends) -> Self {
+        Self {
+            words: words.to_vec(),
+            environment: identity(agent),
+            inherits_input: false,
+            ends: Mutex::new(Some(ends)),
             own_group: true,
         }
     }
@@ -100,10 +125,18 @@ impl CommandLine {
 
     /// As a guard starts it.
     pub(crate) fn held(&self, log: Option<&TaskLog>) -> io::Result<Start> {
-        let input = if self.inherits_input { io::stdin().as_fd().try_clone_to_owned()? } else { null()? };
-        let (output, errors) = match log {
-            Some(log) => log.outputs()?,
-            None => (io::stdout().as_fd().try_clone_to_owned()?, io::stderr().as_fd().try_clone_to_owned()?),
+        let (input, output) = self.take_ends();
+        let input = match input {
+            Some(input) => input.into(),
+            None if self.inherits_input => io::stdin().as_fd().try_clone_to_owned()?,
+            None => null()?,
+        };
+        let (output, errors) = match (log, output) {
+            (Some(log), _) => log.outputs()?,
+            (None, Some(output)) => (output.into(), io::stderr().as_fd().try_clone_to_owned()?),
+            (None, None) => {
+                (io::stdout().as_fd().try_clone_to_owned()?, io::stderr().as_fd().try_clone_to_owned()?)
+            }
         };
         let own = self.environment.iter().map(|(name, value)| ((*name).into(), value.into()));
         Ok(Start {
@@ -123,7 +156,15 @@ impl CommandLine {
         command
             .args(self.words.iter().skip(1))
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(if self.inherits_input { Stdio::inherit() } else { Stdio::null() });
+        let (input, output) = self.take_ends();
+        command.stdin(match input {
+            Some(input) => input.into(),
+            None if self.inherits_input => Stdio::inherit(),
+            None => Stdio::null(),
+        });
+        if let Some(output) = output {
+            command.stdout(output);
+        }
         if let Some(log) = log {
             let (out, err) = log.outputs()?;
             command.stdout(out).stderr(err);
@@ -132,6 +173,11 @@ impl CommandLine {
             command.process_group(0);
         }
         command.kill_on_drop(true).spawn()
+    }
+
+    fn take_ends(&self) -> (Option<PipeReader>, Option<PipeWriter>) {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
+        ends.map_or((None, None), |ends| (Some(ends.input), ends.output))
     }
 
     /// Whether a terminal's Ctrl-C reaches the command directly.

@@ -78,6 +78,7 @@ pub(crate) async fn run(
             sprint: Some(&place.sprint),
             parent: Some(&place.coordinator),
             pool: Some(&place.pool),
+            helper: None,
         };
         let (code, again) = match live(arguments, settings, life).await {
             Ok(Lived::Ended { code, stop }) => {

@@ -85,7 +85,7 @@ pub(crate) fn watch(agent: &Agent, parent: AgentId) {
 }
 
 /// Reports that the parent's process ended, if that can be proven. Several children may report it; it counts once.
-async fn bear_witness(agent: &Agent, parent: &AgentId) {
+pub(crate) async fn bear_witness(agent: &Agent, parent: &AgentId) {
     let Ok(Some(record)) = agent.store().record(parent.as_str()).await else { return };
     for _ in 0..VANISHING.as_millis() / 20 {
         if is_proven_gone(&record) {

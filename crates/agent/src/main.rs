@@ -3,6 +3,7 @@
 //! ```text
 //!   run          register → one command, or one per task → release
 //!   join         the same for an agent that joins a sprint from any host, again and again
+//!   helper       the same for a helper of an agent, such as an MCP server, which ends with whoever speaks to it
 //!   supervise    one command: until it ends, is stopped, or exceeds its budget
 //!   command      how it is started: arguments, environment, output
 //!   memory_limits its budget: drained beyond the soft limit, ended beyond the hard one
@@ -22,6 +23,7 @@ mod child;
 mod command;
 mod containment;
 mod guard;
+mod helper;
 mod hold;
 mod host;
 mod host_watch;
@@ -36,11 +38,12 @@ mod task_log;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use lifecycle_cli::arguments::{Completions, GlobalArgs, run as run_cli};
 use lifecycle_core::agent::memory_budget::MemoryBudget;
-use lifecycle_core::text::units::parse_size;
+use lifecycle_core::text::units::{parse_duration, parse_size};
 use lifecycle_core::wire::ids::{AgentId, AgentName, EpicId, SprintId};
 
 /// Runs any command as an agent: it beats, holds the command's whole process tree, and leaves nothing behind.
@@ -58,6 +61,7 @@ Examples:
   agent run --id coder-1 -- claude -p 'write the login endpoint'
   agent run --id checkout.coder-1 --sprint checkout.api -- claude -p '{input}'
   agent run --epic checkout --sprint api --pool coder -- claude -p '{input}'    # join a sprint from any host
+  agent run --with-parent -- npx some-mcp-server    # in an agent's command: ends with its input, and with that agent
   agent run --id build --memory-limit 2GiB -- make -j4
 
 Exit codes: the command's own (128 + n if signal n ended it); with --sprint, 0 after a clean drain;
@@ -93,9 +97,10 @@ struct HoldArguments {
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArguments {
     /// The agent's id: 1 to 128 of A-Z a-z 0-9 . _ -
-    #[arg(long, required_unless_present = "pool")]
+    #[arg(long, required_unless_present_any = ["pool", "with_parent"])]
     id: Option<AgentId>,
-    /// What the agent is alike to; agents of one kind share a memory prior [default: the id without its number]
+    /// What the agent is alike to; agents of one kind share a memory prior [default: the id without its number;
+    /// of a helper its program's name]
     #[arg(long)]
     kind: Option<String>,
     /// Work for this sprint: the command runs once for every task assigned to the agent
@@ -111,6 +116,15 @@ pub(crate) struct RunArguments {
     /// The agent that started this one; when it is lost, this one stops
     #[arg(long, value_name = "ID")]
     parent: Option<AgentId>,
+    /// Be a helper of the agent in whose command this is started, such as an MCP server: its token is in the environment
+    /// (LIFECYCLE_TOKEN). The helper ends once its standard input has ended, and with that agent. Without --id, an id is
+    /// made up
+    #[arg(long, conflicts_with_all = ["parent", "sprint", "pool", "lifeline"])]
+    with_parent: bool,
+    /// End a helper once not a byte has passed in either direction for so long, such as 2h: longer than its longest call
+    /// [default: never]
+    #[arg(long, value_name = "DURATION", requires = "with_parent", value_parser = idle)]
+    idle: Option<Duration>,
     /// Most memory the command's process tree may use, such as 2GiB; beyond it the tree is ended
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_limit: Option<u64>,
@@ -146,6 +160,11 @@ fn size(text: &str) -> Result<u64, String> {
     } else {
         Ok(size)
     }
+}
+
+fn idle(text: &str) -> Result<Duration, String> {
+    let limit = parse_duration(text)?;
+    if limit.is_zero() { Err("a helper would end at once: give a duration over 0".into()) } else { Ok(limit) }
 }
 
 fn main() -> ExitCode {

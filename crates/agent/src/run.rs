@@ -13,6 +13,7 @@ use lifecycle_core::wire::task::Assignment;
 use tokio::time::sleep;
 
 use crate::command::{CommandLine, StartError};
+use crate::helper::{self, Helper};
 use crate::results::{Left, ResultFolder};
 use crate::supervise::{Budget, Ended, supervise};
 use crate::task_log::TaskLog;
@@ -28,6 +29,8 @@ pub(crate) struct Life<'a> {
     pub(crate) sprint: Option<&'a SprintId>,
     pub(crate) parent: Option<&'a AgentId>,
     pub(crate) pool: Option<&'a AgentName>,
+    /// What makes it the helper of its parent.
+    pub(crate) helper: Option<&'a Helper>,
 }
 
 /// What came of a life.
@@ -55,9 +58,19 @@ async fn work(arguments: &RunArguments, settings: Settings) -> anyhow::Result<u8
     if let (Some(epic), Some(pool)) = (&arguments.epic, &arguments.pool) {
         return join::run(arguments, &settings, (epic, pool)).await;
     }
-    let Some(id) = &arguments.id else { return Err(Failure::new(exit::USAGE, "--id is missing").into()) };
-    let (sprint, parent) = (arguments.sprint.as_ref(), arguments.parent.as_ref());
-    match live(arguments, &settings, Life { id, sprint, parent, pool: None }).await? {
+    let helper = arguments.with_parent.then(|| Helper::new(arguments)).transpose()?;
+    let life = match (&helper, &arguments.id) {
+        (Some(helper), _) => {
+            let parent = Some(&helper.parent.id);
+            Life { id: &helper.id, sprint: None, parent, pool: None, helper: Some(helper) }
+        }
+        (None, Some(id)) => {
+            let (sprint, parent) = (arguments.sprint.as_ref(), arguments.parent.as_ref());
+            Life { id, sprint, parent, pool: None, helper: None }
+        }
+        (None, None) => return Err(Failure::new(exit::USAGE, "--id is missing").into()),
+    };
+    match live(arguments, &settings, life).await? {
         Lived::Ended { code, .. } => Ok(code),
         Lived::Nothing(why) => Err(Failure::new(exit::FAILED, why).into()),
     }
@@ -72,7 +85,8 @@ pub(crate) async fn live(
     let agent = match Agent::register(wanted(arguments, settings, life)?).await {
         Ok(agent) => agent,
         Err(error @ (AgentError::NoParent(_) | AgentError::NoSprint(_))) => {
-            return Ok(Lived::Nothing(error.to_string()));
+            let why = life.helper.map_or_else(|| error.to_string(), |helper| helper.no_parent(settings));
+            return Ok(Lived::Nothing(why));
         }
         Err(error) => return Err(failure(&error).into()),
     };
@@ -83,9 +97,10 @@ pub(crate) async fn live(
     tell_what_holds(&agent);
     tokio::spawn(host::clear(agent.store(), life.id.clone()));
     let mut cause = StopCause::Done;
-    let worked = match life.sprint {
-        Some(_) => work_through_tasks(&agent, arguments).await,
-        None => run_once(&agent, arguments, &mut cause).await,
+    let worked = match (life.sprint, life.helper) {
+        (Some(_), _) => work_through_tasks(&agent, arguments).await,
+        (None, Some(helper)) => helper::run(&agent, arguments, helper, &mut cause).await,
+        (None, None) => run_once(&agent, arguments, &mut cause).await,
     };
     let things = agent.undo_things().await;
     containment::account(&agent, &things).await;
@@ -114,7 +129,8 @@ fn tell_what_holds(agent: &Agent) {
 fn wanted(arguments: &RunArguments, settings: &Settings, life: Life<'_>) -> anyhow::Result<AgentSettings> {
     let mut wanted =
         AgentSettings::new(life.id.as_str())?.settings(settings.clone()).takeover(arguments.takeover);
-    if let Some(kind) = arguments.kind.as_deref().or(life.pool.map(AgentName::as_str)) {
+    let kind_of_helper = life.helper.map(|helper| helper.kind.as_str());
+    if let Some(kind) = arguments.kind.as_deref().or(life.pool.map(AgentName::as_str)).or(kind_of_helper) {
         wanted = wanted.kind(kind);
     }
     if let Some(parent) = life.parent {
@@ -163,12 +179,23 @@ fn finish(worked: anyhow::Result<u8>, released: Result<(), AgentError>) -> anyho
 /// Without a sprint: runs the command once, and returns its exit code.
 async fn run_once(agent: &Agent, arguments: &RunArguments, cause: &mut StopCause) -> anyhow::Result<u8> {
     let line = CommandLine::once(&arguments.command, agent, arguments.lifeline);
+    run_to_end(agent, arguments, &line, cause).await
+}
+
+/// Runs a command that has no task, and returns its exit code.
+pub(crate) async fn run_to_end(
+    agent: &Agent,
+    arguments: &RunArguments,
+    line: &CommandLine,
+    cause: &mut StopCause,
+) -> anyhow::Result<u8> {
     let budget = Budget { timeout: None, memory: arguments.memory() };
-    let ended = supervise(agent, &line, (None, None), budget).await.map_err(|error| start_failure(&error))?;
+    let ended = supervise(agent, line, (None, None), budget).await.map_err(|error| start_failure(&error))?;
     if let Ended::OverMemory(_) = ended {
         *cause = StopCause::MemoryLimit;
     }
-    if !ended.is_exit() {
+    let is_by_design = agent.stop_requested().is_some_and(|stop| stop.cause == StopCause::Idle);
+    if !ended.is_exit() && !is_by_design {
         tracing::warn!(agent = %agent.id(), "the command {ended}");
     }
     Ok(ended.code())

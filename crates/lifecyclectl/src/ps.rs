@@ -1,5 +1,7 @@
 //! `ps`: lists the agents, and how they are.
 
+mod tree;
+
 use clap::Args;
 use lifecycle_cli::exit;
 use lifecycle_cli::output::{self, Output, Table, age, printable, size};
@@ -19,6 +21,7 @@ const LONGEST_PROGRESS: usize = 40;
 Examples:
   lifecyclectl ps
   lifecyclectl ps --state busy
+  lifecyclectl ps --tree
   lifecyclectl ps --sprint api --output json | jq '.agents[] | select(.alive | not)'
 
 On a terminal too narrow for all columns some are left out and the header ends with an ellipsis; --wide shows them.
@@ -32,6 +35,10 @@ pub(crate) struct Arguments {
     /// Only agents that work for this sprint
     #[arg(long, value_name = "SPRINT")]
     sprint: Option<String>,
+    /// Show each agent below its parent; an agent whose parent is not shown stands for itself. JSON stays a flat list, which
+    /// names parents
+    #[arg(long)]
+    tree: bool,
     /// Show every column whole, however narrow the terminal
     #[arg(long, short)]
     wide: bool,
@@ -64,6 +71,9 @@ pub(crate) struct Row {
     progress: Option<String>,
     #[serde(skip)]
     lease: String,
+    /// What is drawn before its id in a tree.
+    #[serde(skip)]
+    before: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,7 +101,7 @@ pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Ou
     let fleet = store.fleet().await?;
     let now = store.server_time().await?;
     let wanted: Vec<&AgentView> = fleet.iter().filter(|view| arguments.take(view)).collect();
-    let listing = Listing {
+    let mut listing = Listing {
         now,
         counts: Counts::of(&wanted, now),
         agents: wanted.into_iter().map(|view| Row::of(view, now)).collect(),
@@ -100,7 +110,12 @@ pub(crate) async fn run(arguments: &Arguments, store: &OperatorStore, output: Ou
     };
     match output {
         Output::Json => output::print_json(&listing)?,
-        Output::Table => output::print_stdout(&listing.text(arguments.wide))?,
+        Output::Table => {
+            if arguments.tree {
+                listing.arrange();
+            }
+            output::print_stdout(&listing.text(arguments.wide))?
+        }
     };
     Ok(exit::OK)
 }
@@ -186,6 +201,7 @@ impl Row {
                 .and_then(|record| record.progress.clone())
                 .or_else(|| beat.and_then(|beat| beat.progress.clone())),
             lease: wording::lease(standing, now),
+            before: String::new(),
         }
     }
 
@@ -251,6 +267,19 @@ fn cut(text: &str) -> String {
 }
 
 impl Listing {
+    /// Puts each agent below its parent.
+    fn arrange(&mut self) {
+        let relations: Vec<_> =
+            self.agents.iter().map(|row| (row.agent_id.as_str(), row.parent.as_deref())).collect();
+        let arranged = tree::arranged(&relations, tree::Strokes::for_stdout());
+        let mut rows: Vec<Option<Row>> = std::mem::take(&mut self.agents).into_iter().map(Some).collect();
+        let placed = arranged.into_iter().filter_map(|(place, before)| {
+            let row = rows.get_mut(place)?.take()?;
+            Some(Row { before, ..row })
+        });
+        self.agents = placed.collect();
+    }
+
     fn text(&self, wide: bool) -> String {
         let mut table = Table::new([
             "AGENT", "KIND", "STATE", "SPRINT", "PARENT", "HOST:PID", "HELD BY", "LEASE", "BEAT", "MEMORY",
@@ -260,7 +289,7 @@ impl Listing {
         let shown = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         for row in &self.agents {
             table.row([
-                row.agent_id.clone(),
+                format!("{}{}", row.before, row.agent_id),
                 row.nature(),
                 shown(row.state.clone()),
                 shown(row.sprint.clone()),

@@ -15,6 +15,7 @@ mod containment;
 mod fleet;
 mod health;
 mod held;
+mod helpers;
 mod leftovers;
 mod logs;
 mod operator;

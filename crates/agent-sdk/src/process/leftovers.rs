@@ -51,7 +51,8 @@ impl LifeName {
     }
 
     /// The life that a token names. A token of another form is nobody's.
-    pub(super) fn of_token(token: &str) -> Option<Self> {
+    #[must_use]
+    pub fn of_token(token: &str) -> Option<Self> {
         let (id, incarnation) = token.split_once(':')?;
         let life = Self { id: AgentId::new(id).ok()?, incarnation: incarnation.parse().ok()? };
         // Two texts of one number would be two tokens of one life.

@@ -238,6 +238,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_keeps_the_blanks_that_it_begins_with() {
+        let mut table = Table::new(["AGENT", "KIND"]).drop_first(&["KIND"]);
+        table.row(["boss", "a"]).row(["`- coder", "b"]).row(["   `- helper", "c"]);
+        for text in [table.render(false, None), table.render(true, Some(80))] {
+            assert!(text.ends_with("\nboss          a\n`- coder      b\n   `- helper  c\n"), "{text}");
+        }
+    }
+
+    #[test]
     fn an_empty_table_is_its_header() {
         assert_eq!(Table::new(["AGENT"]).render(false, None), "AGENT\n");
     }

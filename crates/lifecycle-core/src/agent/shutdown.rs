@@ -81,6 +81,10 @@ word_enum! {
         CoordinatorStopping = "coordinator_stopping",
         /// Its coordinator died.
         CoordinatorLost = "coordinator_lost",
+        /// The standard input of a helper has ended: nobody speaks to it any more.
+        InputEnded = "input_ended",
+        /// Nobody has spoken to a helper for as long as it was given.
+        Idle = "idle",
         /// An operator cancelled the epic that it coordinates.
         EpicCancelled = "epic_cancelled",
         /// Its command uses more than its soft memory limit.
@@ -120,6 +124,8 @@ impl StopCause {
             | Self::SprintCompleted
             | Self::CoordinatorStopping
             | Self::CoordinatorLost
+            | Self::InputEnded
+            | Self::Idle
             | Self::EpicCancelled
             | Self::Fenced => Cost::Nothing,
         }

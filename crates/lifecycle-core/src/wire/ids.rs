@@ -239,6 +239,19 @@ impl AgentId {
     pub fn epic(&self) -> Option<EpicId> {
         EpicId::new(self.as_str().split_once('.')?.0).ok()
     }
+
+    /// The id of a helper of this agent: `<id>.helper-<number>`, the number in hexadecimal. It begins with the epic of this
+    /// agent. A long id is cut at its end to make room.
+    ///
+    /// # Errors
+    /// [`InvalidName::TooLong`] when the epic alone leaves no room: without its dot the id would be of another epic.
+    pub fn helper(&self, number: u32) -> Result<Self, InvalidName> {
+        let ending = format!(".helper-{number:08x}");
+        let kept = self.as_str().len().min(MAX_NAME_LEN - ending.len());
+        let has_epic = self.as_str().find('.').is_none_or(|dot| dot <= kept);
+        let (kept, _) = self.as_str().split_at(if has_epic { kept } else { self.as_str().len() });
+        Self::new(format!("{kept}{ending}"))
+    }
 }
 
 /// One life of an [`AgentId`]: a number that only grows, handed out by the server
@@ -336,6 +349,23 @@ mod tests {
         assert!(AgentName::new("a.b").is_err() && SprintName::new("a.b").is_err());
         let long = AgentName::new("a".repeat(120)).unwrap();
         assert!(matches!(epic.agent(&long), Err(InvalidName::TooLong { len: 129, .. })));
+    }
+
+    #[test]
+    fn a_helpers_id_begins_with_its_parents_and_with_the_same_epic_however_long_that_is() {
+        let helper = |id: &str| AgentId::new(id).unwrap().helper(0x2a);
+        assert_eq!(helper("checkout.coder-1").unwrap().as_str(), "checkout.coder-1.helper-0000002a");
+        assert_eq!(helper("coder-1").unwrap().as_str(), "coder-1.helper-0000002a");
+        let long = helper(&format!("checkout.{}", "a".repeat(119))).unwrap();
+        assert_eq!((long.as_str().len(), long.epic()), (128, EpicId::new("checkout").ok()));
+        assert_eq!(helper(&"a".repeat(128)).unwrap().as_str().len(), 128);
+        let epic = "e".repeat(111);
+        let beside = helper(&format!("{epic}.coder")).unwrap();
+        assert_eq!(beside.epic(), EpicId::new(&epic).ok());
+        assert!(
+            matches!(helper(&format!("{epic}e.coder")), Ok(id) if id.epic() == EpicId::new(epic.clone() + "e").ok())
+        );
+        assert!(matches!(helper(&format!("{epic}ee.coder")), Err(InvalidName::TooLong { .. })));
     }
 
     #[test]

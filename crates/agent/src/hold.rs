@@ -123,7 +123,7 @@ impl Hold {
             }
             if is_asked {
                 let answered =
-                    Request::read(&self.socket).and_then(|(request, files)| self.answer(request, files));
+                    Request::read(&self.socket).and_then(|(request, files)| self.answer(request, &files));
                 // It is gone, or it does not speak this language: both end what it has started.
                 if answered.is_err() {
                     return;
@@ -132,7 +132,7 @@ impl Hold {
         }
     }
 
-    fn answer(&mut self, request: Request, files: Vec<OwnedFd>) -> io::Result<()> {
+    fn answer(&mut self, request: Request, files: &[OwnedFd]) -> io::Result<()> {
         match request {
             Request::Spawn(spawn) => self.spawn(&spawn, files),
             Request::Signal { run, signal } => {
@@ -151,8 +151,8 @@ impl Hold {
         }
     }
 
-    fn spawn(&mut self, spawn: &Spawn, files: Vec<OwnedFd>) -> io::Result<()> {
-        let reply = match launch::start(spawn, &files) {
+    fn spawn(&mut self, spawn: &Spawn, files: &[OwnedFd]) -> io::Result<()> {
+        let reply = match launch::start(spawn, files) {
             Ok(pid) => {
                 self.commands.insert(pid, Command { run: spawn.run, leads_group: spawn.group.is_none() });
                 Reply::Spawned { run: spawn.run, pid }

@@ -141,6 +141,10 @@ fn live(mut control: &UnixStream) -> i32 {
 }
 
 fn get_ready() -> io::Result<Exits> {
+    // Signals to everybody are to everybody in a namespace of our own, and nowhere else.
+    if std::process::id() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
     // If the guard has ended before this, the socket says so.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // Only the guard may have its socket, or the supervisor would not hear of its end.

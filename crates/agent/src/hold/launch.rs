@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs;
 use std::io::{self, PipeWriter, Read as _};
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 
@@ -39,7 +39,7 @@ pub(super) fn start(spawn: &Spawn, files: &[OwnedFd]) -> io::Result<i32> {
         score: CString::new(raised_score())?,
         tell: &tell,
     };
-    let cgroup = rest.first().map(|folder| folder.as_raw_fd());
+    let cgroup = rest.first().map(AsRawFd::as_raw_fd);
     let pid = match spawn.group {
         None => child.begin(cgroup)?,
         // Inherited: a process in another PID namespace cannot name a group of ours.

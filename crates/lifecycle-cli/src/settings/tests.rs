@@ -194,7 +194,7 @@ fn a_misspelt_variable_is_refused_with_the_one_that_was_meant() {
             "swepe.interval (from LIFECYCLE_SWEPE__INTERVAL): there is no section \"swepe\"; did you mean LIFECYCLE_SWEEP__INTERVAL?",
             "sweep.intervall (from LIFECYCLE_SWEEP__INTERVALL): there is no setting \"intervall\" in sweep; did you mean LIFECYCLE_SWEEP__INTERVAL?",
             "sweep.interval.x (from LIFECYCLE_SWEEP__INTERVAL__X): a section is not a duration: write a number with its unit, such as 500ms, 30s, 5m or 1h",
-            "banana.x (from LIFECYCLE_BANANA__X): there is no section \"banana\"; known are redis, heartbeat, sweep, memory, shutdown, wire, http, coordinator, log",
+            "banana.x (from LIFECYCLE_BANANA__X): there is no section \"banana\"; known are redis, heartbeat, sweep, memory, shutdown, containment, host, wire, http, coordinator, log",
         ],
     );
 }

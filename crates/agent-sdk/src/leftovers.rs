@@ -10,6 +10,7 @@
 //! [`undo_over`] where none was. Both acknowledge a life in one entry.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use lifecycle_core::agent::leftover::{
     Registered, Sayings, StoreWord, Supervisor, Verdict, is_left, judge as judge_life,
@@ -23,6 +24,8 @@ use crate::process::{
     self, Ledger, Leftover, LifeName, Told, is_empty_for_sure, is_proven_gone, process_here,
 };
 
+/// Longest time between TERM and KILL: nobody records any more what these processes do.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// More entries than the audit log keeps.
 const WHOLE_LOG: u64 = 50_000;
 
@@ -92,7 +95,7 @@ pub async fn bear_witness(store: &Store, judged: &[Judged], by: &str) -> Result<
 pub async fn end_over(store: &Store, judged: &[Judged], by: &str) -> Vec<Told> {
     let over: Vec<Leftover> =
         judged.iter().filter(|judged| judged.is_over()).map(|judged| judged.leftover.clone()).collect();
-    let kill_after = store.settings().shutdown.kill_timeout;
+    let kill_after = store.settings().shutdown.kill_timeout.min(LAST_WORDS);
     let listed = over.clone();
     // Without an answer nothing is known of what was told.
     let told =

@@ -31,7 +31,7 @@ use lifecycle_core::agent::memory_budget::MemoryBudget;
 use lifecycle_core::agent::thing::Account;
 use lifecycle_core::wire::process_fate::{Fate, Findings, ProcessFate};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::child::Child;
 use crate::command::CommandLine;
@@ -40,6 +40,8 @@ use crate::task_log::TaskLog;
 
 /// Pause between two looks at which processes there are, where only a guard holds them.
 const NOTING: Duration = Duration::from_secs(10);
+/// How long a guard may take to answer.
+const ANSWER: Duration = Duration::from_secs(1);
 /// After so long a guard that was stopped runs again.
 const WAKING: Duration = Duration::from_secs(5);
 
@@ -96,10 +98,14 @@ impl fmt::Display for Problem {
 ///
 /// # Errors
 /// When the system gives no thread, or does not have a layer that was asked for by name.
-pub(crate) async fn begin(mode: ContainmentMode, budget: MemoryBudget) -> Result<(), ContainmentError> {
+pub(crate) async fn begin(
+    mode: ContainmentMode,
+    budget: MemoryBudget,
+    at_terminal: bool,
+) -> Result<(), ContainmentError> {
     let ender = Ender::start(Subreaper::begin())?;
     ender.reap_from_now_on()?;
-    let held = hold(ender.subreaper(), mode).await;
+    let held = hold(ender.subreaper(), mode, at_terminal).await;
     // It is set already only if this was called twice.
     let _ = ENDER.set(ender);
     let held = held.map_err(|problem| ContainmentError::NotHere { mode, problem })?;
@@ -120,7 +126,11 @@ fn limit(cgroup: &LifeCgroup, budget: MemoryBudget) {
     }
 }
 
-async fn hold(subreaper: &Subreaper, mode: ContainmentMode) -> Result<Option<Held>, Problem> {
+async fn hold(
+    subreaper: &Subreaper,
+    mode: ContainmentMode,
+    at_terminal: bool,
+) -> Result<Option<Held>, Problem> {
     if mode == ContainmentMode::None {
         return Ok(None);
     }
@@ -133,7 +143,9 @@ async fn hold(subreaper: &Subreaper, mode: ContainmentMode) -> Result<Option<Hel
         }
         made => made.and_then(Result::ok),
     };
-    let guard = match mode.wants_namespace() {
+    // A shell at a terminal hands the terminal from group to group, and cannot name those outside of its namespace.
+    let wants_namespace = mode == ContainmentMode::Namespace || (mode.wants_namespace() && !at_terminal);
+    let guard = match wants_namespace {
         true => match Guard::start(subreaper, true).await {
             Err(error) if mode == ContainmentMode::Namespace => return Err(refused("PID namespace")(error)),
             Err(error) => {
@@ -288,7 +300,8 @@ pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) {
     let is_alone = match held() {
         Some(held) => {
             held.guard.wake();
-            held.guard.is_alone().await
+            // One that was stopped again does not answer; then it is looked at from outside.
+            timeout(ANSWER, held.guard.is_alone()).await.unwrap_or(false)
         }
         None => ENDER.get().is_some_and(Ender::is_alone),
     };
@@ -297,6 +310,10 @@ pub(crate) async fn end_tree_of(agent: &Agent, kill_after: Duration) {
         Some(ender) => ender.end(tree, kill_after).await,
         None => Findings::default(),
     };
+    if let Some(held) = held().filter(|_| !is_alone) {
+        // What could stop it has ended, and it has to wait for its children.
+        held.guard.wake();
+    }
     if !found.left.is_empty() {
         tracing::error!(agent = %life.id, pids = ?found.left, "left: processes of the command could not be ended");
     }

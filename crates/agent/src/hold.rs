@@ -50,6 +50,9 @@ const SOCKET: BorrowedFd<'static> = rustix::stdio::stdin();
 
 /// Runs the guard until its supervisor is gone and nothing is left of the command.
 pub(crate) fn run(wants_namespace: bool) -> u8 {
+    // Somebody may have stopped this process when its supervisor is killed: then it runs again. First of all, because they may do
+    // it now.
+    let _ = set_parent_process_death_signal(Some(Signal::CONT));
     let is_socket =
         fstat(SOCKET).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Socket);
     if !is_socket {
@@ -98,8 +101,6 @@ impl Hold {
             let _ = Reply::Ready(-errno).write(&socket);
             error
         };
-        // Somebody may have stopped this process when its supervisor is killed: then it runs again.
-        set_parent_process_death_signal(Some(Signal::CONT)).map_err(io::Error::from).map_err(refuse)?;
         set_child_subreaper(Some(getpid())).map_err(io::Error::from).map_err(refuse)?;
         let init = if wants_namespace { Some(Init::start().map_err(refuse)?) } else { None };
         // A command of the same user cannot trace it. Only now: a process that may not be traced cannot write its own id maps.

@@ -14,14 +14,17 @@ use lifecycle_core::settings::Settings;
 use lifecycle_core::wire::event::Payload;
 use lifecycle_core::wire::ids::AgentId;
 use lifecycle_redis::{AgentStore, Store, StoreError};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::host_watch::HostWatch;
 use crate::run::failure;
 
 /// Pause between two looks at the lives of the host.
 const LOOK: Duration = Duration::from_millis(250);
+/// Longest time that a start's first look may hold up the end of its command.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// How often whoever starts looks at what others left, at most.
 const LOOKS_AT_START: usize = 4;
 /// Pause between two readings of the host's memory.
@@ -31,10 +34,30 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The kind of the daemon as an agent.
 const KIND: &str = "host";
 
-/// Ends what is left of lives that are proven over, undoes what they own, and removes their ledgers. A guard that was
-/// just killed, or is about to end what it holds, is given a moment.
-pub(crate) async fn clear(store: AgentStore, by: AgentId) {
+/// What a start does for its host, beside its own work.
+pub(crate) struct Clearing {
+    first_look: oneshot::Receiver<()>,
+}
+
+/// Ends what is left of lives that are proven over, undoes what they own, and removes their ledgers.
+pub(crate) fn clear(store: AgentStore, by: AgentId) -> Clearing {
+    let (looked, first_look) = oneshot::channel();
+    tokio::spawn(look_and_look_again(store, by, looked));
+    Clearing { first_look }
+}
+
+impl Clearing {
+    /// Waits until what was found at the start is ended, so that a short command ends it, too.
+    pub(crate) async fn first_look(self) {
+        let _ = timeout(FIRST_LOOK, self.first_look).await;
+    }
+}
+
+/// A guard that was just killed, or is about to end what it holds, is given a moment.
+async fn look_and_look_again(store: AgentStore, by: AgentId, looked_once: oneshot::Sender<()>) {
+    let _ = spawn_blocking(process::remove_left_cgroups).await;
     let address = store.settings().redis.address();
+    let mut looked_once = Some(looked_once);
     for _ in 0..LOOKS_AT_START {
         let address = address.clone();
         let is_left = move |ledger: &Ledger| ledger.store == address && ledger.is_orphan();
@@ -42,6 +65,10 @@ pub(crate) async fn clear(store: AgentStore, by: AgentId) {
         let Ok(Some(remains)) = looked.await else { return };
         if let Err(error) = end(&store, remains, by.as_str()).await {
             tracing::debug!(%error, "what others left on this host was not looked at");
+        }
+        if let Some(looked_once) = looked_once.take() {
+            // Nobody may wait for it.
+            let _ = looked_once.send(());
         }
         sleep(RETRY).await;
     }

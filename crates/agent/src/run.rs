@@ -1,6 +1,7 @@
 //! The course of `agent run`: register, work, release.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use agent_sdk::{Agent, AgentError, AgentSettings, Attempt, Stop, StopCause, Urgency, Work};
@@ -47,7 +48,8 @@ pub(crate) async fn run(arguments: &RunArguments, settings: Settings) -> anyhow:
         return Err(Failure::new(exit::USAGE, format!("--memory-soft-limit {wrong}")).into());
     }
     program_is_there(arguments)?;
-    let begun = containment::begin(settings.containment.mode, arguments.memory()).await;
+    let at_terminal = !arguments.lifeline && std::io::stdin().is_terminal();
+    let begun = containment::begin(settings.containment.mode, arguments.memory(), at_terminal).await;
     begun.map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
     let ran = work(arguments, settings).await;
     containment::finish().await;
@@ -95,13 +97,14 @@ pub(crate) async fn live(
     }
     containment::begin_life(&agent).await;
     tell_what_holds(&agent);
-    tokio::spawn(host::clear(agent.store(), life.id.clone()));
+    let clearing = host::clear(agent.store(), life.id.clone());
     let mut cause = StopCause::Done;
     let worked = match (life.sprint, life.helper) {
         (Some(_), _) => work_through_tasks(&agent, arguments).await,
         (None, Some(helper)) => helper::run(&agent, arguments, helper, &mut cause).await,
         (None, None) => run_once(&agent, arguments, &mut cause).await,
     };
+    clearing.first_look().await;
     let things = agent.undo_things().await;
     containment::account(&agent, &things).await;
     let stop = agent.stop_requested();

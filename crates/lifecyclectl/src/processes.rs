@@ -132,6 +132,7 @@ async fn end(
 
 /// Removes the ledgers of which nothing is left now. Those of another user stay, which does no harm.
 fn tidy(empty: &[process::Ledger]) {
+    process::remove_left_cgroups();
     if let Err(error) = process::tidy(empty) {
         tracing::warn!(%error, "the ledger of a life of which nothing is left could not be removed");
     }

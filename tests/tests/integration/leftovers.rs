@@ -98,12 +98,11 @@ impl Drop for Kept {
 
 /// A process that was there and is not any more.
 fn ended_process() -> ProcessId {
-    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
-    let process = ProcessId::of(child.id()).unwrap();
-    child.kill().unwrap();
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let pid = child.id();
     child.wait().unwrap();
-    assert!(!process.is_alive());
-    process
+    // What a life starts is younger than its supervisor, as here all is younger than this test.
+    ProcessId { pid, start: ProcessId::own().unwrap().start }
 }
 
 /// An id that no other test has.
@@ -433,4 +432,16 @@ fn a_stranger_is_ended_only_if_its_pid_is_named() {
     assert!(!named.lives() && other.lives() && held.try_wait().unwrap().is_none());
     held.kill().unwrap();
     held.wait().unwrap();
+}
+
+/// Below the first process of a machine is everything.
+#[test]
+fn a_ledger_that_names_what_is_older_than_its_supervisor_claims_nothing() {
+    let site = Site::start();
+    let (forged, parent) = (id("forged"), rustix::process::getppid().unwrap().as_raw_nonzero().get());
+    let older = [1, u32::try_from(parent).unwrap()].map(|pid| ProcessId::of(pid).unwrap());
+    let _kept = Kept::of_the_dead(&site, (&forged, 100), &older);
+    // Only listed: should this fail, nothing may be ended.
+    let listed = site.left();
+    assert!(!listed.stdout.contains(&forged), "{}", listed.stdout);
 }

@@ -230,6 +230,10 @@ impl Claims {
             machine.carriers(&life).into_iter().map(|process| (process, Mark::Token)).collect::<Vec<_>>(),
         ]
         .concat();
+        // Whatever a ledger says: a life has no process that is older than the one that held them, and never the first of all.
+        let may_be_its = |process: &ProcessId| process.pid > 1 && process.start >= ledger.supervisor.start;
+        let marked: Vec<(ProcessId, Mark)> =
+            marked.into_iter().filter(|(process, _)| may_be_its(process)).collect();
         let all = marked.iter().map(|(process, _)| *process).collect();
         let inner = bounds.inner(&all);
         for (process, mark) in marked {

@@ -75,7 +75,11 @@ impl Init {
     fn once_ready(self) -> io::Result<Self> {
         self.control.set_read_timeout(Some(ANSWER))?;
         let mut errno = [0; 4];
-        (&self.control).read_exact(&mut errno)?;
+        if let Err(error) = (&self.control).read_exact(&mut errno) {
+            // Somebody has stopped it before it could do anything.
+            self.kill();
+            return Err(error);
+        }
         match i32::from_le_bytes(errno) {
             0 => Ok(self),
             errno => Err(io::Error::from_raw_os_error(errno)),

@@ -63,9 +63,12 @@ fn in_hand(store: &mut PlainClient, agent: &str) -> Result<BTreeSet<String>> {
     Ok(owned.iter().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_owned).collect())
 }
 
-/// Whether a process is there and no zombie.
+/// Whether a process is there and no zombie. The first one of a namespace has ended, and has no memory any more, but stays until
+/// all others were waited for, also by a parent that stands still.
 fn runs(pid: u32) -> bool {
-    stat(&pid.to_string()).is_some_and(|fields| fields.first().is_some_and(|state| state != "Z"))
+    let has_memory = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| !words.is_empty());
+    has_memory
+        && stat(&pid.to_string()).is_some_and(|fields| fields.first().is_some_and(|state| state != "Z"))
 }
 
 /// The fields of /proc/PID/stat from the third on, the state; the second is a name that may contain anything.

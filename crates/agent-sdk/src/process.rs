@@ -9,6 +9,7 @@
 //!   tree        which processes belong to a life: by descent, by token
 //!   ender       one thread that ends trees, and says what was proven
 //!   life_cgroup the cgroup v2 of a life
+//!   ended_namespace whether nothing runs any more where a life was
 //!   endings     what it knows of the processes it has told (no I/O)
 //!   memory_use  what processes use
 //!   host_memory what the host has
@@ -21,6 +22,7 @@
 //! ```
 
 mod asker;
+mod ended_namespace;
 mod ender;
 mod endings;
 mod host_memory;

@@ -139,6 +139,12 @@ impl Ledger {
         self.folder.clone().map_or_else(lives_folder::own, Ok)
     }
 
+    /// Whether its pids mean something to this process.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        place().as_ref() == Some(&self.place)
+    }
+
     /// Whether the process that holds the others is proven to have ended: here, or with an earlier boot of this machine.
     #[must_use]
     pub fn is_orphan(&self) -> bool {

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use lifecycle_core::wire::ids::{AgentId, Incarnation};
 
+use super::ended_namespace::Namespaces;
 use super::identity::{ProcessId, place};
 use super::ledger::{Ledger, ledgers};
 use machine::{Bounds, Machine};
@@ -154,11 +155,15 @@ pub fn find_noting(kept: &[Ledger]) -> Remains {
         own.iter().chain(&others).any(|ledger| ledger.is_of(life) && ledger.may_hold(uid))
     };
     claims.of_tokens(&mut machine, &bounds, has_ledger);
-    let earlier_boot = others.into_iter().filter(|ledger| is_of_an_earlier_boot(ledger, here.as_deref()));
+    let namespaces = if others.is_empty() { None } else { here.as_deref().and_then(Namespaces::look) };
+    let has_ended = |ledger: &Ledger| namespaces.as_ref().is_some_and(|seen| seen.has_ended(&ledger.place));
+    let elsewhere = others
+        .into_iter()
+        .filter(|ledger| is_of_an_earlier_boot(ledger, here.as_deref()) || has_ended(ledger));
     // What ends in between is in neither list if the empty ones are told first.
     let leftovers = claims.described(&machine, &bounds);
     let left_nothing = over.iter().filter(|ledger| !claims.has(ledger)).map(|ledger| Ledger::clone(ledger));
-    Remains { leftovers, empty: left_nothing.chain(earlier_boot).collect() }
+    Remains { leftovers, empty: left_nothing.chain(elsewhere).collect() }
 }
 
 /// Whether nothing that was in the life's control group or PID namespace runs: all of the life has ended. `false` where

@@ -60,7 +60,8 @@ async fn look_and_look_again(store: AgentStore, by: AgentId, looked_once: onesho
     let mut looked_once = Some(looked_once);
     for _ in 0..LOOKS_AT_START {
         let address = address.clone();
-        let is_left = move |ledger: &Ledger| ledger.store == address && (ledger.is_orphan() || !ledger.is_here());
+        let is_left =
+            move |ledger: &Ledger| ledger.store == address && (ledger.is_orphan() || !ledger.is_here());
         let looked = spawn_blocking(move || process::ledgers().iter().any(is_left).then(process::find));
         let Ok(Some(remains)) = looked.await else { return };
         if let Err(error) = end(&store, remains, by.as_str()).await {

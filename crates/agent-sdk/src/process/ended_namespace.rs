@@ -56,6 +56,10 @@ mod tests {
         let boot = here.split_once('/').unwrap().0;
         assert!(!seen.has_ended(&here));
         assert!(seen.has_ended(&format!("{boot}/pid:[1]")));
-        assert!(!seen.has_ended("another-boot/pid:[1]") && !seen.has_ended("") && !seen.has_ended(&format!("{boot}/")));
+        assert!(
+            !seen.has_ended("another-boot/pid:[1]")
+                && !seen.has_ended("")
+                && !seen.has_ended(&format!("{boot}/"))
+        );
     }
 }

@@ -135,26 +135,31 @@ impl Child<'_> {
     fn begin(&self, cgroup: Option<RawFd>) -> io::Result<i32> {
         let words = pointers(&self.image.words, 1);
         let environment = pointers(&self.image.environment, 0);
-        // SAFETY: all fields are numbers, for which zero is a value.
-        let mut how = unsafe { std::mem::zeroed::<libc::clone_args>() };
-        how.exit_signal = libc::SIGCHLD as u64;
-        if let Some(folder) = cgroup {
-            how.flags = CLONE_INTO_CGROUP;
-            how.cgroup = folder as u64;
-        }
-        // SAFETY: this process has one thread, and the new one shares no memory with it: it is as after fork(2), and until
-        // execve makes system calls only.
-        match unsafe { libc::syscall(libc::SYS_clone3, &raw mut how, size_of::<libc::clone_args>()) } {
-            -1 => Err(io::Error::last_os_error()),
-            0 => self.become_it(&words, &environment),
-            pid => i32::try_from(pid).map_err(|_| errno(libc::EIO)),
-        }
+        let (pid, joins) = match cgroup.map(born_in) {
+            // Containers may hide the system call.
+            Some(Err(error)) if error.raw_os_error() == Some(libc::ENOSYS) => (fork()?, cgroup),
+            Some(born) => (born?, None),
+            None => (fork()?, None),
+        };
+        if pid == 0 { self.become_it(joins, &words, &environment) } else { Ok(pid) }
     }
 
-    fn become_it(&self, words: &[*const libc::c_char], environment: &[*const libc::c_char]) -> ! {
+    fn become_it(
+        &self,
+        joins: Option<RawFd>,
+        words: &[*const libc::c_char],
+        environment: &[*const libc::c_char],
+    ) -> ! {
         // SAFETY: system calls with numbers, and with texts that live until the end of this process.
         unsafe {
             unblock();
+            if let Some(folder) = joins {
+                let members =
+                    libc::openat(folder, c"cgroup.procs".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                if libc::write(members, c"0".as_ptr().cast(), 1) != 1 {
+                    self.fail(*libc::__errno_location());
+                }
+            }
             // Rust ignores it, and what is ignored is inherited.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
             if self.leads_group {
@@ -208,6 +213,30 @@ impl Child<'_> {
             libc::write(self.tell.as_raw_fd(), number.as_ptr().cast(), number.len());
             libc::_exit(127)
         }
+    }
+}
+
+/// 0 in the child, which is in this cgroup from its first moment.
+fn born_in(folder: RawFd) -> io::Result<i32> {
+    // SAFETY: all fields are numbers, for which zero is a value.
+    let mut how = unsafe { std::mem::zeroed::<libc::clone_args>() };
+    how.exit_signal = libc::SIGCHLD as u64;
+    how.flags = CLONE_INTO_CGROUP;
+    how.cgroup = folder as u64;
+    // SAFETY: this process has one thread, and the new one shares no memory with it: it is as after fork(2), and until
+    // execve makes system calls only.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw mut how, size_of::<libc::clone_args>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => i32::try_from(pid).map_err(|_| errno(libc::EIO)),
+    }
+}
+
+/// 0 in the child.
+fn fork() -> io::Result<i32> {
+    // SAFETY: as above.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(pid),
     }
 }
 

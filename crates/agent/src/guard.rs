@@ -170,9 +170,10 @@ impl Guard {
         let _ = self.shared.send(&Request::Life { cgroup, ledger }, &[]).await;
     }
 
-    /// Lets it run again, should the command have stopped it.
+    /// Lets it run again, should the command have stopped it. One that runs is not woken up.
     pub(crate) fn wake(&self) {
-        self.init.into_iter().chain([self.process]).for_each(|process| signal_process(process, Signal::CONT));
+        let stopped = self.init.into_iter().chain([self.process]).filter(|process| process.is_stopped());
+        stopped.for_each(|process| signal_process(process, Signal::CONT));
     }
 
     /// Has it end what is left, and waits for its own end.

@@ -39,6 +39,12 @@ impl ProcessId {
         Self::of(std::process::id())
     }
 
+    /// Whether somebody has stopped it, so that it does nothing until it is told to go on.
+    #[must_use]
+    pub fn is_stopped(self) -> bool {
+        Stat::read(self.pid).is_some_and(|stat| stat.start == self.start && stat.is_stopped)
+    }
+
     /// Whether it still runs. A zombie does not: it has ended and only waits to be noticed.
     #[must_use]
     pub fn is_alive(self) -> bool {
@@ -87,6 +93,7 @@ pub(crate) struct Stat {
     pub(crate) parent: u32,
     pub(crate) start: u64,
     pub(crate) is_zombie: bool,
+    pub(crate) is_stopped: bool,
     /// Its first thread has ended; others may run on.
     pub(crate) first_ended: bool,
 }
@@ -111,7 +118,8 @@ impl Stat {
         let start = fields.nth(1)?.parse().ok()?;
         // A process whose first thread has ended shows as a zombie while its other threads run on.
         let first_ended = matches!(state, "Z" | "X");
-        Some(Self { parent, start, is_zombie: first_ended && threads <= 1, first_ended })
+        let is_stopped = matches!(state, "T" | "t");
+        Some(Self { parent, start, is_zombie: first_ended && threads <= 1, is_stopped, first_ended })
     }
 }
 
@@ -123,7 +131,8 @@ mod tests {
     fn a_command_name_with_parentheses_does_not_confuse_the_reader() {
         let line = "42 (a) b (c)) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3";
         let stat = Stat::parse(line).unwrap();
-        assert_eq!((stat.parent, stat.start, stat.is_zombie), (7, 98_765, false));
+        assert_eq!((stat.parent, stat.start, stat.is_zombie, stat.is_stopped), (7, 98_765, false, false));
+        assert!(Stat::parse(&line.replace(") S", ") T")).unwrap().is_stopped);
         let zombie = |threads: &str| {
             Stat::parse(&line.replace(") S", ") Z").replace("20 0 1 0", &format!("20 0 {threads} 0")))
         };

@@ -41,7 +41,7 @@ pub mod things;
 mod tree;
 
 pub use asker::{NotOfLife, life_of_caller};
-pub use ender::Ender;
+pub use ender::{Ender, has_no_child};
 pub use host_memory::host_memory;
 pub use identity::{ProcessId, TOKEN_VARIABLE, is_proven_gone, place, process_here, token};
 pub use ledger::{Ledger, ledgers, remove_ledger};

@@ -29,13 +29,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use agent_sdk::process::has_no_child;
 use lifecycle_cli::exit;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process,
-    kill_process_group, set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal, wait,
-    waitid,
+    DumpableBehavior, Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group,
+    set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal, wait,
 };
 
 use frames::{Reply, Request, Spawn};
@@ -199,12 +199,4 @@ impl Hold {
             None => has_no_child(),
         }
     }
-}
-
-/// waitid(2): `ECHILD` where there is nothing that could be waited for.
-fn has_no_child() -> bool {
-    let without_waiting = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // Children that tell of their end by another signal than SIGCHLD count too (__WALL).
-    let all_kinds = WaitIdOptions::from_bits_retain(0x4000_0000);
-    waitid(WaitId::All, without_waiting | all_kinds).is_err_and(|error| error == rustix::io::Errno::CHILD)
 }

@@ -151,8 +151,10 @@ impl Inbox {
     }
 }
 
-/// waitid(2): `ECHILD` where there is nothing that could be waited for.
-fn has_no_child() -> bool {
+/// Whether this process has no child of any kind, dead or alive. waitid(2): `ECHILD` where there is nothing that could be waited
+/// for.
+#[must_use]
+pub fn has_no_child() -> bool {
     let without_waiting = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     // Children that tell of their end by another signal than SIGCHLD count too.
     let all_kinds = WaitIdOptions::from_bits_retain(0x4000_0000);

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::identity::ProcessId;
+use super::memory_use::unified_path;
 
 /// How the names of these groups begin.
 const PREFIX: &str = "lifecycle";
@@ -123,7 +124,7 @@ fn namespace() -> Option<String> {
 fn own_group() -> io::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let groups = fs::read_to_string("/proc/self/cgroup")?;
-    let found = mount_point(&mounts).zip(groups.lines().find_map(|line| line.strip_prefix("0::")));
+    let found = mount_point(&mounts).zip(unified_path(&groups));
     let (mount, path) = found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no cgroup v2 here"))?;
     Ok(Path::new(mount).join(path.trim_start_matches('/')))
 }

@@ -118,7 +118,7 @@ fn pss(text: &str) -> Option<u64> {
 }
 
 /// cgroups(7): the line of the unified hierarchy is `0::/path`.
-fn unified_path(text: &str) -> Option<&str> {
+pub(super) fn unified_path(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("0::"))
 }
 

@@ -10,10 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio, read, write};
 use tokio::sync::oneshot;
 
-use super::traffic::Traffic;
-
-/// As much as a pipe holds.
-const CHUNK: usize = 64 * 1024;
+use super::traffic::{CHUNK, Traffic};
 
 /// The input on its way.
 #[derive(Debug)]

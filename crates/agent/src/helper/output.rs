@@ -7,10 +7,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, write};
 use tokio::sync::oneshot;
 
-use super::traffic::Traffic;
-
-/// As much as a pipe holds.
-const CHUNK: usize = 64 * 1024;
+use super::traffic::{CHUNK, Traffic};
 
 /// The output on its way.
 #[derive(Debug)]

@@ -6,6 +6,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+/// How much is passed on at once: as much as a pipe holds.
+pub(super) const CHUNK: usize = 64 * 1024;
+
 /// Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Traffic(Arc<watch::Sender<Instant>>);

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agent_sdk::process::{living_below, remove_ledger, signal_process};
+use agent_sdk::process::{has_no_child, living_below, remove_ledger, signal_process};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, WaitOptions, wait};
 
+use super::Hold;
 use super::init::short;
-use super::{Hold, has_no_child};
 
 /// How long a command has between TERM and KILL once its supervisor is gone. Nobody records any more what it does.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(50);
@@ -22,7 +22,7 @@ impl Hold {
     /// Ends all that was started here. Afterwards nothing is left, unless the kernel cannot end it.
     pub(super) fn end_everything(&mut self) {
         self.wait_for_exits();
-        if !self.is_over() {
+        if !self.is_alone() {
             self.terminate();
             self.wait(LAST_WORDS);
         }
@@ -65,13 +65,6 @@ impl Hold {
         }
     }
 
-    fn is_over(&self) -> bool {
-        match &self.init {
-            Some(init) => self.commands.is_empty() && init.is_alone(),
-            None => has_no_child(),
-        }
-    }
-
     /// The namespace's first process can be waited for once all others of it are gone.
     fn is_over_for_good(&self) -> bool {
         has_no_child() && self.cgroup.as_deref().is_none_or(is_empty)
@@ -80,7 +73,7 @@ impl Hold {
     /// Waits until all is over, for so long at most.
     fn wait(&mut self, most: Duration) {
         let until = Instant::now() + most;
-        while !self.is_over() && Instant::now() < until {
+        while !self.is_alone() && Instant::now() < until {
             self.wait_a_moment();
         }
     }

@@ -76,7 +76,7 @@ pub struct Thing {
 }
 
 impl Thing {
-    /// What it is called in the store, in the audit log and on the command line: `worktree /work/wt-1`.
+    /// What it is called in the store, in the audit log and on the command line: `worktree /src/feature`.
     #[must_use]
     pub fn name(&self) -> String {
         name(self.kind, &self.what)
